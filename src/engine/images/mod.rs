@@ -1,0 +1,1 @@
+//! Images: pull, load, import, list, tag, remove, inspect.

@@ -1,0 +1,4 @@
+//! Coracle: a container engine in one binary, without a daemon.
+
+pub mod engine;
+pub mod model;

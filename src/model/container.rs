@@ -1,0 +1,246 @@
+//! A container as it is asked for ([`ContainerSpec`]), kept ([`ContainerRecord`]) and ended
+//! ([`ExitRecord`]).
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, Error, ErrorKind, Platform, Result, mount::Mount};
+
+/// 64 hexadecimal digits.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ContainerId(String);
+
+impl ContainerId {
+    /// From 32 random bytes.
+    pub fn from_random(bytes: [u8; 32]) -> Self {
+        ContainerId(Digest::sha256(bytes).hex().to_owned())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first twelve digits: what `ps` shows, and the default host name.
+    pub fn short(&self) -> &str {
+        &self.0[..12]
+    }
+}
+
+impl FromStr for ContainerId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text.len() == 64
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        {
+            Ok(ContainerId(text.to_owned()))
+        } else {
+            Err(Error::invalid(format!("{text:?} is not a container ID")))
+        }
+    }
+}
+
+impl TryFrom<String> for ContainerId {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<ContainerId> for String {
+    fn from(id: ContainerId) -> String {
+        id.0
+    }
+}
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.short())
+    }
+}
+
+/// Checks a container's name: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`, at most 255 characters.
+pub fn check_name(name: &str) -> Result<()> {
+    let mut bytes = name.bytes();
+    let first = bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let rest = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    if first && (2..=255).contains(&name.len()) && bytes.all(rest) {
+        Ok(())
+    } else {
+        Err(Error::invalid(format!(
+            "invalid container name {name:?}: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, at least two"
+        )))
+    }
+}
+
+/// What a container is asked to be, by whatever skin: the command line, the REST API, compose,
+/// kube YAML or the builder. Values are checked and complete; nothing of the image or of the
+/// host has been looked at yet. `None` and empty mean "as the image says".
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContainerSpec {
+    /// The image as the user typed it: a reference, an ID or a prefix of one.
+    pub image: String,
+    pub platform: Option<Platform>,
+    pub pull: PullPolicy,
+    pub name: Option<String>,
+    /// `Some([])` (`--entrypoint ""`) clears the image's.
+    pub entrypoint: Option<Vec<String>>,
+    pub command: Vec<String>,
+    /// `NAME=VALUE`, later ones win.
+    pub env: Vec<String>,
+    pub workdir: Option<String>,
+    /// `user[:group]`, names or numbers, looked up in the container's own files.
+    pub user: Option<String>,
+    pub hostname: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    pub mounts: Vec<Mount>,
+    pub network: NetworkMode,
+    pub read_only: bool,
+    pub init: bool,
+    pub tty: bool,
+    /// Standard input is connected (`-i`).
+    pub interactive: bool,
+    /// Remove the container when it ends (`--rm`).
+    pub auto_remove: bool,
+    pub stop_signal: Option<i32>,
+    /// Seconds between the stop signal and SIGKILL; -1 waits for ever.
+    pub stop_timeout: Option<i64>,
+    pub log: LogDriver,
+    /// Written into the record only, for `inspect`.
+    pub cidfile: Option<String>,
+    pub attach: AttachedStreams,
+}
+
+/// Which streams the command that starts the container shows, for `inspect`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachedStreams {
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PullPolicy {
+    Always,
+    #[default]
+    Missing,
+    Never,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetworkMode {
+    /// A network namespace with loopback only.
+    #[default]
+    None,
+    /// The host's network namespace.
+    Host,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogDriver {
+    /// Docker's JSON lines.
+    #[default]
+    JsonFile,
+    None,
+}
+
+/// What lasts of a container from `create` to `rm`: the file `containers/ID/record.json`,
+/// written once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContainerRecord {
+    pub id: ContainerId,
+    pub name: String,
+    /// RFC 3339 with nanoseconds, UTC.
+    pub created: String,
+    pub spec: ContainerSpec,
+    /// The image ID (digest of its configuration) and its layers' chain ids, lowest first:
+    /// both keep the image's content alive.
+    pub image_id: Digest,
+    pub layers: Vec<Digest>,
+    /// The program and its arguments after the image's defaults were applied.
+    pub path: String,
+    pub args: Vec<String>,
+}
+
+/// What the supervisor says of a start, in `containers/ID/state.json`. It describes; whether the
+/// container runs is asked of the kernel (the supervisor's lock).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartRecord {
+    /// Process ids in the host's pid namespace; believed only with the start time and boot id.
+    pub supervisor: ProcessIdentity,
+    pub init: ProcessIdentity,
+    /// RFC 3339 with nanoseconds, UTC.
+    pub started: String,
+}
+
+/// A process that cannot be mistaken for a later one with the same number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessIdentity {
+    pub pid: i32,
+    /// Clock ticks after boot (proc_pid_stat(5), field 22).
+    pub start_time: u64,
+    /// /proc/sys/kernel/random/boot_id
+    pub boot_id: String,
+}
+
+/// How a run ended: `containers/ID/exit.json`, replaced as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitRecord {
+    /// 0–255; 128+n for a death by signal n.
+    pub code: i32,
+    pub oom_killed: bool,
+    /// Why the container could not be started, if it could not.
+    pub error: Option<String>,
+    pub started: Option<String>,
+    pub finished: String,
+}
+
+/// Docker's states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContainerState {
+    Created,
+    Running,
+    Exited,
+    Dead,
+}
+
+impl fmt::Display for ContainerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ContainerState::Created => "created",
+            ContainerState::Running => "running",
+            ContainerState::Exited => "exited",
+            ContainerState::Dead => "dead",
+        })
+    }
+}
+
+impl NetworkMode {
+    /// `none` or `host`; everything else is named as not there yet by the caller.
+    pub fn parse(text: &str) -> Result<Option<Self>> {
+        match text {
+            "none" => Ok(Some(NetworkMode::None)),
+            "host" => Ok(Some(NetworkMode::Host)),
+            "" => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "invalid network \"\": a name is missing",
+            )),
+            _ => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Nouns: plain data, each with its parser and its printer.
+//!
+//! Nothing here touches a file, a clock, the environment or the kernel, so that
+//! every other room may use these types and every test may compare them.
+
+pub mod container;
+pub mod digest;
+pub mod error;
+pub mod host;
+pub mod image;
+pub mod manifest;
+pub mod mount;
+pub mod platform;
+pub mod reference;
+
+pub use container::{ContainerId, ContainerSpec};
+pub use digest::Digest;
+pub use error::{Context, Error, ErrorKind, Result};
+pub use platform::Platform;
+pub use reference::Reference;
