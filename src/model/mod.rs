@@ -12,9 +12,11 @@ pub mod manifest;
 pub mod mount;
 pub mod platform;
 pub mod reference;
+pub mod sink;
 
 pub use container::{ContainerId, ContainerSpec};
 pub use digest::Digest;
 pub use error::{Context, Error, ErrorKind, Result};
 pub use platform::Platform;
 pub use reference::Reference;
+pub use sink::BlobSink;
