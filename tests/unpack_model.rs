@@ -3,9 +3,8 @@
 mod trees;
 
 use std::{
-    fs,
-    io::{self, Read},
-    os::unix::fs::{PermissionsExt, symlink},
+    fs, io,
+    os::unix::fs::{PermissionsExt, symlink as make_symlink},
     path::Path,
     process::Command,
     time::Instant,
@@ -50,9 +49,9 @@ fn sample(root: &Path) {
     let big: Vec<u8> = (0..1_000_003_u32).map(|n| (n * 7 % 251) as u8).collect();
     fs::write(root.join("a/b/big"), &big).unwrap();
     fs::hard_link(root.join("a/b/big"), root.join("a/b/c/other name")).unwrap();
-    symlink("/etc/passwd", root.join("absolute")).unwrap();
-    symlink("../../..", root.join("a/up")).unwrap();
-    symlink("nothing".repeat(30), root.join("a/long target")).unwrap();
+    make_symlink("/etc/passwd", root.join("absolute")).unwrap();
+    make_symlink("../../..", root.join("a/up")).unwrap();
+    make_symlink("nothing".repeat(30), root.join("a/long target")).unwrap();
     let long = "long/".repeat(60);
     fs::create_dir_all(root.join(&long)).unwrap();
     fs::write(root.join(&long).join("n".repeat(255)), "deep").unwrap();
