@@ -6,7 +6,10 @@ pub mod images;
 
 use std::path::PathBuf;
 
-use crate::model::{Platform, Reference, Result};
+use crate::{
+    model::{Error, Platform, Reference, Result},
+    storage::{Store, unpack::Privilege},
+};
 
 /// Where things are and how they are stored, as flags, environment and configuration say.
 #[derive(Clone, Debug, Default)]
@@ -95,5 +98,45 @@ pub struct Engine {
 impl Engine {
     pub fn open(options: EngineOptions) -> Result<Engine> {
         Ok(Engine { options })
+    }
+
+    /// The store that the options name.
+    pub(crate) fn store(&self) -> Result<Store> {
+        let options = &self.options;
+        let root = rustix::process::geteuid().is_root() && self.privilege() == Privilege::Root;
+        let data = options.xdg_data_home.clone();
+        let data = data.or_else(|| Some(options.home.as_ref()?.join(".local/share")));
+        let (system_root, system_runroot) = ("/var/lib/coracle", "/run/coracle");
+        let missing = |flag: &str, variable: &str| {
+            Error::invalid(format!(
+                "cannot tell where the store is: {variable} is not set"
+            ))
+            .with_hint(format!("set it, or choose a directory with {flag}"))
+        };
+        let root_path = match (&options.root, root, data) {
+            (Some(path), ..) => path.clone(),
+            (None, true, _) => system_root.into(),
+            (None, false, Some(data)) => data.join("coracle"),
+            (None, false, None) => return Err(missing("--root", "HOME")),
+        };
+        let runroot = match (&options.runroot, root, &options.xdg_runtime_dir) {
+            (Some(path), ..) => path.clone(),
+            (None, true, _) => system_runroot.into(),
+            (None, false, Some(folder)) => folder.join("coracle"),
+            (None, false, None) => return Err(missing("--runroot", "XDG_RUNTIME_DIR")),
+        };
+        Store::open(&root_path, &runroot)
+    }
+
+    /// Whether files of layers may have every owner and be devices: only in the first user
+    /// namespace, where all ids are mapped to themselves.
+    pub(crate) fn privilege(&self) -> Privilege {
+        let all = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let first: Vec<&str> = all.split_whitespace().collect();
+        if rustix::process::geteuid().is_root() && first == ["0", "0", "4294967295"] {
+            Privilege::Root
+        } else {
+            Privilege::Rootless
+        }
     }
 }
