@@ -14,7 +14,7 @@ use coracle::{
         images::{
             archive::LoadSource,
             import::{ImportOptions, import},
-            ingest::{ImageDocuments, Ingest},
+            ingest::{ImageDocuments, Ingest, WantedBlob},
             load::{Loaded, load},
         },
     },
@@ -393,14 +393,21 @@ fn sinks_survive_restarts_interruptions_and_wrong_bytes() {
         let ingest = Ingest::begin(&lease, privilege(), &Silent, &documents(&files)).unwrap();
         let mut sinks = ingest.sinks().unwrap();
         assert_eq!(sinks.len(), 3);
-        let (digest, _, mut sink) = sinks.remove(0);
+        let WantedBlob {
+            digest, mut sink, ..
+        } = sinks.remove(0);
         sink.write(&bytes_of(&digest)[..50]).unwrap();
         assert_eq!(sink.received(), 50);
         // Dropped: killed, say.
     }
     let lease = place.store.lease().unwrap();
     let ingest = Ingest::begin(&lease, privilege(), &Silent, &documents(&files)).unwrap();
-    for (n, (digest, size, mut sink)) in ingest.sinks().unwrap().into_iter().enumerate() {
+    for (n, wanted) in ingest.sinks().unwrap().into_iter().enumerate() {
+        let WantedBlob {
+            digest,
+            size,
+            mut sink,
+        } = wanted;
         let bytes = bytes_of(&digest);
         assert_eq!(bytes.len() as u64, size);
         let from = sink.received() as usize;
@@ -428,7 +435,9 @@ fn sinks_survive_restarts_interruptions_and_wrong_bytes() {
     }
     let mut rest = ingest.sinks().unwrap();
     assert_eq!(rest.len(), 1, "only the failed one is asked for again");
-    let (digest, _, mut sink) = rest.remove(0);
+    let WantedBlob {
+        digest, mut sink, ..
+    } = rest.remove(0);
     sink.write(&bytes_of(&digest)).unwrap();
     let too_much = sink.write(b"x").unwrap_err();
     assert_eq!(too_much.kind(), ErrorKind::DigestMismatch);

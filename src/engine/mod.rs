@@ -103,7 +103,7 @@ impl Engine {
     /// The store that the options name.
     pub(crate) fn store(&self) -> Result<Store> {
         let options = &self.options;
-        let root = rustix::process::geteuid().is_root() && self.privilege() == Privilege::Root;
+        let root = self.privilege() == Privilege::Root;
         let data = options.xdg_data_home.clone();
         let data = data.or_else(|| Some(options.home.as_ref()?.join(".local/share")));
         let (system_root, system_runroot) = ("/var/lib/coracle", "/run/coracle");
@@ -128,15 +128,8 @@ impl Engine {
         Store::open(&root_path, &runroot)
     }
 
-    /// Whether files of layers may have every owner and be devices: only in the first user
-    /// namespace, where all ids are mapped to themselves.
+    /// What this process may do with files of layers.
     pub(crate) fn privilege(&self) -> Privilege {
-        let all = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        let first: Vec<&str> = all.split_whitespace().collect();
-        if rustix::process::geteuid().is_root() && first == ["0", "0", "4294967295"] {
-            Privilege::Root
-        } else {
-            Privilege::Rootless
-        }
+        Privilege::of_this_process()
     }
 }

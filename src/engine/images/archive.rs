@@ -225,7 +225,7 @@ fn spool(lease: &Lease<'_>, mut source: impl Read) -> Result<Spool> {
     })?;
     let mut stream = TarStream::new(BufReader::with_capacity(COPY_BUFFER, plain));
     let mut spool = Spool::default();
-    while let Some(entry) = stream.next()? {
+    while let Some(entry) = stream.next_entry()? {
         let Some(name) = normal_name(&entry.path) else {
             return Err(strange(&entry.path, "is no name for a member"));
         };
