@@ -35,6 +35,8 @@ const MAX_MEMBERS: usize = 100_000;
 /// A staged blob holds a descriptor; beyond so many they move into the store early.
 const MAX_STAGED: usize = 128;
 const MAX_LINKS: usize = 8;
+/// Bytes behind the end of an archive.
+const MAX_PADDING: u64 = 64 << 20;
 const COPY_BUFFER: usize = 256 << 10;
 
 /// Where an image is loaded from.
@@ -251,6 +253,9 @@ fn spool(lease: &Lease<'_>, mut source: impl Read) -> Result<Spool> {
             _ => {}
         }
     }
+    // Whoever writes into a pipe wants to get rid of the padding, and a gzip stream has its
+    // checksum at the end.
+    stream.drain(MAX_PADDING)?;
     Ok(spool)
 }
 

@@ -172,10 +172,11 @@ impl<'a> Ingest<'a> {
     /// The blobs that [`Self::sinks`] or [`Self::provide`] must still deliver, and their sizes.
     pub fn missing(&self) -> Vec<(Digest, u64)> {
         let staged = self.staged();
+        let mut seen = HashSet::new();
         let missing = self.layers.iter().filter(|layer| !layer.has_blob);
         missing
+            .filter(|layer| !staged.blobs.contains_key(&layer.blob) && seen.insert(&layer.blob))
             .map(|layer| (layer.blob.clone(), layer.size))
-            .filter(|(blob, _)| !staged.blobs.contains_key(blob))
             .collect()
     }
 
