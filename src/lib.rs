@@ -1,4 +1,5 @@
 //! Coracle: a container engine in one binary, without a daemon.
 
+pub mod cmd;
 pub mod engine;
 pub mod model;

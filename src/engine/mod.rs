@@ -3,8 +3,16 @@
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
 pub mod images;
+mod pending;
+pub mod requests;
 
 use std::path::PathBuf;
+
+pub use requests::{
+    AttachOptions, Check, ContainerSize, ContainerSummary, ExecSpec, Health, ImportRequest,
+    LoadRequest, LogLine, LogOptions, LogStream, PullSettings, Removed, RunOptions, RunOutcome,
+    StartOptions,
+};
 
 use crate::model::{Platform, Reference, Result};
 
@@ -64,6 +72,10 @@ pub trait Progress: Sync {
     fn layer_done(&self, layer: &crate::model::Digest);
     /// An attempt failed and will be repeated.
     fn retrying(&self, what: &str, why: &str);
+    /// `run` or `create` wants an image that the store does not have; a pull begins.
+    fn image_missing(&self, _: &Reference) {}
+    /// That pull is over.
+    fn image_pulled(&self, _: &Pulled) {}
 }
 
 /// Shows nothing.
