@@ -6,7 +6,10 @@ pub mod images;
 
 use std::path::PathBuf;
 
-use crate::model::{Platform, Reference, Result};
+use crate::{
+    model::{Error, ErrorKind, Platform, Reference, Result},
+    storage::{Driver, Store},
+};
 
 /// Where things are and how they are stored, as flags, environment and configuration say.
 #[derive(Clone, Debug, Default)]
@@ -90,10 +93,95 @@ pub struct Pulled {
 /// The door of the library.
 pub struct Engine {
     pub(crate) options: EngineOptions,
+    pub(crate) store: Store,
+    /// `--storage-driver`, if it was given.
+    pub(crate) forced_driver: Option<Driver>,
 }
 
 impl Engine {
+    /// Opens (or makes) the store of this user, or the one that the options name.
     pub fn open(options: EngineOptions) -> Result<Engine> {
-        Ok(Engine { options })
+        let forced_driver = options
+            .storage_driver
+            .as_deref()
+            .map(Driver::parse)
+            .transpose()?;
+        let uid = rustix::process::geteuid();
+        let root = options.store_root(uid.is_root())?;
+        let runroot = options.store_runroot(uid.as_raw());
+        Ok(Engine {
+            store: Store::open(&root, &runroot)?,
+            options,
+            forced_driver,
+        })
+    }
+}
+
+impl EngineOptions {
+    fn store_root(&self, is_root: bool) -> Result<PathBuf> {
+        if let Some(root) = &self.root {
+            return Ok(root.clone());
+        }
+        if is_root {
+            return Ok("/var/lib/coracle".into());
+        }
+        let data = match (&self.xdg_data_home, &self.home) {
+            (Some(data), _) if data.is_absolute() => data.clone(),
+            (_, Some(home)) if home.is_absolute() => home.join(".local/share"),
+            _ => {
+                let message = "cannot tell where images and containers belong: HOME is not set";
+                return Err(Error::new(ErrorKind::InvalidArgument, message)
+                    .with_hint("set HOME, or name a directory with --root"));
+            }
+        };
+        Ok(data.join("coracle"))
+    }
+
+    /// The last resort is in /tmp, where [`Store::open`] checks whose it is.
+    fn store_runroot(&self, uid: u32) -> PathBuf {
+        if let Some(runroot) = &self.runroot {
+            return runroot.clone();
+        }
+        if uid == 0 {
+            return "/run/coracle".into();
+        }
+        let session = PathBuf::from(format!("/run/user/{uid}"));
+        match &self.xdg_runtime_dir {
+            Some(dir) if dir.is_absolute() && dir.is_dir() => dir.join("coracle"),
+            _ if session.is_dir() => session.join("coracle"),
+            _ => PathBuf::from(format!("/tmp/coracle-{uid}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ordinary_users_store_is_below_the_home() {
+        let options = EngineOptions {
+            home: Some("/home/u".into()),
+            ..EngineOptions::default()
+        };
+        let root = options.store_root(false).unwrap();
+        assert_eq!(root, PathBuf::from("/home/u/.local/share/coracle"));
+        let options = EngineOptions {
+            xdg_data_home: Some("/data".into()),
+            ..options
+        };
+        let root = options.store_root(false).unwrap();
+        assert_eq!(root, PathBuf::from("/data/coracle"));
+        assert_eq!(
+            options.store_root(true).unwrap(),
+            PathBuf::from("/var/lib/coracle")
+        );
+    }
+
+    #[test]
+    fn without_a_home_the_user_is_asked_for_a_root() {
+        let error = EngineOptions::default().store_root(false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.hint().unwrap_or_default().contains("--root"));
     }
 }
