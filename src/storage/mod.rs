@@ -61,6 +61,7 @@ pub mod images;
 pub mod layers;
 pub mod lease;
 pub mod locks;
+pub mod unpack;
 
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
