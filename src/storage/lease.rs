@@ -20,6 +20,7 @@ use std::{
 use rustix::{
     fs::{Access, AtFlags, Mode, OFlags},
     io::Errno,
+    rand::GetRandomFlags,
 };
 
 use super::{
@@ -48,16 +49,12 @@ impl Store {
         self.sweep()?;
         let what = || "cannot make a staging directory".to_owned();
         let _shared = self.lock_shared()?;
-        let pid = rustix::process::getpid().as_raw_nonzero();
-        let mut attempt = 0;
-        let name = loop {
-            let name = format!("lease-{pid}-{attempt}");
-            match rustix::fs::mkdirat(&self.root, format!("tmp/{name}"), Mode::RWXU) {
-                Ok(()) => break name,
-                Err(Errno::EXIST) => attempt += 1,
-                Err(errno) => return Err(errno).system(what),
-            }
-        };
+        // Random, so that no name comes back: whoever still deletes an old lease by its name must
+        // not meet a new one.
+        let mut bits = [0; 8];
+        rustix::rand::getrandom(&mut bits, GetRandomFlags::empty()).system(what)?;
+        let name = format!("lease-{:016x}", u64::from_ne_bytes(bits));
+        rustix::fs::mkdirat(&self.root, format!("tmp/{name}"), Mode::RWXU).system(what)?;
         let dir = self.folder(&format!("tmp/{name}"))?;
         let lock = ObjectLock::try_hold(&dir, "lock")?
             .ok_or(Errno::BUSY)

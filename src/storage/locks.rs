@@ -7,7 +7,7 @@
 //! descriptor.
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -156,7 +156,14 @@ fn flock_holders(table: &str, inode: u64) -> Vec<u32> {
 /// inherited it goes on holding the lock.
 #[derive(Debug)]
 pub struct ObjectLock {
-    _file: OwnedFd,
+    file: OwnedFd,
+}
+
+/// For handing it on to a process that execs.
+impl AsFd for ObjectLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 impl ObjectLock {
@@ -165,7 +172,7 @@ impl ObjectLock {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = rustix::fs::openat(dir, name, flags, Mode::from(0o600))
             .system(|| format!("cannot open {name}"))?;
-        Ok(try_lock_file(&file)?.then_some(ObjectLock { _file: file }))
+        Ok(try_lock_file(&file)?.then_some(ObjectLock { file }))
     }
 
     /// Whether somebody (this process too) holds the lock. Takes nothing, so it disturbs nobody.
