@@ -1,5 +1,10 @@
 //! Images: pull, load, import, list, tag, remove, inspect.
 
+mod inspect;
+mod list;
+mod remove;
+mod tag;
+
 use super::Engine;
 use crate::model::{Result, image::ImageRecord};
 
