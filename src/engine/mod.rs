@@ -21,7 +21,7 @@ pub use requests::{
 
 use crate::{
     model::{Error, ErrorKind, Platform, Reference, Result, host::UserMode},
-    storage::{Driver, Store},
+    storage::{Driver, Store, unpack::Privilege},
 };
 
 /// Where things are and how they are stored, as flags, environment and configuration say.
@@ -137,6 +137,16 @@ impl Engine {
     /// What the user should know about the mode this runs in, said once a boot.
     pub fn notice(&self) -> Option<String> {
         self.user.notice(&self.store)
+    }
+
+    /// Whether files of layers may have every owner and be devices: only in the first user
+    /// namespace.
+    pub(crate) fn privilege(&self) -> Privilege {
+        if self.user.is_real_root() {
+            Privilege::Root
+        } else {
+            Privilege::Rootless
+        }
     }
 
     /// Becomes root of the user's own ids, in a user namespace, where files of other ids can be
