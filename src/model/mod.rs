@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod mount;
 pub mod platform;
 pub mod reference;
+pub mod registry;
 pub mod sink;
 
 pub use container::{ContainerId, ContainerSpec};
@@ -19,4 +20,5 @@ pub use digest::Digest;
 pub use error::{Context, Error, ErrorKind, Result};
 pub use platform::Platform;
 pub use reference::Reference;
+pub use registry::RegistryOptions;
 pub use sink::BlobSink;
