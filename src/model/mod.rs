@@ -3,17 +3,23 @@
 //! Nothing here touches a file, a clock, the environment or the kernel, so that
 //! every other room may use these types and every test may compare them.
 
+pub mod capability;
 pub mod container;
 pub mod digest;
+pub mod env;
 pub mod error;
 pub mod host;
+pub mod human;
 pub mod image;
 pub mod manifest;
 pub mod mount;
+pub mod names;
 pub mod platform;
 pub mod reference;
 pub mod registry;
+pub mod signal;
 pub mod sink;
+pub mod user;
 
 pub use container::{ContainerId, ContainerSpec};
 pub use digest::Digest;

@@ -1,0 +1,124 @@
+//! Becoming another program, and becoming ourselves again from a file that nobody can write to.
+
+use std::{
+    ffi::{CStr, CString},
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+};
+
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+
+use super::mount::{self, Attributes};
+
+/// execve(2). Returns only with the error.
+pub fn exec(program: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: all three are valid, NUL-terminated C strings or NULL-terminated arrays of such,
+    // which live until the call has failed.
+    unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// execveat(2) of an open file. Returns only with the error.
+pub fn exec_descriptor(
+    program: impl AsFd,
+    arguments: &[CString],
+    environment: &[CString],
+) -> io::Error {
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: as for `exec`; the empty path with AT_EMPTY_PATH names the descriptor itself.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            arguments.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    io::Error::last_os_error()
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings
+        .iter()
+        .map(|string| string.as_ptr())
+        .chain([std::ptr::null()])
+        .collect()
+}
+
+/// This program's own file, behind a detached read-only mount: whoever gets hold of it through
+/// `/proc/PID/exe` cannot write to it (CVE-2019-5736). Where the file cannot be mounted (it was
+/// replaced by an upgrade, or lies on a mount of another namespace) a sealed copy in memory.
+///
+/// Needs `CAP_SYS_ADMIN` over the current mount namespace.
+pub fn sealed_self() -> io::Result<OwnedFd> {
+    match read_only_self() {
+        Ok(program) => Ok(program),
+        Err(_) => copied_self(),
+    }
+}
+
+fn read_only_self() -> io::Result<OwnedFd> {
+    let running = rustix::fs::stat("/proc/self/exe")?;
+    // Not /proc/self/exe itself: in a new mount namespace that still names the old one's mount.
+    let path = std::fs::read_link("/proc/self/exe")?;
+    let path =
+        CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = mount::clone_mount(rustix::fs::CWD, &path, false)?;
+    let found = rustix::fs::fstat(&program)?;
+    if (found.st_dev, found.st_ino) != (running.st_dev, running.st_ino) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    mount::set_attributes(
+        &program,
+        Attributes::READ_ONLY.with(Attributes::NO_SUID),
+        None,
+        false,
+    )?;
+    Ok(program)
+}
+
+fn copied_self() -> io::Result<OwnedFd> {
+    let source = rustix::fs::open(
+        "/proc/self/exe",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let copy =
+        rustix::fs::memfd_create(c"coracle", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    while rustix::fs::sendfile(&copy, &source, None, 1 << 30)? > 0 {}
+    let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&copy, all)?;
+    Ok(copy)
+}
+
+/// Marks every descriptor from `first` up close-on-exec, close_range(2).
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: CLOSE_RANGE_CLOEXEC closes nothing; no descriptor's owner is affected.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC as libc::c_int,
+        )
+    };
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Lets a descriptor survive the next exec.
+pub fn keep_on_exec(descriptor: impl AsFd) -> io::Result<()> {
+    Ok(rustix::io::fcntl_setfd(
+        descriptor,
+        rustix::io::FdFlags::empty(),
+    )?)
+}
