@@ -1,1 +1,3 @@
-fn main() {}
+fn main() -> std::process::ExitCode {
+    coracle::cmd::main(std::env::args_os().collect())
+}

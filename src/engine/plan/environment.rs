@@ -11,7 +11,10 @@ pub(super) fn compose(spec: &ContainerSpec, image: &ImageConfig, hostname: &str)
     if spec.tty {
         variables.push("TERM=xterm".to_owned());
     }
-    let of_image = image.config.iter().flat_map(|config| config.env.iter().flatten());
+    let of_image = image
+        .config
+        .iter()
+        .flat_map(|config| config.env.iter().flatten());
     for variable in of_image.chain(&spec.env) {
         set(&mut variables, variable);
     }
