@@ -28,10 +28,6 @@ impl Engine {
         pending("removing images")
     }
 
-    pub fn pull(&self, _request: &PullRequest, _progress: &dyn Progress) -> Result<Pulled> {
-        pending("pulling images")
-    }
-
     pub fn load(
         &self,
         _request: &LoadRequest,

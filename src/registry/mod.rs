@@ -119,6 +119,15 @@ impl Registry {
         }
     }
 
+    /// Finds the credentials for the repository of `reference` now. A helper program may run, so a
+    /// caller that is about to change who it is, or to start threads, asks first.
+    ///
+    /// Errors: [`ErrorKind::InvalidArgument`] for an unreadable auth file,
+    /// [`ErrorKind::Unauthorized`] for a helper that fails.
+    pub fn prepare(&self, reference: &Reference) -> Result<()> {
+        self.repository(reference).map(|_| ())
+    }
+
     /// Fetches the manifest or index that `reference` stands for: by its digest if it has one, by
     /// its tag otherwise.
     ///
