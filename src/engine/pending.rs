@@ -44,27 +44,6 @@ impl Engine {
         pending("importing images")
     }
 
-    pub fn create(&self, _spec: ContainerSpec, _pull: &PullSettings) -> Result<ContainerId> {
-        pending("creating containers")
-    }
-
-    pub fn run(&self, _spec: ContainerSpec, _options: RunOptions) -> Result<RunOutcome> {
-        pending("running containers")
-    }
-
-    pub fn start(&self, _container: &str, _options: StartOptions) -> Result<RunOutcome> {
-        pending("starting containers")
-    }
-
-    pub fn attach(&self, _container: &str, _options: AttachOptions) -> Result<RunOutcome> {
-        pending("attaching to containers")
-    }
-
-    /// The program's exit code; 0 at once if detached.
-    pub fn exec(&self, _container: &str, _spec: ExecSpec) -> Result<i32> {
-        pending("running a program in a container")
-    }
-
     /// Newest first. `size` measures the writable layers, which walks them.
     pub fn containers(&self, _all: bool, _size: bool) -> Result<Vec<ContainerSummary>> {
         pending("listing containers")

@@ -2,3 +2,12 @@
 
 pub mod ingest;
 pub mod pull;
+
+use super::Engine;
+use crate::model::{Result, image::ImageRecord};
+
+impl Engine {
+    pub(crate) fn embedded_image(&self, _typed: &str) -> Result<Option<ImageRecord>> {
+        Ok(None)
+    }
+}

@@ -6,6 +6,8 @@
 mod environment;
 mod mounts;
 
+pub use environment::set as set_variable;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};

@@ -324,8 +324,8 @@ fn pipes(interactive: bool) -> Result<(Streams, event_loop::StreamEnds)> {
     Ok((
         Streams {
             stdin,
-            stdout,
-            stderr,
+            stdout: Some(stdout),
+            stderr: Some(stderr),
         },
         ends,
     ))
