@@ -7,6 +7,7 @@ pub mod ingest;
 mod inspect;
 mod list;
 pub mod load;
+pub mod pull;
 mod remove;
 mod tag;
 
