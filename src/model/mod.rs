@@ -16,6 +16,7 @@ pub mod mount;
 pub mod names;
 pub mod platform;
 pub mod reference;
+pub mod seccomp;
 pub mod signal;
 pub mod user;
 

@@ -1,0 +1,6 @@
+#[path = "build/seccomp.rs"]
+mod seccomp;
+
+fn main() {
+    seccomp::build();
+}
