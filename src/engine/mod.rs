@@ -3,6 +3,8 @@
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
 pub mod images;
+pub mod plan;
+pub mod sandbox;
 
 use std::path::PathBuf;
 

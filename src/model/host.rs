@@ -10,6 +10,9 @@ pub struct HostFacts {
     pub kernel: (u32, u32),
     /// The capabilities this process may hand on, as a bit mask (capabilities(7)).
     pub capabilities: u64,
+    /// Folders below /sys that tell of a processor's temperature events, without the leading
+    /// slash: a side channel that is masked (GHSA-6fw5-f8r9-fgfm).
+    pub thermal_folders: Vec<String>,
 }
 
 /// How ids of the container become ids of the host (design.md, "Rootless first").

@@ -18,6 +18,7 @@ pub mod platform;
 pub mod reference;
 pub mod seccomp;
 pub mod signal;
+pub mod sink;
 pub mod user;
 
 pub use container::{ContainerId, ContainerSpec};
@@ -25,3 +26,4 @@ pub use digest::Digest;
 pub use error::{Context, Error, ErrorKind, Result};
 pub use platform::Platform;
 pub use reference::Reference;
+pub use sink::BlobSink;
