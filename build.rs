@@ -1,3 +1,5 @@
+//! What is made before the program is compiled.
+
 #[path = "build/seccomp.rs"]
 mod seccomp;
 

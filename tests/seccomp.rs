@@ -39,7 +39,7 @@ impl Call {
         match offset {
             0 => self.number,
             4 => self.architecture,
-            16..64 if offset % 4 == 0 => {
+            16..64 if offset.is_multiple_of(4) => {
                 let argument = self.arguments[(offset as usize - 16) / 8];
                 (argument >> (offset % 8 * 8)) as u32
             }

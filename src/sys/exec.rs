@@ -126,7 +126,10 @@ pub fn hand_over(descriptors: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<()> 
     // Out of the way first: one of them may have a number that another is about to get.
     let mut copies = Vec::with_capacity(descriptors.len());
     for descriptor in descriptors {
-        copies.push(rustix::io::fcntl_dupfd_cloexec(descriptor, FIRST_HANDED_OVER + count)?);
+        copies.push(rustix::io::fcntl_dupfd_cloexec(
+            descriptor,
+            FIRST_HANDED_OVER + count,
+        )?);
     }
     for (number, copy) in (FIRST_HANDED_OVER..).zip(&copies) {
         // SAFETY: the owners of the replaced numbers are never run again (see above).

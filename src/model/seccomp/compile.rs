@@ -474,7 +474,7 @@ fn same(left: &Goal, right: &Goal) -> bool {
 /// numbers together with both of their neighbours.
 fn halfway(ranges: &[(u32, Goal)]) -> usize {
     let middle = ranges.len() / 2;
-    if ranges.len() > 3 && middle % 2 == 0 {
+    if ranges.len() > 3 && middle.is_multiple_of(2) {
         middle + 1
     } else {
         middle
