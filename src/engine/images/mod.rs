@@ -1,1 +1,3 @@
 //! Images: pull, load, import, list, tag, remove, inspect.
+
+pub mod embedded;

@@ -1,0 +1,6 @@
+#[path = "build/embedded.rs"]
+mod embedded;
+
+fn main() {
+    embedded::build();
+}
