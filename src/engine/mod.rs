@@ -2,11 +2,27 @@
 //!
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
+pub mod containers;
+mod identity;
 pub mod images;
+mod pending;
+pub mod plan;
+pub mod requests;
+pub mod sandbox;
+pub mod supervisor;
 
 use std::path::PathBuf;
 
-use crate::model::{Platform, Reference, Result};
+pub use requests::{
+    AttachOptions, Check, ContainerSize, ContainerSummary, ExecSpec, Health, ImportRequest,
+    LoadRequest, LogLine, LogOptions, LogStream, PullSettings, Removed, RunOptions, RunOutcome,
+    StartOptions,
+};
+
+use crate::{
+    model::{Error, Platform, Reference, Result, host::UserMode},
+    storage::Store,
+};
 
 /// Where things are and how they are stored, as flags, environment and configuration say.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +80,10 @@ pub trait Progress: Sync {
     fn layer_done(&self, layer: &crate::model::Digest);
     /// An attempt failed and will be repeated.
     fn retrying(&self, what: &str, why: &str);
+    /// `run` or `create` wants an image that the store does not have; a pull begins.
+    fn image_missing(&self, _: &Reference) {}
+    /// That pull is over.
+    fn image_pulled(&self, _: &Pulled) {}
 }
 
 /// Shows nothing.
@@ -87,13 +107,78 @@ pub struct Pulled {
     pub up_to_date: bool,
 }
 
-/// The door of the library.
+/// The door of the library. Opening it reads no image and no container.
 pub struct Engine {
-    pub(crate) options: EngineOptions,
+    pub(crate) store: Store,
+    user: identity::User,
 }
 
 impl Engine {
+    /// Finds out who runs this and opens the store, making it if it is not there.
     pub fn open(options: EngineOptions) -> Result<Engine> {
-        Ok(Engine { options })
+        let user = identity::User::detect()?;
+        let (root, runroot) = folders(&options, user.mode())?;
+        Ok(Engine {
+            store: Store::open(&root, &runroot)?,
+            user,
+        })
+    }
+
+    /// What the user should know about the mode this runs in, said once a boot.
+    pub fn notice(&self) -> Option<String> {
+        self.user.notice(&self.store)
+    }
+
+    /// Becomes root of the user's own ids, in a user namespace, where files of other ids can be
+    /// made and removed and containers started. Does nothing for root. Only while this process has
+    /// one thread.
+    pub(crate) fn enter_user_namespace(&self) -> Result<()> {
+        self.user.begin_namespace(&self.store)?;
+        self.user.finish_namespace()
+    }
+}
+
+/// The store's root and run root, as flags say or where the XDG base directory specification has
+/// them.
+fn folders(options: &EngineOptions, mode: &UserMode) -> Result<(PathBuf, PathBuf)> {
+    if *mode == UserMode::Root {
+        return Ok((
+            options
+                .root
+                .clone()
+                .unwrap_or_else(|| "/var/lib/coracle".into()),
+            options
+                .runroot
+                .clone()
+                .unwrap_or_else(|| "/run/coracle".into()),
+        ));
+    }
+    let root = match (&options.root, &options.xdg_data_home, &options.home) {
+        (Some(root), _, _) => root.clone(),
+        (None, Some(data), _) => data.join("coracle"),
+        (None, None, Some(home)) => home.join(".local/share/coracle"),
+        (None, None, None) => {
+            return Err(
+                Error::invalid("cannot tell where to keep images: HOME is not set")
+                    .with_hint("set HOME, or name a folder with --root"),
+            );
+        }
+    };
+    let runroot = match (&options.runroot, &options.xdg_runtime_dir) {
+        (Some(runroot), _) => runroot.clone(),
+        (None, Some(runtime)) => runtime.join("coracle"),
+        (None, None) => default_runroot(rustix::process::getuid().as_raw()),
+    };
+    Ok((root, runroot))
+}
+
+/// Without XDG_RUNTIME_DIR (`su`, cron): the folder that a login would have made, else one in
+/// /tmp, whose owner the store checks.
+fn default_runroot(uid: u32) -> PathBuf {
+    let of_login = PathBuf::from(format!("/run/user/{uid}"));
+    if of_login.is_dir() {
+        of_login.join("coracle")
+    } else {
+        PathBuf::from(format!("/tmp/coracle-{uid}"))
     }
 }

@@ -3,18 +3,26 @@
 //! Nothing here touches a file, a clock, the environment or the kernel, so that
 //! every other room may use these types and every test may compare them.
 
+pub mod capability;
 pub mod container;
 pub mod digest;
+pub mod env;
 pub mod error;
 pub mod host;
+pub mod human;
 pub mod image;
 pub mod manifest;
 pub mod mount;
+pub mod names;
 pub mod platform;
 pub mod reference;
+pub mod signal;
+pub mod sink;
+pub mod user;
 
 pub use container::{ContainerId, ContainerSpec};
 pub use digest::Digest;
 pub use error::{Context, Error, ErrorKind, Result};
 pub use platform::Platform;
 pub use reference::Reference;
+pub use sink::BlobSink;

@@ -1,3 +1,12 @@
 //! Images: pull, load, import, list, tag, remove, inspect.
 
 pub mod embedded;
+
+use super::Engine;
+use crate::model::{Result, image::ImageRecord};
+
+impl Engine {
+    pub(crate) fn embedded_image(&self, _typed: &str) -> Result<Option<ImageRecord>> {
+        Ok(None)
+    }
+}

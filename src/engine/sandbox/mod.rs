@@ -1,0 +1,155 @@
+//! Carries out a [`SandboxPlan`]: makes a process in new namespaces, which builds its own file
+//! system, gives up its rights and becomes the program.
+//!
+//! Two processes: the *supervisor* calls [`start`]; its child runs [`init`], one straight line of
+//! named steps. They share a socket on which the child sends the terminal's master (if there is
+//! one) and then either a failed step or nothing: the socket closes when the program is executed.
+//!
+//! Neither trusts the image: every path of it is resolved by `sys::in_root` from one descriptor
+//! of the root, mounts are attached to held descriptors, and nothing of it is read as
+//! configuration but passwd(5) and group(5), with limits.
+
+mod credentials;
+mod devices;
+mod init;
+mod join;
+mod mounts;
+mod program;
+mod reaper;
+mod seccomp;
+
+use std::{
+    ffi::CString,
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::SandboxPlan;
+use crate::{
+    model::{Context, Error, ErrorKind, Result},
+    sys::{
+        fork::{self, Child, Namespaces},
+        packet,
+    },
+};
+
+pub use join::{JoinPlan, join};
+
+/// Where the program's standard streams lead. `None` is the container's own /dev/null: through the
+/// host's a container could change that file's mode for everybody. With a terminal there are none.
+#[derive(Debug)]
+pub struct Streams {
+    pub stdin: Option<OwnedFd>,
+    pub stdout: Option<OwnedFd>,
+    pub stderr: Option<OwnedFd>,
+}
+
+/// A sandbox whose program has been executed.
+#[derive(Debug)]
+pub struct Started {
+    pub init: Child,
+    /// The master side of the terminal, if the plan asked for one.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// A step that failed, as it crosses from the child to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+struct Failure {
+    kind: ErrorKind,
+    message: String,
+}
+
+const MAX_FAILURE_BYTES: usize = 8 << 10;
+const TERMINAL: &[u8] = b"T";
+const FAILURE: &[u8] = b"F";
+
+/// Starts the first process of a container and waits until its program runs or a step has failed.
+/// The caller must have one thread. `streams` are closed here in either case.
+pub fn start(plan: &SandboxPlan, streams: Option<Streams>) -> Result<Started> {
+    let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
+    let mut namespaces = Namespaces::MOUNT
+        .with(Namespaces::PID)
+        .with(Namespaces::IPC)
+        .with(Namespaces::UTS)
+        .with(Namespaces::CGROUP);
+    if plan.own_network {
+        namespaces = namespaces.with(Namespaces::NET);
+    }
+    let child = fork::fork(namespaces, || {
+        let Err(error) = init::run(plan, streams.as_ref(), theirs.as_fd());
+        report(theirs.as_fd(), &error)
+    });
+    let child = child.map_err(|cause| namespaces_refused(cause))?;
+    drop(theirs);
+    drop(streams);
+    match await_program(ours.as_fd()) {
+        Ok(terminal) => Ok(Started {
+            init: child,
+            terminal,
+        }),
+        Err(error) => {
+            // It has reported and is ending; nobody else will reap it.
+            let _ = crate::sys::process::reap(&child.pidfd);
+            Err(error)
+        }
+    }
+}
+
+fn namespaces_refused(cause: io::Error) -> Error {
+    let hint = match cause.raw_os_error() {
+        Some(libc::EPERM) => {
+            "the kernel or an outer container forbids new namespaces; `coracle doctor` says more"
+        }
+        Some(libc::ENOSPC) => "a limit of /proc/sys/user/max_*_namespaces is reached",
+        _ => "`coracle doctor` says what is missing",
+    };
+    Error::new(
+        ErrorKind::Unsupported,
+        "cannot make the container's namespaces",
+    )
+    .with_source(cause)
+    .with_hint(hint)
+}
+
+/// Reads the child's messages until it closes the socket, which execve does.
+fn await_program(socket: impl AsFd) -> Result<Option<OwnedFd>> {
+    let mut terminal = None;
+    let mut buffer = vec![0; MAX_FAILURE_BYTES];
+    loop {
+        let (length, descriptor) = packet::receive(socket.as_fd(), &mut buffer, true)
+            .system(|| "cannot read from the container's first process".to_owned())?;
+        match buffer[..length].split_first() {
+            None => return Ok(terminal),
+            Some((&kind, _)) if kind == TERMINAL[0] => terminal = descriptor,
+            Some((_, text)) => {
+                let failure: Failure = serde_json::from_slice(text)
+                    .context(ErrorKind::System, || {
+                        "the container's first process sent nonsense".to_owned()
+                    })?;
+                return Err(Error::new(failure.kind, failure.message));
+            }
+        }
+    }
+}
+
+/// Sends a failed step to the supervisor; the exit status for this process.
+fn report(socket: impl AsFd, error: &Error) -> i32 {
+    let mut message = error.one_line();
+    message.truncate(message.floor_char_boundary(MAX_FAILURE_BYTES / 8));
+    let failure = Failure {
+        kind: error.kind(),
+        message,
+    };
+    let text = serde_json::to_vec(&failure).unwrap_or_default();
+    let _ = packet::send(socket, FAILURE, &text, None::<&OwnedFd>, true);
+    1
+}
+
+/// A name for the kernel. Plans never contain NUL bytes unless somebody tampers with them.
+fn c_string(text: &str) -> Result<CString> {
+    CString::new(text).context(ErrorKind::InvalidArgument, || {
+        format!("invalid text {text:?}")
+    })
+}

@@ -1,0 +1,67 @@
+//! The init of `--init`: process 1 of the container that forwards signals to the program, reaps
+//! whatever is orphaned, and ends as the program did.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::process::{WaitOptions, WaitStatus};
+
+use crate::{
+    model::{Context, Result},
+    sys::{exec, fork, process, signals},
+};
+
+/// Forks: the child returns and goes on to execute the program; the parent never does. It closes
+/// the socket to the supervisor, which must close when the program is executed, and the program's
+/// streams, which must close when the program ends.
+pub(super) fn become_init() -> Result<()> {
+    let what = || "cannot start the container's init".to_owned();
+    let (ready, wait) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).system(what)?;
+    signals::block_only(&signals::SignalSet::all()).system(what)?;
+    let pending = signals::descriptor(&signals::SignalSet::all()).system(what)?;
+    // The program runs in the copy that continues; the parent of it is process 1.
+    match fork::split().system(what)? {
+        None => {
+            let _ = rustix::io::read(&ready, &mut [0_u8; 1]);
+            Ok(())
+        }
+        Some(program) => {
+            drop((ready, wait));
+            exec::close_all_but(&[pending.as_fd(), program.pidfd.as_fd()]);
+            // Its memory still holds the plan.
+            let _ = process::hide();
+            fork::end(reap_until(program.pid, &pending, &program.pidfd))
+        }
+    }
+}
+
+fn reap_until(program: rustix::process::Pid, pending: impl AsFd, pidfd: impl AsFd) -> i32 {
+    loop {
+        wait_for_signal(pending.as_fd());
+        while let Ok(Some(signal)) = signals::next(pending.as_fd()) {
+            if signal != libc::SIGCHLD {
+                let _ = process::signal(pidfd.as_fd(), signal);
+            }
+        }
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if pid == program {
+                return shell_status(status);
+            }
+        }
+    }
+}
+
+fn wait_for_signal(pending: BorrowedFd<'_>) {
+    let mut descriptors = [rustix::event::PollFd::from_borrowed_fd(
+        pending,
+        rustix::event::PollFlags::IN,
+    )];
+    let _ = rustix::event::poll(&mut descriptors, None);
+}
+
+fn shell_status(status: WaitStatus) -> i32 {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => 128 + signal,
+        (None, None) => 255,
+    }
+}

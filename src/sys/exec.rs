@@ -1,0 +1,174 @@
+//! Becoming another program, and becoming ourselves again from a file that nobody can write to.
+
+use std::{
+    ffi::{CStr, CString},
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+};
+
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+
+use super::mount::{self, Attributes};
+
+/// execve(2). Returns only with the error.
+pub fn exec(program: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: all three are valid, NUL-terminated C strings or NULL-terminated arrays of such,
+    // which live until the call has failed.
+    unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// execveat(2) of an open file. Returns only with the error.
+pub fn exec_descriptor(
+    program: impl AsFd,
+    arguments: &[CString],
+    environment: &[CString],
+) -> io::Error {
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: as for `exec`; the empty path with AT_EMPTY_PATH names the descriptor itself.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            arguments.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    io::Error::last_os_error()
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings
+        .iter()
+        .map(|string| string.as_ptr())
+        .chain([std::ptr::null()])
+        .collect()
+}
+
+/// This program's own file, behind a detached read-only mount: whoever gets hold of it through
+/// `/proc/PID/exe` cannot write to it (CVE-2019-5736). Where the file cannot be mounted (it was
+/// replaced by an upgrade, or lies on a mount of another namespace) a sealed copy in memory.
+///
+/// Needs `CAP_SYS_ADMIN` over the current mount namespace.
+pub fn sealed_self() -> io::Result<OwnedFd> {
+    match read_only_self() {
+        Ok(program) => Ok(program),
+        Err(_) => copied_self(),
+    }
+}
+
+fn read_only_self() -> io::Result<OwnedFd> {
+    let running = rustix::fs::stat("/proc/self/exe")?;
+    // Not /proc/self/exe itself: in a new mount namespace that still names the old one's mount.
+    let path = std::fs::read_link("/proc/self/exe")?;
+    let path =
+        CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = mount::clone_mount(rustix::fs::CWD, &path, false)?;
+    let found = rustix::fs::fstat(&program)?;
+    if (found.st_dev, found.st_ino) != (running.st_dev, running.st_ino) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    mount::set_attributes(
+        &program,
+        Attributes::READ_ONLY.with(Attributes::NO_SUID),
+        None,
+        false,
+    )?;
+    Ok(program)
+}
+
+fn copied_self() -> io::Result<OwnedFd> {
+    let source = rustix::fs::open(
+        "/proc/self/exe",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let copy =
+        rustix::fs::memfd_create(c"coracle", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    while rustix::fs::sendfile(&copy, &source, None, 1 << 30)? > 0 {}
+    let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&copy, all)?;
+    Ok(copy)
+}
+
+/// Marks every descriptor from `first` up close-on-exec, close_range(2).
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: CLOSE_RANGE_CLOEXEC closes nothing; no descriptor's owner is affected.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC as libc::c_int,
+        )
+    };
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// The first number that [`hand_over`] gives.
+const FIRST_HANDED_OVER: i32 = 3;
+
+/// Puts copies of `descriptors` at 3, 4, 5, …, where the program executed next finds them with
+/// [`inherited`]; all others close on exec. For a process that executes now: whatever had these
+/// numbers is replaced.
+pub fn hand_over(descriptors: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<()> {
+    let count = descriptors.len() as i32;
+    // Out of the way first: one of them may have a number that another is about to get.
+    let mut copies = Vec::with_capacity(descriptors.len());
+    for descriptor in descriptors {
+        copies.push(rustix::io::fcntl_dupfd_cloexec(
+            descriptor,
+            FIRST_HANDED_OVER + count,
+        )?);
+    }
+    for (number, copy) in (FIRST_HANDED_OVER..).zip(&copies) {
+        // SAFETY: the owners of the replaced numbers are never run again (see above).
+        if unsafe { libc::dup2(copy.as_raw_fd(), number) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    close_on_exec_from((FIRST_HANDED_OVER + count) as u32)
+}
+
+/// Takes the `index`-th descriptor that [`hand_over`] passed to this program. To be called once
+/// for each, before anything is opened.
+pub fn inherited(index: i32) -> io::Result<OwnedFd> {
+    let number = FIRST_HANDED_OVER + index;
+    // SAFETY: F_GETFD only asks whether the number is a descriptor.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and by the contract above nobody has taken it yet.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(descriptor)
+}
+
+/// Closes every descriptor but `kept`, in a process that never returns to the code that owns the
+/// others.
+pub fn close_all_but(kept: &[std::os::fd::BorrowedFd<'_>]) {
+    let mut numbers: Vec<u32> = kept
+        .iter()
+        .filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok())
+        .collect();
+    numbers.sort_unstable();
+    let mut first = 0;
+    for number in numbers.into_iter().chain([u32::MAX]) {
+        if first < number {
+            // SAFETY: the owners of these descriptors are never run again (see above), so nobody
+            // uses a number that has come to mean something else.
+            unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0) };
+        }
+        first = number.saturating_add(1);
+    }
+}

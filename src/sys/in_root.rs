@@ -1,0 +1,114 @@
+//! Paths of a container, resolved inside its root and nowhere else: openat2(2) with
+//! `RESOLVE_IN_ROOT`. The one place where a path that a container or an image could influence
+//! meets a directory of ours.
+
+use std::{
+    ffi::{CStr, CString, OsStr},
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Component, Path},
+};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+/// Opens `path` as seen from `root`: absolute paths, `..` and links all stay below it. Links of
+/// procfs (`/proc/self/exe`, `/proc/self/fd/3`) are refused (CVE-2024-21626).
+pub fn open(root: impl AsFd, path: &CStr, flags: OFlags) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    loop {
+        match rustix::fs::openat2(
+            root.as_fd(),
+            path,
+            flags | OFlags::CLOEXEC,
+            Mode::empty(),
+            resolve,
+        ) {
+            // A rename or mount somewhere on the machine raced with `..`; the kernel asks to repeat.
+            Err(rustix::io::Errno::AGAIN) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Opens the directory at `path`, making it and its missing parents with `mode`.
+pub fn open_or_make_directory(root: impl AsFd, path: &Path, mode: Mode) -> io::Result<OwnedFd> {
+    let c_path = c_string(path.as_os_str())?;
+    match open(root.as_fd(), &c_path, OFlags::PATH | OFlags::DIRECTORY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_directories(root.as_fd(), path, mode)
+        }
+        other => other,
+    }
+}
+
+/// Opens the file at `path` as a place to mount on, making an empty one (and its parents) if
+/// nothing is there.
+pub fn open_or_make_file(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+    let c_path = c_string(path.as_os_str())?;
+    match open(root.as_fd(), &c_path, OFlags::PATH) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other,
+    }
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let name = c_string(path.file_name().ok_or(io::ErrorKind::InvalidInput)?)?;
+    let directory = open_or_make_directory(root.as_fd(), parent, Mode::from_raw_mode(0o755))?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+    // A dangling link at the end is refused (EEXIST) rather than followed.
+    drop(rustix::fs::openat(
+        &directory,
+        &name,
+        flags,
+        Mode::from_raw_mode(0o644),
+    )?);
+    Ok(rustix::fs::openat(
+        &directory,
+        &name,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
+}
+
+/// Walks down, making what is missing. Every step starts from a directory that is held, so a
+/// link planted meanwhile can at worst lead elsewhere *inside* the root.
+fn make_directories(root: BorrowedFd<'_>, path: &Path, mode: Mode) -> io::Result<OwnedFd> {
+    let mut done = std::path::PathBuf::from("/");
+    let mut current = open(root, c"/", OFlags::PATH | OFlags::DIRECTORY)?;
+    for component in path.components() {
+        let name = match component {
+            Component::Normal(name) => name,
+            Component::ParentDir => {
+                done.pop();
+                current = open(
+                    root,
+                    &c_string(done.as_os_str())?,
+                    OFlags::PATH | OFlags::DIRECTORY,
+                )?;
+                continue;
+            }
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => continue,
+        };
+        done.push(name);
+        let so_far = c_string(done.as_os_str())?;
+        current = match open(root, &so_far, OFlags::PATH | OFlags::DIRECTORY) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let name = c_string(name)?;
+                match rustix::fs::mkdirat(&current, &name, mode) {
+                    Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                rustix::fs::openat(&current, &name, flags, Mode::empty())?
+            }
+            other => other?,
+        };
+    }
+    Ok(current)
+}
+
+/// A path for the kernel. A NUL inside is an error, never a shorter path.
+pub fn c_string(text: impl AsRef<OsStr>) -> io::Result<CString> {
+    CString::new(text.as_ref().as_bytes()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}

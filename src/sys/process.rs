@@ -1,0 +1,262 @@
+//! Processes: who they are, how to signal them, what they may do.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, WaitIdOptions, pidfd_open},
+};
+
+/// The start time of a process in clock ticks since boot, field 22 of proc_pid_stat(5); together
+/// with the boot id it tells a process from a later one with the same number.
+pub fn start_time(pid: i32) -> io::Result<u64> {
+    let stat = fs::read(format!("/proc/{pid}/stat"))?;
+    // The name in parentheses may contain anything, ')' and newlines included: count from the last.
+    let after_name = stat
+        .iter()
+        .rposition(|&byte| byte == b')')
+        .ok_or(io::ErrorKind::InvalidData)?;
+    std::str::from_utf8(&stat[after_name + 1..])
+        .ok()
+        .and_then(|rest| rest.split_ascii_whitespace().nth(19))
+        .and_then(|field| field.parse().ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// This boot's id, random(4).
+pub fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+        .trim_end()
+        .to_owned())
+}
+
+/// Opens a process and checks that it is still the one that started at `start_time`. `None` if
+/// it is gone.
+pub fn open(pid: i32, start_time_then: u64) -> io::Result<Option<OwnedFd>> {
+    let Some(number) = Pid::from_raw(pid) else {
+        return Ok(None);
+    };
+    let pidfd = match pidfd_open(number, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(rustix::io::Errno::SRCH) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    // Looked at after opening: if it is the right one now, the descriptor is the right one too.
+    match start_time(pid) {
+        Ok(now) if now == start_time_then => Ok(Some(pidfd)),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The number that the process has in the pid namespace of the mounted /proc, from the
+/// descriptor's fdinfo (pidfd_open(2)). Our supervisor lives in a pid namespace of its own but
+/// sees the host's /proc, so this is the number that others know.
+pub fn host_pid(pidfd: impl AsFd) -> io::Result<i32> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd()))?;
+    info.lines()
+        .find_map(|line| line.strip_prefix("Pid:"))
+        .and_then(|number| number.trim().parse().ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// This process's number in the pid namespace of the mounted /proc.
+pub fn own_host_pid() -> io::Result<i32> {
+    let link = fs::read_link("/proc/self")?;
+    link.to_str()
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// pidfd_send_signal(2), with real-time signals too.
+pub fn signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
+    // SAFETY: a null siginfo is allowed and means what kill(2) would send.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_fd().as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Waits until the process has ended or the time is over; whether it has ended. `None` waits for
+/// ever.
+pub fn wait_ended(pidfd: impl AsFd, limit: Option<std::time::Duration>) -> io::Result<bool> {
+    let deadline = limit.map(|limit| std::time::Instant::now() + limit);
+    loop {
+        let left =
+            deadline.map(|deadline| deadline.saturating_duration_since(std::time::Instant::now()));
+        let timeout = left.map(|left| Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        let mut descriptors = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+        match poll(&mut descriptors, timeout.as_ref()) {
+            Ok(0) => return Ok(false),
+            Ok(_) => return Ok(true),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Reaps a child that has ended; its status as a shell would give it (128+n after signal n).
+pub fn reap(pidfd: impl AsFd) -> io::Result<i32> {
+    let id = rustix::process::WaitId::PidFd(pidfd.as_fd());
+    loop {
+        match rustix::process::waitid(id.clone(), WaitIdOptions::EXITED) {
+            Ok(Some(status)) => {
+                return Ok(match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => code,
+                    (None, Some(signal)) => 128 + signal,
+                    (None, None) => 255,
+                });
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// The numbers and groups a process acts under, credentials(7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary groups; `None` leaves them, where setgroups(2) is denied (user_namespaces(7)).
+    pub groups: Option<Vec<u32>>,
+}
+
+/// Takes on `credentials` for good, keeping the permitted capabilities for [`set_capabilities`]
+/// to reduce. Groups first: they need the capability that the user id takes away.
+pub fn set_credentials(credentials: &Credentials) -> io::Result<()> {
+    if let Some(groups) = &credentials.groups {
+        // SAFETY: the pointer and length describe one live slice of gid_t.
+        check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })?;
+    }
+    let (uid, gid) = (credentials.uid, credentials.gid);
+    rustix::thread::set_keep_capabilities(true)?;
+    // The raw calls: glibc's would want to tell other threads, and there are none.
+    // SAFETY: plain numbers.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+    // SAFETY: plain numbers.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })
+}
+
+fn check(result: libc::c_long) -> io::Result<()> {
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Leaves only `mask` in the bounding set, capabilities(7).
+pub fn limit_bounding_set(mask: u64) -> io::Result<()> {
+    for number in 0..64_u32 {
+        if mask & (1 << number) != 0 {
+            continue;
+        }
+        // SAFETY: plain numbers.
+        let result =
+            unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) };
+        if result == -1 {
+            let error = io::Error::last_os_error();
+            // The kernel knows no capability of this number, nor any above it.
+            return if error.raw_os_error() == Some(libc::EINVAL) {
+                Ok(())
+            } else {
+                Err(error)
+            };
+        }
+    }
+    Ok(())
+}
+
+/// Sets effective and permitted to `mask`; inheritable to nothing, which also empties the ambient
+/// set (CVE-2022-24769 and its kin were inheritable sets that were not empty).
+pub fn set_capabilities(mask: u64) -> io::Result<()> {
+    let set = rustix::thread::CapabilitySet::from_bits_retain(mask);
+    let sets = rustix::thread::CapabilitySets {
+        effective: set,
+        permitted: set,
+        inheritable: rustix::thread::CapabilitySet::empty(),
+    };
+    Ok(rustix::thread::set_capabilities(None, sets)?)
+}
+
+/// The effective capabilities of this process as a mask.
+pub fn effective_capabilities() -> io::Result<u64> {
+    Ok(rustix::thread::capabilities(None)?.effective.bits())
+}
+
+/// A new session keyring that nobody else has, keyctl(2): keys are not namespaced. `ENOSYS` where
+/// the kernel has no keys.
+pub fn new_session_keyring() -> io::Result<()> {
+    // SAFETY: KEYCTL_JOIN_SESSION_KEYRING with a null name makes an anonymous keyring.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            libc::KEYCTL_JOIN_SESSION_KEYRING,
+            std::ptr::null::<u8>(),
+        )
+    })
+}
+
+/// Sends SIGKILL to this process when its parent ends, and ends at once if it already has.
+pub fn die_with_parent(parent: Option<Pid>) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    if rustix::process::getppid() != parent {
+        super::signals::die_of(libc::SIGKILL);
+    }
+    Ok(())
+}
+
+/// Hides this process's memory, descriptors and `/proc` entries from the container it is about to
+/// enter: `PR_SET_DUMPABLE` 0, prctl(2).
+pub fn hide() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(
+        rustix::process::DumpableBehavior::NotDumpable,
+    )?)
+}
+
+/// Brings the loopback interface up and gives it its addresses, netdevice(7).
+pub fn bring_loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // SAFETY: all zeroes is a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo\0") {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads an `ifreq` with a NUL-terminated name.
+    let result = unsafe {
+        libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCSIFFLAGS,
+            std::ptr::from_ref(&request),
+        )
+    };
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! Signals as readable descriptors, signalfd(2), and the dispositions a child must not inherit.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+};
+
+/// A set of signals, sigsetops(3).
+#[derive(Clone, Copy)]
+pub struct SignalSet(libc::sigset_t);
+
+impl SignalSet {
+    pub fn empty() -> Self {
+        let mut set = std::mem::MaybeUninit::uninit();
+        // SAFETY: sigemptyset(3) initialises the whole set and cannot fail on a valid pointer.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            SignalSet(set.assume_init())
+        }
+    }
+
+    pub fn all() -> Self {
+        let mut set = std::mem::MaybeUninit::uninit();
+        // SAFETY: sigfillset(3) initialises the whole set and cannot fail on a valid pointer.
+        unsafe {
+            libc::sigfillset(set.as_mut_ptr());
+            SignalSet(set.assume_init())
+        }
+    }
+
+    pub fn of(signals: &[i32]) -> Self {
+        let mut set = Self::empty();
+        for signal in signals {
+            // SAFETY: the set is initialised; an invalid number is refused by the call (EINVAL)
+            // and leaves the set as it is.
+            unsafe { libc::sigaddset(&mut set.0, *signal) };
+        }
+        set
+    }
+}
+
+/// Blocks exactly `set` in this thread and returns what was blocked before, sigprocmask(2).
+pub fn block_only(set: &SignalSet) -> io::Result<SignalSet> {
+    let mut before = SignalSet::empty();
+    // SAFETY: both point to initialised sets that outlive the call.
+    let result = unsafe { libc::sigprocmask(libc::SIG_SETMASK, &set.0, &mut before.0) };
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(before)
+    }
+}
+
+/// A descriptor that becomes readable when a signal of `set` is pending. The set must be blocked.
+pub fn descriptor(set: &SignalSet) -> io::Result<OwnedFd> {
+    // SAFETY: -1 asks for a new descriptor; the set is initialised and only read.
+    let fd = unsafe { libc::signalfd(-1, &set.0, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    if fd == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The number of the next pending signal, if there is one.
+pub fn next(descriptor: impl AsFd) -> io::Result<Option<i32>> {
+    // SAFETY: all zeroes is a valid `signalfd_siginfo`.
+    let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
+    let size = size_of::<libc::signalfd_siginfo>();
+    // SAFETY: `info` is writable for `size` bytes, and any bytes are a valid value of it.
+    let read = unsafe {
+        libc::read(
+            descriptor.as_fd().as_raw_fd(),
+            std::ptr::from_mut(&mut info).cast(),
+            size,
+        )
+    };
+    if read == size as isize {
+        return Ok(Some(info.ssi_signo as i32));
+    }
+    match io::Error::last_os_error() {
+        error if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        error => Err(error),
+    }
+}
+
+/// Gives `signal` its default action in this process (Rust's runtime ignores SIGPIPE, and ignored
+/// signals are inherited through exec).
+pub fn restore_default(signal: i32) {
+    // SAFETY: SIG_DFL installs no handler; an invalid number is refused by the call.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Ignores `signal` in this process.
+pub fn ignore(signal: i32) {
+    // SAFETY: SIG_IGN installs no handler; an invalid number is refused by the call.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Ends this process as `signal` would have, so that its parent sees the same status.
+pub fn die_of(signal: i32) -> ! {
+    restore_default(signal);
+    let _ = block_only(&SignalSet::empty());
+    // SAFETY: raise(3) and _exit(2) have no precondition.
+    unsafe {
+        libc::raise(signal);
+        libc::_exit(128 + signal)
+    }
+}

@@ -1,0 +1,160 @@
+//! User namespaces: making one for this process, or joining the one of another, user_namespaces(7).
+
+use std::{
+    ffi::CString,
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use rustix::{
+    fs::{Mode, OFlags},
+    thread::UnshareFlags,
+};
+
+use super::{
+    exec,
+    fork::{self, Child},
+    process,
+};
+
+/// `count` ids from `inside` are those from `outside`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdRange {
+    pub inside: u32,
+    pub outside: u32,
+    pub count: u32,
+}
+
+/// A user namespace that this process is in, whose ids are being mapped by newuidmap(1) and
+/// newgidmap(1). Until [`Self::finish`] only this user's own files may be touched.
+#[derive(Debug)]
+#[must_use]
+pub struct Pending {
+    mappers: Vec<(&'static str, Child)>,
+}
+
+/// Moves this process into a new user namespace and starts mapping `uids` and `gids` with the two
+/// set-user-ID helpers, side by side. They were forked before the move: writing a map of several
+/// ranges needs a process of the parent namespace that may.
+pub fn begin(uids: &[IdRange], gids: &[IdRange]) -> io::Result<Pending> {
+    let (wait, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    let mut mappers = Vec::with_capacity(2);
+    for (program, ranges) in [("newuidmap", uids), ("newgidmap", gids)] {
+        let arguments = mapper_arguments(program, pid, ranges)?;
+        let child = fork::fork(fork::Namespaces::NONE, || {
+            // The other end closes in the parent once it is in the new namespace. This copy of it
+            // has to be closed first.
+            // SAFETY: the parent's `go` was copied into this process; nothing here uses it again.
+            unsafe { libc::close(std::os::fd::AsRawFd::as_raw_fd(&go)) };
+            let _ = rustix::io::read(&wait, &mut [0_u8; 1]);
+            run_mapper(program, &arguments)
+        })?;
+        mappers.push((program, child));
+    }
+    unshare(UnshareFlags::NEWUSER)?;
+    drop(go);
+    Ok(Pending { mappers })
+}
+
+impl Pending {
+    /// Waits until the ids are mapped. From here on this process is root of its namespace.
+    pub fn finish(self) -> io::Result<()> {
+        for (program, child) in self.mappers {
+            let status = process::reap(&child.pidfd)?;
+            if status == 127 {
+                return Err(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    format!("{program} is not installed"),
+                ));
+            }
+            if status != 0 {
+                return Err(io::Error::other(format!(
+                    "{program} failed with status {status}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn mapper_arguments(program: &str, pid: i32, ranges: &[IdRange]) -> io::Result<Vec<CString>> {
+    let numbers = ranges
+        .iter()
+        .flat_map(|range| [range.inside, range.outside, range.count]);
+    [program.to_owned(), pid.to_string()]
+        .into_iter()
+        .chain(numbers.map(|number| number.to_string()))
+        .map(|argument| CString::new(argument).map_err(|_| io::ErrorKind::InvalidInput.into()))
+        .collect()
+}
+
+/// The usual places, not `PATH`: the caller's environment must not choose who maps its ids.
+fn run_mapper(program: &str, arguments: &[CString]) -> i32 {
+    for folder in [
+        "/usr/bin",
+        "/bin",
+        "/usr/local/bin",
+        "/run/wrappers/bin",
+        "/usr/sbin",
+    ] {
+        let Ok(path) = CString::new(format!("{folder}/{program}")) else {
+            break;
+        };
+        exec::exec(&path, arguments, &[]);
+    }
+    127
+}
+
+/// Moves this process into a new user namespace in which only its own user and group exist, as
+/// id 0. Needs no helper; supplementary groups stay (setgroups(2) must be given up for it).
+pub fn enter_single_id(uid: u32, gid: u32) -> io::Result<()> {
+    unshare(UnshareFlags::NEWUSER)?;
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1"))
+}
+
+/// Joins the user namespace of the process `pid`, if it is one that this user owns and that maps
+/// ids exactly as `uids` and `gids` say: then it is as good as a new one, whoever `pid` is by now.
+/// Whether it was joined.
+pub fn join(pid: i32, uids: &[IdRange], gids: &[IdRange]) -> io::Result<bool> {
+    let maps_as = |file: &str, ranges: &[IdRange]| -> bool {
+        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/{file}")) else {
+            return false;
+        };
+        text.split_ascii_whitespace().map(str::parse).eq(ranges
+            .iter()
+            .flat_map(|range| [Ok(range.inside), Ok(range.outside), Ok(range.count)]))
+    };
+    if !maps_as("uid_map", uids) || !maps_as("gid_map", gids) {
+        return Ok(false);
+    }
+    let path = format!("/proc/{pid}/ns/user");
+    let namespace = match rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(namespace) => namespace,
+        Err(_) => return Ok(false),
+    };
+    enter(namespace)?;
+    Ok(true)
+}
+
+fn enter(namespace: OwnedFd) -> io::Result<()> {
+    let kind = rustix::thread::LinkNameSpaceType::User;
+    Ok(rustix::thread::move_into_link_name_space(
+        namespace.as_fd(),
+        Some(kind),
+    )?)
+}
+
+/// Gives this process a mount namespace of its own. It receives the host's later mounts and
+/// unmounts (mount_namespaces(7), "slave"), so it keeps no device busy.
+pub fn unshare_mounts() -> io::Result<()> {
+    unshare(UnshareFlags::NEWNS)
+}
+
+fn unshare(flags: UnshareFlags) -> io::Result<()> {
+    // SAFETY: unsharing is unsound only for descriptors shared between threads (CLONE_FILES),
+    // which is never among these flags.
+    Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
+}

@@ -1,0 +1,8 @@
+//! The grammars of `src/model`: tables of what Docker accepts and refuses, and properties that
+//! hold for any text.
+
+mod env;
+mod human;
+mod mount;
+mod small;
+mod user;
