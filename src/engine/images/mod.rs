@@ -1,6 +1,15 @@
 //! Images: pull, load, import, list, tag, remove, inspect.
 
+pub mod archive;
+pub mod changes;
 pub mod embedded;
+pub mod import;
+pub mod ingest;
+mod inspect;
+mod list;
+pub mod load;
+mod remove;
+mod tag;
 
 use super::Engine;
 use crate::model::{Result, image::ImageRecord};
