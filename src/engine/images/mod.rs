@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod changes;
+pub mod embedded;
 pub mod import;
 pub mod ingest;
 mod inspect;
