@@ -154,7 +154,7 @@ pub fn split(command: &Command, words: &[OsString], count: usize) -> usize {
 }
 
 /// Whether the value of this flag is the following word.
-fn takes_next_word(command: &Command, word: &OsStr) -> bool {
+pub fn takes_next_word(command: &Command, word: &OsStr) -> bool {
     let Some(word) = word.to_str() else {
         return false;
     };
