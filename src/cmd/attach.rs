@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{
     Session, parse,
-    terminal::{self, DetachFlags},
+    terminal::{self, DetachFlags, SignalFlags},
     verb::{Arity, Outcome, Verb},
 };
 use crate::engine::AttachOptions;
@@ -16,9 +16,8 @@ struct Flags {
     /// Leave standard input alone
     #[arg(long)]
     no_stdin: bool,
-    /// Send signals for this process to the program
-    #[arg(long, value_name = "bool", default_value = "true", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
-    sig_proxy: bool,
+    #[command(flatten)]
+    signals: SignalFlags,
 }
 
 pub const VERB: Verb = Verb {
@@ -34,7 +33,7 @@ pub const VERB: Verb = Verb {
 fn run(session: &Session, flags: &Flags, name: &str) -> Outcome {
     let options = AttachOptions {
         detach_keys: flags.keys.keys(session)?,
-        sig_proxy: flags.sig_proxy,
+        sig_proxy: flags.signals.sig_proxy,
         stdin: !flags.no_stdin,
     };
     Ok(terminal::exit_code(

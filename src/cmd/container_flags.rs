@@ -1,6 +1,11 @@
 //! The flags that `run` and `create` share, and the [`ContainerSpec`] they become.
 
-use std::{collections::BTreeMap, fs, io::Write, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
@@ -265,7 +270,7 @@ fn labels(files: &[PathBuf], flags: &[String]) -> Result<BTreeMap<String, String
     Ok(labels)
 }
 
-fn read(path: &PathBuf) -> Result<Vec<u8>> {
+fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).context(ErrorKind::InvalidArgument, || {
         format!("cannot read {}", path.display())
     })
@@ -329,7 +334,7 @@ fn network(names: &[String]) -> Result<NetworkMode> {
     Ok(mode)
 }
 
-fn refuse_existing(path: &PathBuf) -> Result<()> {
+fn refuse_existing(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_ok() {
         return Err(
             Error::invalid(format!("container ID file {} exists", path.display()))

@@ -65,6 +65,7 @@ fn like_pflag(arg: Arg) -> Arg {
     match arg.get_action() {
         ArgAction::SetTrue => boolean(arg, "false"),
         ArgAction::SetFalse => boolean(arg, "true"),
+        _ if arg.is_require_equals_set() => arg.value_parser(go_bool),
         ArgAction::Set | ArgAction::Append => arg.allow_hyphen_values(true),
         _ => arg,
     }

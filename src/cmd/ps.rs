@@ -81,8 +81,12 @@ const HEADINGS: &[(&str, &str)] = &[
     ("Platform", "PLATFORM"),
 ];
 
+const TABLE: &str = r"table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
+const TABLE_WITH_SIZE: &str = r"table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}\t{{.Size}}";
+
 fn run(session: &Session, flags: &Flags) -> Outcome {
     let filters = Filters::parse(&flags.filter, FILTERS)?;
+    check_values(&filters)?;
     let format = flags
         .format
         .as_deref()
@@ -111,11 +115,7 @@ fn run(session: &Session, flags: &Flags) -> Outcome {
         .collect();
     let list = List {
         headings: HEADINGS,
-        default: if flags.size {
-            r"table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}\t{{.Size}}"
-        } else {
-            r"table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}"
-        },
+        default: if flags.size { TABLE_WITH_SIZE } else { TABLE },
     };
     ui::raw(list.show(format, &rows)?.as_bytes())?;
     Ok(0)
@@ -126,7 +126,6 @@ fn select(
     filters: &Filters,
     engine: &Engine,
 ) -> Result<(), Failure> {
-    check_values(filters)?;
     let (before, since) = (
         created(filters, "before", engine)?,
         created(filters, "since", engine)?,
@@ -382,6 +381,95 @@ mod tests {
 
     fn words(text: &[&str]) -> Vec<String> {
         text.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    fn list() -> Vec<ContainerSummary> {
+        let moment = |seconds: i64| {
+            (jiff::Timestamp::now() - jiff::SignedDuration::from_secs(seconds)).to_string()
+        };
+        let container = |fill: u8, name: &str| ContainerSummary {
+            id: crate::model::ContainerId::from_random([fill; 32]),
+            name: name.to_owned(),
+            image: "alpine".to_owned(),
+            image_id: crate::model::Digest::sha256([7; 32]),
+            layers: Vec::new(),
+            command: words(&["sleep", "1000"]),
+            created: moment(7205),
+            state: ContainerState::Created,
+            exit_code: None,
+            started: None,
+            finished: None,
+            labels: std::collections::BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+            mounts: Vec::new(),
+            network: NetworkMode::None,
+            platform: crate::model::Platform {
+                os: "linux".to_owned(),
+                architecture: "amd64".to_owned(),
+                variant: None,
+            },
+            size: None,
+        };
+        vec![
+            ContainerSummary {
+                state: ContainerState::Running,
+                started: Some(moment(65)),
+                ..container(0xab, "web")
+            },
+            ContainerSummary {
+                state: ContainerState::Exited,
+                exit_code: Some(137),
+                finished: Some(moment(200)),
+                ..container(0xcd, "relaxed_hopper")
+            },
+            container(0xef, "new"),
+        ]
+    }
+
+    fn show(format: Option<&str>) -> String {
+        let rows: Vec<Row> = list()
+            .iter()
+            .map(|container| row(container, false))
+            .collect();
+        let list = List {
+            headings: HEADINGS,
+            default: TABLE,
+        };
+        match list.show(format, &rows) {
+            Ok(text) => text,
+            Err(_) => panic!("{format:?} failed"),
+        }
+    }
+
+    #[test]
+    fn the_table_has_dockers_columns() {
+        insta::assert_snapshot!(show(None), @r#"
+        CONTAINER ID   IMAGE     COMMAND        CREATED       STATUS                       PORTS     NAMES
+        abababababab   alpine    "sleep 1000"   2 hours ago   Up About a minute                      web
+        cdcdcdcdcdcd   alpine    "sleep 1000"   2 hours ago   Exited (137) 3 minutes ago             relaxed_hopper
+        efefefefefef   alpine    "sleep 1000"   2 hours ago   Created                                new
+        "#);
+    }
+
+    #[test]
+    fn templates_choose_fields() {
+        insta::assert_snapshot!(
+            show(Some(r#"table {{.Names}}\t{{.State}}\t{{.Label "a"}}"#)), @"
+            NAMES            STATE     a
+            web              running   b
+            relaxed_hopper   exited    b
+            new              created   b
+            ");
+        insta::assert_snapshot!(
+            show(Some(r"{{.Image}} {{.Size}} {{.Platform}} {{.Networks}} {{.Ports}}|")), @"
+            alpine 0B linux/amd64 none |
+            alpine 0B linux/amd64 none |
+            alpine 0B linux/amd64 none |
+            ");
+        let json = show(Some("json"));
+        let first: serde_json::Value =
+            serde_json::from_str(json.lines().next().unwrap_or_default()).expect("JSON");
+        let keys: Vec<&String> = first.as_object().expect("an object").keys().collect();
+        insta::assert_snapshot!(format!("{keys:?}"), @r#"["Command", "CreatedAt", "ID", "Image", "Labels", "LocalVolumes", "Mounts", "Names", "Networks", "Platform", "Ports", "RunningFor", "Size", "State", "Status"]"#);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
     failure::Failure,
     parse,
     progress::{Show, Stream},
-    terminal::{self, DetachFlags},
+    terminal::{self, DetachFlags, SignalFlags},
     ui,
     verb::{Arity, Class, Outcome, Verb},
 };
@@ -21,9 +21,8 @@ struct Flags {
     detach: bool,
     #[command(flatten)]
     keys: DetachFlags,
-    /// Send signals for this process to the program
-    #[arg(long, value_name = "bool", default_value = "true", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
-    sig_proxy: bool,
+    #[command(flatten)]
+    signals: SignalFlags,
     #[command(flatten)]
     container: ContainerFlags,
 }
@@ -60,7 +59,7 @@ fn run(session: &Session, flags: Flags, arguments: Vec<String>) -> Outcome {
         detach: flags.detach,
         attach: AttachOptions {
             detach_keys,
-            sig_proxy: flags.sig_proxy,
+            sig_proxy: flags.signals.sig_proxy,
             stdin: spec.attach.stdin,
         },
         pull,

@@ -6,7 +6,7 @@ use super::{
     Session, each,
     failure::Failure,
     parse,
-    terminal::{self, DetachFlags},
+    terminal::{self, DetachFlags, SignalFlags},
     verb::{Arity, Outcome, Verb},
 };
 use crate::engine::{AttachOptions, StartOptions};
@@ -21,9 +21,8 @@ struct Flags {
     /// Connect standard input
     #[arg(long, short = 'i')]
     interactive: bool,
-    /// Send signals for this process to the program
-    #[arg(long, value_name = "bool", default_value = "true", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
-    sig_proxy: bool,
+    #[command(flatten)]
+    signals: SignalFlags,
 }
 
 pub const VERB: Verb = Verb {
@@ -51,7 +50,7 @@ fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
     };
     let attach = AttachOptions {
         detach_keys: flags.keys.keys(session)?,
-        sig_proxy: flags.sig_proxy,
+        sig_proxy: flags.signals.sig_proxy,
         stdin: flags.interactive,
     };
     let options = StartOptions {

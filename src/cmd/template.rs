@@ -8,7 +8,10 @@
 //! The template engine knows no methods, so `.Label "key"` is rewritten to `call .Label "key"`
 //! and the row carries a function under that name.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use gotmpl::{MissingKey, Template, TemplateError, Value};
 use serde_json::Value as Json;
@@ -225,9 +228,14 @@ fn string(text: &str) -> Value {
     Value::String(Arc::from(text))
 }
 
+/// What null becomes: false, without elements, and a failure when a field of it is asked for, as
+/// Go's nil pointers, slices and maps are. The engine's own nil would print `<no value>` there,
+/// and scripts rely on `{{.State.Health.Status}}` failing for want of a health check.
+static NIL: LazyLock<Arc<Map>> = LazyLock::new(Arc::default);
+
 fn from_json(json: &Json) -> Value {
     match json {
-        Json::Null => Value::Nil,
+        Json::Null => Value::Map(Arc::clone(&NIL)),
         Json::Bool(bool) => Value::Bool(*bool),
         Json::Number(number) => match (number.as_i64(), number.as_u64()) {
             (Some(int), _) => Value::Int(int),
@@ -252,6 +260,7 @@ fn to_json(value: &Value) -> Json {
         Value::Float(float) => (*float).into(),
         Value::String(text) => (&**text).into(),
         Value::List(items) => items.iter().map(to_json).collect(),
+        Value::Map(map) if Arc::ptr_eq(map, &NIL) => Json::Null,
         Value::Map(map) => Json::Object(
             map.iter()
                 .filter(|(_, value)| !value.is_function())
@@ -491,6 +500,8 @@ mod tests {
             ),
             ("{{range .RepoTags}}{{println .}}{{end}}", "a:1\nb:2\n"),
             ("{{.State.Running}}", "true"),
+            ("{{.ID}} {{json .State.Health}}", "sha256:abc null"),
+            ("{{.ID}}{{range .State.Health}}x{{end}}", "sha256:abc"),
             (
                 "{{title (lower \"HELLO wOrld\")}}|{{pad \"x\" 1 2}}|{{truncate \"abc\" 2}}",
                 "Hello World| x  |ab",

@@ -18,6 +18,20 @@ pub struct DetachFlags {
     detach_keys: Option<String>,
 }
 
+#[derive(Args)]
+pub struct SignalFlags {
+    /// Send signals for this process to the program
+    #[arg(
+        long,
+        action = clap::ArgAction::Set,
+        default_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub sig_proxy: bool,
+}
+
 impl DetachFlags {
     /// The flag, the settings, or Docker's default.
     pub fn keys(&self, session: &Session) -> Result<Vec<u8>> {

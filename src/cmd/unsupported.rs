@@ -161,107 +161,148 @@ pub static RUN: &[Unsupported] = &[
 /// `exec`'s share.
 pub static EXEC: &[Unsupported] = &[boolean("privileged", Refuse)];
 
-/// The words without the flags of the table. Looks no further than the `count`-th argument.
+/// The words without the flags of the table, after a notice about those that were taken out.
+/// Looks no further than the `count`-th argument.
 pub fn take_out(
     table: &[Unsupported],
     command: &Command,
     words: &[OsString],
     count: usize,
 ) -> Result<Vec<OsString>, Failure> {
-    let mut kept = Vec::with_capacity(words.len());
+    let mut sieve = Sieve {
+        table,
+        command,
+        kept: Vec::with_capacity(words.len()),
+        dropped: Vec::new(),
+    };
     let mut arguments = 0;
-    let mut at = 0;
-    while at < words.len() && arguments < count && words[at] != "--" {
-        let word = words[at].to_str().unwrap_or_default();
-        let next = words.get(at + 1).and_then(|word| word.to_str());
-        if let Some(long) = word.strip_prefix("--") {
-            at += take_long(table, command, long, next, &words[at..], &mut kept)?;
+    let mut rest = words;
+    while let [first, ..] = rest {
+        let word = first.to_str().unwrap_or_default();
+        if arguments == count || word == "--" {
+            break;
+        }
+        let used = if let Some(long) = word.strip_prefix("--") {
+            sieve.long(long, rest)?
         } else if word.len() > 1 && word.starts_with('-') {
-            at += take_cluster(table, command, word, next, &words[at..], &mut kept)?;
+            sieve.cluster(word, rest)?
         } else {
             arguments += 1;
-            kept.push(words[at].clone());
-            at += 1;
-        }
+            sieve.kept.push(first.clone());
+            1
+        };
+        rest = &rest[used..];
     }
-    kept.extend_from_slice(&words[at..]);
-    Ok(kept)
+    sieve.kept.extend_from_slice(rest);
+    notice(
+        &sieve.dropped,
+        NoNetwork,
+        ": the container gets a loopback interface only",
+    );
+    notice(&sieve.dropped, Ignore, "");
+    Ok(sieve.kept)
 }
 
-/// How many words `--long` and its value are.
-fn take_long(
-    table: &[Unsupported],
-    command: &Command,
-    long: &str,
-    next: Option<&str>,
-    words: &[OsString],
-    kept: &mut Vec<OsString>,
-) -> Result<usize, Failure> {
-    let (name, value) = match long.split_once('=') {
-        Some((name, value)) => (name, Some(value)),
-        None => (long, None),
-    };
-    let Some(flag) = table.iter().find(|flag| flag.long == name) else {
-        return Ok(keep(command, words, kept));
-    };
-    let (value, used) = match (value, flag.valued) {
-        (Some(value), _) => (value, 1),
-        (None, false) => ("true", 1),
-        (None, true) => {
-            let missing = || Failure::Flag(format!("flag needs an argument: --{name}"));
-            (next.ok_or_else(missing)?, 2)
-        }
-    };
-    answer(flag, value)?;
-    Ok(used)
+struct Sieve<'a> {
+    table: &'a [Unsupported],
+    command: &'a Command,
+    kept: Vec<OsString>,
+    dropped: Vec<&'a Unsupported>,
 }
 
-/// The same for letters behind one dash: those before the table's stay.
-fn take_cluster(
-    table: &[Unsupported],
-    command: &Command,
-    word: &str,
-    next: Option<&str>,
-    words: &[OsString],
-    kept: &mut Vec<OsString>,
-) -> Result<usize, Failure> {
-    let mut stay = String::from("-");
-    for (place, letter) in word.char_indices().skip(1) {
-        let rest = &word[place + letter.len_utf8()..];
-        let declared = command
-            .get_arguments()
-            .find(|arg| arg.get_short() == Some(letter));
-        let unsupported = table.iter().find(|flag| flag.short == Some(letter));
-        match (declared, unsupported) {
-            (Some(arg), _) if is_letter_alone(arg, rest) => stay.push(letter),
-            (None, Some(flag)) if !flag.valued => answer(flag, "true")?,
-            (None, Some(flag)) => {
-                let used = if rest.is_empty() {
-                    let missing =
-                        || Failure::Flag(format!("flag needs an argument: '{letter}' in {word}"));
-                    answer(flag, next.ok_or_else(missing)?)?;
-                    2
-                } else {
-                    answer(flag, rest.strip_prefix('=').unwrap_or(rest))?;
-                    1
-                };
-                if stay.len() > 1 {
-                    kept.push(stay.into());
+impl<'a> Sieve<'a> {
+    /// Takes `--long` and its value; how many words that are.
+    fn long(&mut self, long: &str, words: &[OsString]) -> Result<usize, Failure> {
+        let (name, value) = match long.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (long, None),
+        };
+        let table = self.table;
+        let Some(flag) = table.iter().find(|flag| flag.long == name) else {
+            return Ok(self.keep(words));
+        };
+        let (value, used) = match (value, flag.valued) {
+            (Some(value), _) => (value, 1),
+            (None, false) => ("true", 1),
+            (None, true) => {
+                let missing = || Failure::Flag(format!("flag needs an argument: --{name}"));
+                (following(words).ok_or_else(missing)?, 2)
+            }
+        };
+        self.answer(flag, value)?;
+        Ok(used)
+    }
+
+    /// The same for letters behind one dash: those before the table's stay.
+    fn cluster(&mut self, word: &str, words: &[OsString]) -> Result<usize, Failure> {
+        let mut stay = String::from("-");
+        let mut used = 1;
+        for (place, letter) in word.char_indices().skip(1) {
+            let rest = &word[place + letter.len_utf8()..];
+            let is_letter = |arg: &&Arg| arg.get_short() == Some(letter);
+            let declared = self.command.get_arguments().find(is_letter);
+            let table = self.table;
+            let flag = table.iter().find(|flag| flag.short == Some(letter));
+            match (declared, flag) {
+                (Some(arg), _) if is_letter_alone(arg, rest) => stay.push(letter),
+                (None, Some(flag)) if !flag.valued && !rest.starts_with('=') => {
+                    self.answer(flag, "true")?;
                 }
-                return Ok(used);
-            }
-            // A value, or clap's to judge.
-            _ => {
-                stay.push_str(&word[place..]);
-                break;
+                (None, Some(flag)) => {
+                    let value = if rest.is_empty() {
+                        used = 2;
+                        following(words).ok_or_else(|| {
+                            Failure::Flag(format!("flag needs an argument: '{letter}' in {word}"))
+                        })?
+                    } else {
+                        rest.strip_prefix('=').unwrap_or(rest)
+                    };
+                    self.answer(flag, value)?;
+                    if stay.len() > 1 {
+                        self.kept.push(stay.into());
+                    }
+                    return Ok(used);
+                }
+                // A value, or clap's to judge.
+                _ => {
+                    stay.push_str(&word[place..]);
+                    break;
+                }
             }
         }
+        if stay.len() == 1 {
+            return Ok(1);
+        }
+        Ok(self.keep(&[&[stay.into()], &words[1..]].concat()))
     }
-    if stay.len() == 1 {
-        return Ok(1);
+
+    /// Keeps a flag together with the word that is its value.
+    fn keep(&mut self, words: &[OsString]) -> usize {
+        let valued = parse::takes_next_word(self.command, &words[0]);
+        let used = words.len().min(1 + usize::from(valued));
+        self.kept.extend_from_slice(&words[..used]);
+        used
     }
-    let words = [&[stay.into()], &words[1..]].concat();
-    Ok(keep(command, &words, kept))
+
+    fn answer(&mut self, flag: &'a Unsupported, value: &str) -> Result<(), Failure> {
+        if flag.harmless.contains(&value) {
+            return Ok(());
+        }
+        if flag.answer == Refuse {
+            return Err(Failure::Plain(
+                format!("--{} is not supported yet", flag.long),
+                125,
+            ));
+        }
+        if !self.dropped.iter().any(|other| other.long == flag.long) {
+            self.dropped.push(flag);
+        }
+        Ok(())
+    }
+}
+
+fn following(words: &[OsString]) -> Option<&str> {
+    words.get(1).and_then(|word| word.to_str())
 }
 
 /// Whether another flag's letter follows this one, and not its value.
@@ -272,36 +313,15 @@ fn is_letter_alone(arg: &Arg, rest: &str) -> bool {
     }
 }
 
-/// Keeps a flag together with the word that is its value.
-fn keep(command: &Command, words: &[OsString], kept: &mut Vec<OsString>) -> usize {
-    let used = if parse::takes_next_word(command, &words[0]) {
-        2.min(words.len())
-    } else {
-        1
-    };
-    kept.extend_from_slice(&words[..used]);
-    used
-}
-
-fn answer(flag: &Unsupported, value: &str) -> Result<(), Failure> {
-    if flag.harmless.contains(&value) {
-        return Ok(());
-    }
-    let name = flag.long;
-    match flag.answer {
-        Refuse => Err(Failure::Plain(
-            format!("--{name} is not supported yet"),
-            125,
-        )),
-        NoNetwork => {
-            ui::notice(&format!(
-                "--{name} has no effect yet: the container gets a loopback interface only"
-            ));
-            Ok(())
-        }
-        Ignore => {
-            ui::notice(&format!("--{name} has no effect yet"));
-            Ok(())
-        }
+fn notice(dropped: &[&Unsupported], answer: Answer, why: &str) {
+    let names: Vec<String> = dropped
+        .iter()
+        .filter(|flag| flag.answer == answer)
+        .map(|flag| format!("--{}", flag.long))
+        .collect();
+    match names.as_slice() {
+        [] => {}
+        [name] => ui::notice(&format!("{name} has no effect yet{why}")),
+        names => ui::notice(&format!("{} have no effect yet{why}", names.join(", "))),
     }
 }

@@ -11,6 +11,11 @@ fn pending<T>(what: &str) -> Result<T> {
 }
 
 impl Engine {
+    /// What the engine was opened with.
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
     pub fn images(&self) -> Result<Vec<ImageRecord>> {
         pending("listing images")
     }
