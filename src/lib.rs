@@ -3,4 +3,5 @@
 pub mod cmd;
 pub mod engine;
 pub mod model;
+pub mod storage;
 pub mod sys;

@@ -91,6 +91,15 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     ExitCode::from(dispatch(words))
 }
 
+/// Ends a process that was executed anew by `exec`: with the program's code, or with the word on
+/// why it could not be started.
+pub fn finish_exec(outcome: crate::model::Result<i32>) -> ExitCode {
+    ExitCode::from(match outcome {
+        Ok(status) => u8::try_from(status).unwrap_or(255),
+        Err(error) => Failure::Engine(error).report(Class::Exec, "exec", ""),
+    })
+}
+
 const ROOT_USAGE: &str = "[OPTIONS] COMMAND [ARG...]";
 
 fn dispatch(words: &[OsString]) -> u8 {

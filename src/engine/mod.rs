@@ -2,9 +2,14 @@
 //!
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
+pub mod containers;
+mod identity;
 pub mod images;
 mod pending;
+pub mod plan;
 pub mod requests;
+pub mod sandbox;
+pub mod supervisor;
 
 use std::path::PathBuf;
 
@@ -14,7 +19,10 @@ pub use requests::{
     StartOptions,
 };
 
-use crate::model::{Platform, Reference, Result};
+use crate::{
+    model::{Error, ErrorKind, Platform, Reference, Result, host::UserMode},
+    storage::{Driver, Store},
+};
 
 /// Where things are and how they are stored, as flags, environment and configuration say.
 #[derive(Clone, Debug, Default)]
@@ -99,13 +107,112 @@ pub struct Pulled {
     pub up_to_date: bool,
 }
 
-/// The door of the library.
+/// The door of the library. Opening it reads no image and no container.
 pub struct Engine {
-    pub(crate) options: EngineOptions,
+    pub(crate) store: Store,
+    /// `--storage-driver`, if it was given.
+    pub(crate) forced_driver: Option<Driver>,
+    user: identity::User,
 }
 
 impl Engine {
+    /// Finds out who runs this and opens the store, making it if it is not there.
     pub fn open(options: EngineOptions) -> Result<Engine> {
-        Ok(Engine { options })
+        let user = identity::User::detect()?;
+        let is_root = *user.mode() == UserMode::Root;
+        let root = options.store_root(is_root)?;
+        let runroot = options.store_runroot(rustix::process::getuid().as_raw());
+        let forced_driver = options
+            .storage_driver
+            .as_deref()
+            .map(Driver::parse)
+            .transpose()?;
+        Ok(Engine {
+            store: Store::open(&root, &runroot)?,
+            forced_driver,
+            user,
+        })
+    }
+
+    /// What the user should know about the mode this runs in, said once a boot.
+    pub fn notice(&self) -> Option<String> {
+        self.user.notice(&self.store)
+    }
+
+    /// Becomes root of the user's own ids, in a user namespace, where files of other ids can be
+    /// made and removed and containers started. Does nothing for root. Only while this process has
+    /// one thread.
+    pub(crate) fn enter_user_namespace(&self) -> Result<()> {
+        self.user.begin_namespace(&self.store)?;
+        self.user.finish_namespace()
+    }
+}
+
+impl EngineOptions {
+    fn store_root(&self, is_root: bool) -> Result<PathBuf> {
+        if let Some(root) = &self.root {
+            return Ok(root.clone());
+        }
+        if is_root {
+            return Ok("/var/lib/coracle".into());
+        }
+        let data = match (&self.xdg_data_home, &self.home) {
+            (Some(data), _) if data.is_absolute() => data.clone(),
+            (_, Some(home)) if home.is_absolute() => home.join(".local/share"),
+            _ => {
+                let message = "cannot tell where images and containers belong: HOME is not set";
+                return Err(Error::new(ErrorKind::InvalidArgument, message)
+                    .with_hint("set HOME, or name a directory with --root"));
+            }
+        };
+        Ok(data.join("coracle"))
+    }
+
+    /// The last resort is in /tmp, where [`Store::open`] checks whose it is.
+    fn store_runroot(&self, uid: u32) -> PathBuf {
+        if let Some(runroot) = &self.runroot {
+            return runroot.clone();
+        }
+        if uid == 0 {
+            return "/run/coracle".into();
+        }
+        let session = PathBuf::from(format!("/run/user/{uid}"));
+        match &self.xdg_runtime_dir {
+            Some(dir) if dir.is_absolute() && dir.is_dir() => dir.join("coracle"),
+            _ if session.is_dir() => session.join("coracle"),
+            _ => PathBuf::from(format!("/tmp/coracle-{uid}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ordinary_users_store_is_below_the_home() {
+        let options = EngineOptions {
+            home: Some("/home/u".into()),
+            ..EngineOptions::default()
+        };
+        let root = options.store_root(false).unwrap();
+        assert_eq!(root, PathBuf::from("/home/u/.local/share/coracle"));
+        let options = EngineOptions {
+            xdg_data_home: Some("/data".into()),
+            ..options
+        };
+        let root = options.store_root(false).unwrap();
+        assert_eq!(root, PathBuf::from("/data/coracle"));
+        assert_eq!(
+            options.store_root(true).unwrap(),
+            PathBuf::from("/var/lib/coracle")
+        );
+    }
+
+    #[test]
+    fn without_a_home_the_user_is_asked_for_a_root() {
+        let error = EngineOptions::default().store_root(false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.hint().unwrap_or_default().contains("--root"));
     }
 }

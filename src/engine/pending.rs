@@ -11,28 +11,6 @@ fn pending<T>(what: &str) -> Result<T> {
 }
 
 impl Engine {
-    /// What the engine was opened with.
-    pub fn options(&self) -> &EngineOptions {
-        &self.options
-    }
-
-    pub fn images(&self) -> Result<Vec<ImageRecord>> {
-        pending("listing images")
-    }
-
-    /// One object as Docker's `image inspect` shows it.
-    pub fn inspect_image(&self, _image: &str) -> Result<serde_json::Value> {
-        pending("inspecting images")
-    }
-
-    pub fn tag(&self, _image: &str, _name: &Reference) -> Result<()> {
-        pending("tagging images")
-    }
-
-    pub fn remove_image(&self, _image: &str, _force: bool) -> Result<Vec<Removed>> {
-        pending("removing images")
-    }
-
     pub fn pull(&self, _request: &PullRequest, _progress: &dyn Progress) -> Result<Pulled> {
         pending("pulling images")
     }
@@ -51,27 +29,6 @@ impl Engine {
         _progress: &dyn Progress,
     ) -> Result<ImageRecord> {
         pending("importing images")
-    }
-
-    pub fn create(&self, _spec: ContainerSpec, _pull: &PullSettings) -> Result<ContainerId> {
-        pending("creating containers")
-    }
-
-    pub fn run(&self, _spec: ContainerSpec, _options: RunOptions) -> Result<RunOutcome> {
-        pending("running containers")
-    }
-
-    pub fn start(&self, _container: &str, _options: StartOptions) -> Result<RunOutcome> {
-        pending("starting containers")
-    }
-
-    pub fn attach(&self, _container: &str, _options: AttachOptions) -> Result<RunOutcome> {
-        pending("attaching to containers")
-    }
-
-    /// The program's exit code; 0 at once if detached.
-    pub fn exec(&self, _container: &str, _spec: ExecSpec) -> Result<i32> {
-        pending("running a program in a container")
     }
 
     /// Newest first. `size` measures the writable layers, which walks them.

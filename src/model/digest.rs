@@ -16,13 +16,22 @@ pub struct Digest(String);
 impl Digest {
     /// The digest that 32 bytes of a finished SHA-256 are written as.
     pub fn sha256(bytes: impl AsRef<[u8]>) -> Self {
-        let mut text = String::with_capacity(71);
-        text.push_str("sha256:");
-        for byte in bytes.as_ref() {
+        Self::written("sha256:", bytes.as_ref(), 32)
+    }
+
+    /// The digest that 64 bytes of a finished SHA-512 are written as.
+    pub fn sha512(bytes: impl AsRef<[u8]>) -> Self {
+        Self::written("sha512:", bytes.as_ref(), 64)
+    }
+
+    fn written(algorithm: &str, bytes: &[u8], expected: usize) -> Self {
+        debug_assert_eq!(bytes.len(), expected);
+        let mut text = String::with_capacity(algorithm.len() + 2 * expected);
+        text.push_str(algorithm);
+        for byte in bytes {
             use fmt::Write;
             let _ = write!(text, "{byte:02x}");
         }
-        debug_assert_eq!(text.len(), 71);
         Digest(text)
     }
 

@@ -17,6 +17,7 @@ pub mod names;
 pub mod platform;
 pub mod reference;
 pub mod signal;
+pub mod sink;
 pub mod user;
 
 pub use container::{ContainerId, ContainerSpec};
@@ -24,3 +25,4 @@ pub use digest::Digest;
 pub use error::{Context, Error, ErrorKind, Result};
 pub use platform::Platform;
 pub use reference::Reference;
+pub use sink::BlobSink;

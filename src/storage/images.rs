@@ -1,0 +1,209 @@
+//! Image records: one small file a name, so that `run` finds an image with one `open`.
+//!
+//! The file name is the canonical reference with `/` written as `+` (which no reference can
+//! contain); a reference too long for a file name is `+` and its SHA-256. An image without a name
+//! has one record called by the digest of its configuration. Such a record does not count while a
+//! named one refers to the same image: a crash between the two writes shows nothing odd.
+
+use sha2::Digest as _;
+
+use super::{
+    Durability, Store, files,
+    locks::{ExclusiveLock, FolderLock, SharedLock},
+};
+use crate::model::{Context, Digest, Error, ErrorKind, Reference, Result, image::ImageRecord};
+
+/// NAME_MAX of all file systems that matter, less what [`files::put`] adds.
+const LONGEST_FILE_NAME: usize = 255 - 5;
+
+fn file_name(name: &Reference) -> String {
+    let text = name.to_string().replace('/', "+");
+    if text.len() <= LONGEST_FILE_NAME {
+        return text;
+    }
+    let hash = Digest::sha256(sha2::Sha256::digest(text.as_bytes()));
+    format!("+{}", hash.hex())
+}
+
+fn place(file_name: &str) -> String {
+    format!("images/{file_name}")
+}
+
+fn file_of(record: &ImageRecord) -> String {
+    record
+        .name
+        .as_ref()
+        .map_or_else(|| record.config.to_string(), file_name)
+}
+
+impl Store {
+    /// The image under exactly this name. One `open`, `read` and `close`.
+    pub fn image(&self, name: &Reference) -> Result<Option<ImageRecord>> {
+        let stored = files::read_json::<ImageRecord>(&self.root, &place(&file_name(name)))?;
+        Ok(stored
+            .good()
+            .filter(|record| record.name.as_ref() == Some(name)))
+    }
+
+    /// All records, by name; unnamed ones last. Damaged files are left out.
+    pub fn images(&self) -> Result<Vec<ImageRecord>> {
+        let folder = self.folder("images")?;
+        let names = files::names(&folder).system(|| "cannot list images/".to_owned())?;
+        let mut records: Vec<ImageRecord> = Vec::with_capacity(names.len());
+        for name in names {
+            // `None`: removed meanwhile, or damaged.
+            if let Some(record) = files::read_json::<ImageRecord>(&folder, &name)?.good()
+                && file_of(&record) == name
+            {
+                records.push(record);
+            }
+        }
+        let named: std::collections::HashSet<Digest> = records
+            .iter()
+            .filter(|record| record.name.is_some())
+            .map(|record| record.config.clone())
+            .collect();
+        records.retain(|record| record.name.is_some() || !named.contains(&record.config));
+        records.sort_by_cached_key(|record| (record.name.is_none(), file_of(record)));
+        Ok(records)
+    }
+
+    /// What the user means: a name, `name@digest`, an image ID (with or without `sha256:`) or an
+    /// unambiguous beginning of one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchImage`]; [`ErrorKind::InvalidArgument`] if several images fit.
+    pub fn resolve_image(&self, typed: &str) -> Result<ImageRecord> {
+        let missing = || {
+            Error::new(ErrorKind::NoSuchImage, format!("no such image: {typed}"))
+                .with_hint("`coracle images` lists those that are here")
+        };
+        let digits = typed.strip_prefix("sha256:").unwrap_or(typed);
+        let hexadecimal = !digits.is_empty()
+            && digits.len() <= 64
+            && digits
+                .bytes()
+                .all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit));
+        let whole = hexadecimal && digits.len() == 64;
+        let prefixed = digits.len() != typed.len();
+        if !whole && !(prefixed && hexadecimal) {
+            match typed.parse::<Reference>() {
+                Ok(name) => {
+                    if let Some(record) = self.image_by_reference(&name)? {
+                        return Ok(record);
+                    }
+                }
+                Err(error) if !hexadecimal => return Err(error),
+                Err(_) => {}
+            }
+        }
+        if !hexadecimal {
+            return Err(missing());
+        }
+        let mut fitting: Vec<ImageRecord> = self
+            .images()?
+            .into_iter()
+            .filter(|record| record.config.algorithm() == "sha256")
+            .filter(|record| record.config.hex().starts_with(digits))
+            .collect();
+        if fitting
+            .iter()
+            .any(|record| record.config != fitting[0].config)
+        {
+            return Err(Error::invalid(format!(
+                "{typed} is the beginning of several image IDs"
+            )));
+        }
+        // Named records come first.
+        if fitting.is_empty() {
+            Err(missing())
+        } else {
+            Ok(fitting.swap_remove(0))
+        }
+    }
+
+    fn image_by_reference(&self, name: &Reference) -> Result<Option<ImageRecord>> {
+        let exact = self.image(name)?;
+        let (None, Some(digest)) = (&exact, name.digest()) else {
+            return Ok(exact);
+        };
+        // `alpine@sha256:…` is also found if it was pulled as `alpine:3`.
+        Ok(self.images()?.into_iter().find(|record| {
+            let same_repository = record
+                .name
+                .as_ref()
+                .is_some_and(|other| other.name() == name.name());
+            same_repository && (record.manifest == *digest || record.index.as_ref() == Some(digest))
+        }))
+    }
+
+    /// Gives names to images, durably. An image that loses its last name so stays as an unnamed
+    /// one. What the records refer to must be in the store and kept by `_shared`.
+    pub fn put_images(&self, _shared: &SharedLock, records: &[ImageRecord]) -> Result<()> {
+        let folder = FolderLock::hold(self, "images")?;
+        for record in records {
+            self.keep_predecessor(&folder, record)?;
+            self.write_image(&folder, record)?;
+            if record.name.is_some() {
+                self.unlink_image_file(&folder, &record.config.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Before a name moves on: the image it stood for gets an unnamed record if it had no other.
+    fn keep_predecessor(&self, folder: &FolderLock, record: &ImageRecord) -> Result<()> {
+        let Some(name) = &record.name else {
+            return Ok(());
+        };
+        let Some(old) = self.image(name)? else {
+            return Ok(());
+        };
+        let known_otherwise = |old: &ImageRecord| -> Result<bool> {
+            let others = self.images()?;
+            Ok(others
+                .iter()
+                .any(|other| other.config == old.config && other.name.as_ref() != Some(name)))
+        };
+        if old.config == record.config || known_otherwise(&old)? {
+            return Ok(());
+        }
+        self.write_image(folder, &ImageRecord { name: None, ..old })
+    }
+
+    fn write_image(&self, folder: &FolderLock, record: &ImageRecord) -> Result<()> {
+        let text = serde_json::to_vec(record).context(ErrorKind::System, || {
+            format!("cannot describe image {}", record.config)
+        })?;
+        files::put(folder.dir(), &file_of(record), &text, Durability::Durable)
+    }
+
+    fn unlink_image_file(&self, folder: &FolderLock, name: &str) -> Result<()> {
+        match rustix::fs::unlinkat(folder.dir(), name, rustix::fs::AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno).system(|| format!("cannot remove image {name}")),
+        }
+    }
+
+    /// Takes a name (or, for a record without one, the image) away. Nothing else is deleted: that
+    /// is [`Store::bury_garbage`]'s, under the same lock. Needs no disk space.
+    pub fn remove_image_record(&self, _alone: &ExclusiveLock, record: &ImageRecord) -> Result<()> {
+        let folder = FolderLock::hold(self, "images")?;
+        self.unlink_image_file(&folder, &file_of(record))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_are_short_and_unambiguous() {
+        let name = |text: &str| file_name(&text.parse().unwrap());
+        assert_eq!(name("alpine"), "docker.io+library+alpine:latest");
+        assert_eq!(name("h:5000/a/b:c"), "h:5000+a+b:c");
+        let long = |tag: &str| name(&format!("h.example/{}:{tag}", "a".repeat(240)));
+        assert!(long("x").len() <= LONGEST_FILE_NAME);
+        assert_ne!(long("x"), long("y"));
+    }
+}

@@ -1,0 +1,148 @@
+//! Unpacked layers: `layers/HEX/`, keyed by chain id, so that layers are shared by all images
+//! that have the same ones below.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
+};
+
+use rustix::{
+    fs::{Mode, RenameFlags},
+    io::Errno,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Durability, Lease, Store, files, lease::exists, make_folder};
+use crate::model::{Context, Digest, Error, ErrorKind, Result};
+
+/// Where a layer lies below the root. SHA-512 is told by its length.
+pub(super) fn place(chain_id: &Digest) -> String {
+    format!("layers/{}", chain_id.hex())
+}
+
+/// A layer counts if this file is there: deletion without room for a rename begins with it.
+pub(super) fn facts_place(chain_id: &Digest) -> String {
+    format!("{}/layer.json", place(chain_id))
+}
+
+/// `layer.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerFacts {
+    /// Digest of the uncompressed tar stream.
+    pub diff_id: Digest,
+    /// Sum of the files' sizes in bytes.
+    pub size: u64,
+    /// Files, directories, links and whiteouts.
+    pub entries: u64,
+}
+
+impl Store {
+    /// Whether the layer is there now; [`Lease::has_layer`] makes it stay.
+    pub fn has_layer(&self, chain_id: &Digest) -> Result<bool> {
+        exists(&self.root, &facts_place(chain_id))
+    }
+
+    /// The tree of a layer, for a mount. Not checked to be there.
+    pub fn layer_tree(&self, chain_id: &Digest) -> PathBuf {
+        self.root_path.join(place(chain_id)).join("tree")
+    }
+
+    /// The tree of a layer, open for listing.
+    pub(super) fn layer_folder(&self, chain_id: &Digest) -> Result<OwnedFd> {
+        self.folder(&format!("{}/tree", place(chain_id)))
+    }
+
+    /// # Errors
+    /// [`ErrorKind::NoSuchBlob`] if the layer is not there or damaged.
+    pub fn layer_facts(&self, chain_id: &Digest) -> Result<LayerFacts> {
+        let missing = || {
+            Error::new(
+                ErrorKind::NoSuchBlob,
+                format!("layer {chain_id} is not in the store"),
+            )
+            .with_hint("pull or load the image again")
+        };
+        files::read_json(&self.root, &facts_place(chain_id))?
+            .good()
+            .ok_or_else(missing)
+    }
+}
+
+/// A layer being unpacked in a lease.
+#[derive(Debug)]
+pub struct StagedLayer {
+    chain_id: Digest,
+    name: String,
+    dir: OwnedFd,
+    tree: OwnedFd,
+    sealed: bool,
+}
+
+impl Lease<'_> {
+    /// An empty directory for the files of the layer with this chain id.
+    pub fn stage_layer(&self, chain_id: &Digest) -> Result<StagedLayer> {
+        let what = || format!("cannot stage layer {chain_id}");
+        let name = self.fresh_name("layer");
+        rustix::fs::mkdirat(self.dir(), &name, Mode::RWXU).system(what)?;
+        let open = |dir: BorrowedFd<'_>, name: &str| {
+            rustix::fs::openat(dir, name, super::FOLDER, Mode::empty())
+        };
+        let dir = open(self.dir(), &name).system(what)?;
+        make_folder(&dir, "tree").system(what)?;
+        let tree = open(dir.as_fd(), "tree").system(what)?;
+        // It becomes `/` of containers whose image says nothing else.
+        rustix::fs::fchmod(&tree, Mode::from(0o755)).system(what)?;
+        Ok(StagedLayer {
+            chain_id: chain_id.clone(),
+            name,
+            dir,
+            tree,
+            sealed: false,
+        })
+    }
+}
+
+impl StagedLayer {
+    pub fn chain_id(&self) -> &Digest {
+        &self.chain_id
+    }
+
+    /// Where the files go.
+    pub fn tree(&self) -> BorrowedFd<'_> {
+        self.tree.as_fd()
+    }
+
+    /// Says that all files are there.
+    pub fn seal(&mut self, facts: &LayerFacts) -> Result<()> {
+        let text = serde_json::to_vec(facts).context(ErrorKind::System, || {
+            format!("cannot describe layer {}", self.chain_id)
+        })?;
+        files::write_new(&self.dir, "layer.json", &text, Durability::Volatile)?;
+        self.sealed = true;
+        Ok(())
+    }
+
+    pub(super) fn settle(&self, store: &Store, lease: &OwnedFd) -> Result<()> {
+        let what = || format!("cannot keep layer {}", self.chain_id);
+        if !self.sealed {
+            return Err(Error::new(ErrorKind::System, what())
+                .with_source("it was never said to be complete"));
+        }
+        let to = place(&self.chain_id);
+        match rustix::fs::renameat(lease, &self.name, &store.root, &to) {
+            Ok(()) => Ok(()),
+            // Another process was faster; ours goes with the lease.
+            Err(Errno::EXIST | Errno::NOTEMPTY) if store.has_layer(&self.chain_id)? => Ok(()),
+            // The remains of an interrupted deletion: they change places with ours.
+            Err(Errno::EXIST | Errno::NOTEMPTY) => rustix::fs::renameat_with(
+                lease,
+                &self.name,
+                &store.root,
+                &to,
+                RenameFlags::EXCHANGE,
+            )
+            .system(what),
+            Err(errno) => Err(errno).system(what),
+        }
+    }
+}

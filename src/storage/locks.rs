@@ -1,0 +1,234 @@
+//! The store lock and object locks. The order is in the room's head.
+//!
+//! The store lock is a `flock`, since /proc/locks names the process that took such a lock and a
+//! wait can say whom it waits for. Object locks are open file description locks (fcntl(2)):
+//! those can be asked about (`F_OFD_GETLK`) without being taken, so that `ps` never makes a
+//! concurrent `start` fail. Both are inherited by `fork`, and the kernel drops them with the last
+//! descriptor.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use nix::fcntl::{FcntlArg, fcntl};
+use rustix::{
+    fs::{FlockOperation, Mode, OFlags},
+    io::Errno,
+};
+
+use super::Store;
+use crate::model::{Context, Error, ErrorKind, Result};
+
+/// How long a command waits for the store before it says for whom, and before it gives up.
+const SAY_AFTER: Duration = Duration::from_secs(2);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
+
+/// While it lives, nothing that is in the store is collected.
+#[derive(Debug)]
+pub struct SharedLock {
+    file: OwnedFd,
+}
+
+/// While it lives, nobody adds to the store or takes from it.
+#[derive(Debug)]
+pub struct ExclusiveLock {
+    file: OwnedFd,
+}
+
+impl Store {
+    pub fn lock_shared(&self) -> Result<SharedLock> {
+        let file = self.open_lock()?;
+        wait_for(&file, FlockOperation::NonBlockingLockShared, "the store")?;
+        Ok(SharedLock { file: file })
+    }
+
+    pub fn lock_exclusive(&self) -> Result<ExclusiveLock> {
+        let file = self.open_lock()?;
+        wait_for(&file, FlockOperation::NonBlockingLockExclusive, "the store")?;
+        Ok(ExclusiveLock { file: file })
+    }
+
+    /// `None` if anyone else has it.
+    pub fn try_lock_exclusive(&self) -> Result<Option<ExclusiveLock>> {
+        let file = self.open_lock()?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(ExclusiveLock { file: file })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(errno).system(|| "cannot lock the store".to_owned()),
+        }
+    }
+
+    /// Every lock needs its own open file description: `flock` belongs to that, and a forked
+    /// supervisor must not share one with the command.
+    fn open_lock(&self) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        rustix::fs::openat(&self.root, "lock", flags, Mode::from(0o600))
+            .system(|| format!("cannot open {}", self.root_path.join("lock").display()))
+    }
+}
+
+/// An exclusive `flock` on a directory of the store.
+#[derive(Debug)]
+pub(super) struct FolderLock {
+    dir: OwnedFd,
+}
+
+impl FolderLock {
+    pub(super) fn hold(store: &Store, name: &str) -> Result<FolderLock> {
+        let dir = store.folder(name)?;
+        wait_for(&dir, FlockOperation::NonBlockingLockExclusive, name)?;
+        Ok(FolderLock { dir })
+    }
+
+    pub(super) fn dir(&self) -> &OwnedFd {
+        &self.dir
+    }
+}
+
+/// `flock` knows no time limit, and a signal to interrupt it would be the whole process's; so
+/// this asks again and again, at most every 50 ms. Contention is rare and short.
+fn wait_for(file: &OwnedFd, operation: FlockOperation, what: &str) -> Result<()> {
+    let begun = Instant::now();
+    let mut pause = Duration::from_micros(200);
+    let mut said = false;
+    loop {
+        match rustix::fs::flock(file, operation) {
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK) => {}
+            Err(errno) => return Err(errno).system(|| format!("cannot lock {what}")),
+        }
+        let waited = begun.elapsed();
+        if waited > GIVE_UP_AFTER {
+            let holders = describe_holders(file);
+            return Err(Error::new(
+                ErrorKind::Timeout,
+                format!("cannot lock {what}: held by {holders}"),
+            ));
+        }
+        if waited > SAY_AFTER && !said {
+            said = true;
+            log::warn!("waiting for {what}, locked by {}", describe_holders(file));
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+fn describe_holders(file: &OwnedFd) -> String {
+    let inode = rustix::fs::fstat(file).map_or(0, |stat| stat.st_ino);
+    let table = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let described: Vec<String> = flock_holders(&table, inode)
+        .into_iter()
+        .map(|pid| {
+            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let command: String = String::from_utf8_lossy(&command)
+                .chars()
+                .take(80)
+                .map(|letter| if letter.is_control() { ' ' } else { letter })
+                .collect();
+            format!("process {pid} ({})", command.trim_end())
+        })
+        .collect();
+    if described.is_empty() {
+        "a process that cannot be seen from here".to_owned()
+    } else {
+        described.join(", ")
+    }
+}
+
+/// The processes that hold a `flock` on an inode, from the text of /proc/locks (proc_locks(5)).
+/// Lines of waiting processes (`1: -> FLOCK …`) are left out. The device is not compared: btrfs
+/// shows another one there than stat(2) does.
+fn flock_holders(table: &str, inode: u64) -> Vec<u32> {
+    let holder = |line: &str| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let ["FLOCK", _, _, pid, place, ..] = fields.get(1..)? else {
+            return None;
+        };
+        let same = place.rsplit(':').next()?.parse() == Ok(inode);
+        pid.parse().ok().filter(|_| same)
+    };
+    table.lines().filter_map(holder).collect()
+}
+
+/// An object's lock, held. Dropping it only closes this descriptor: a forked supervisor that
+/// inherited it goes on holding the lock.
+#[derive(Debug)]
+pub struct ObjectLock {
+    file: OwnedFd,
+}
+
+/// For handing it on to a process that execs.
+impl AsFd for ObjectLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl ObjectLock {
+    /// Makes the file `name` if need be and takes its lock; `None` if somebody has it.
+    pub fn try_hold(dir: impl AsFd, name: &str) -> Result<Option<ObjectLock>> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::openat(dir, name, flags, Mode::from(0o600))
+            .system(|| format!("cannot open {name}"))?;
+        Ok(try_lock_file(&file)?.then_some(ObjectLock { file }))
+    }
+
+    /// The lock that a parent held when it executed this program, by its descriptor.
+    pub fn from_inherited(file: OwnedFd) -> ObjectLock {
+        ObjectLock { file }
+    }
+
+    /// Whether somebody (this process too) holds the lock. Takes nothing, so it disturbs nobody.
+    pub fn is_held(dir: impl AsFd, name: &str) -> Result<bool> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(false),
+            Err(errno) => return Err(errno).system(|| format!("cannot open {name}")),
+        };
+        let mut question = whole_file();
+        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut question))
+            .map_err(std::io::Error::from)
+            .system(|| format!("cannot examine {name}"))?;
+        Ok(i32::from(question.l_type) != libc::F_UNLCK)
+    }
+}
+
+/// Takes the object lock of an open file (opened for writing) if it is free.
+pub(super) fn try_lock_file(file: impl AsFd) -> Result<bool> {
+    match fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&whole_file())) {
+        Ok(_) => Ok(true),
+        Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(false),
+        Err(errno) => {
+            Err(std::io::Error::from(errno)).system(|| "cannot take an object's lock".to_owned())
+        }
+    }
+}
+
+fn whole_file() -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        // Must be 0 for open file description locks.
+        l_pid: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proc_locks_names_holders_but_not_waiters() {
+        let table = "1: FLOCK  ADVISORY  WRITE 812 08:01:4711 0 EOF\n\
+                     1: -> FLOCK  ADVISORY  READ 900 08:01:4711 0 EOF\n\
+                     2: OFDLCK ADVISORY  WRITE -1 08:01:4711 0 EOF\n\
+                     3: FLOCK  ADVISORY  READ 77 00:2b:4711 0 EOF\n\
+                     4: FLOCK  ADVISORY  READ 78 00:2b:47110 0 EOF\nrubbish\n";
+        assert_eq!(flock_holders(table, 4711), [812, 77]);
+    }
+}

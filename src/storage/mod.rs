@@ -1,0 +1,274 @@
+//! What lasts: the only room that knows a path below the root.
+//!
+//! ```text
+//! ROOT (0700)
+//!   format                    version and feature names; anything newer is refused
+//!   lock                      the store lock (see below); never read, never removed
+//!   blobs/sha256/HEX          manifests, indexes, configurations, compressed layers
+//!   layers/HEX/               one directory a chain id, appears by one rename
+//!     tree/                     the layer's files, whiteouts as overlayfs wants them
+//!     layer.json                diff id, bytes, entries
+//!   images/NAME               one ImageRecord a name (`/` is written `+`)
+//!   images/sha256:HEX         an ImageRecord without a name, by the digest of its configuration
+//!   containers/ID/            appears by one rename
+//!     record.json               ContainerRecord, written once
+//!     lock                      held by the supervisor as long as it lives
+//!     state.json exit.json      StartRecord, ExitRecord, each replaced as a whole
+//!     log upper/ work/ rootfs/ hosts hostname resolv.conf …
+//!   names/NAME                symlink to ID; counts only if that container's record says so
+//!   partial/HEX               a blob whose download was begun; locked while someone writes it
+//!   tmp/LEASE/                staging: lock, keep (digests in use), blobs and layers to be
+//!   tmp/dead-…                whatever was taken out of sight and is being deleted
+//!   orphans                   there while a container keeps an image that was removed
+//! RUNROOT (0700)              sockets, the user namespace's handle, what was found out about the
+//!                             machine: gone at reboot, and that is right
+//! ```
+//!
+//! **Who appears how.** Content (blobs, layers) is immutable and named by digest. A set of blobs,
+//! layers and image records becomes visible in [`Lease::commit`]: one `syncfs`, then the renames,
+//! then the records. A container becomes visible in [`StagedContainer::commit`] by one rename.
+//! Small mutable files are replaced by [`files::put`]. Nothing else makes anything visible.
+//!
+//! **Locks**, always taken in this order and released by the kernel however the holder ends:
+//! 1. the store lock (`flock` on `lock`): *shared* by who adds (from looking whether a thing is
+//!    there to the rename that refers to it), *exclusive* by who takes away: garbage collection,
+//!    the sweep of `tmp/`, and whoever takes over a dead name. Held for milliseconds, never while
+//!    bytes are fetched, flushed or deleted. It lies in the root, not in the run root, since two
+//!    run roots may serve one root.
+//! 2. the directory `images/` (`flock`, exclusive): who changes names.
+//! 3. object locks (open file description locks on `containers/ID/lock`, `tmp/LEASE/lock`,
+//!    `partial/HEX`): only ever tried, never waited for, so they cannot be part of a cycle.
+//!
+//! Readers take none: what they open is either whole or not there.
+//!
+//! **What a crash leaves.** A killed process leaves directories in `tmp/` whose lock is free and
+//! partial downloads; the next [`Store::sweep`] removes the former, the next download continues
+//! the latter. A name may point to a container that is not there: it is free to take. After a
+//! power cut, objects that were never flushed may have empty or torn records: they count as never
+//! made, and [`Store::collect_garbage`] removes them.
+//!
+//! **Deleting** needs no free space: the record is unlinked or its directory renamed into `tmp/`,
+//! and what it kept alive goes with the garbage collection that follows.
+
+pub mod blobs;
+pub mod containers;
+pub mod copy;
+pub mod delete;
+pub mod driver;
+pub mod files;
+pub mod gc;
+pub mod images;
+pub mod layers;
+pub mod lease;
+pub mod locks;
+pub mod unpack;
+
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{CWD, Mode, OFlags},
+    io::Errno,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Context, Error, ErrorKind, Result};
+
+pub use blobs::{BlobWriter, StagedBlob};
+pub use containers::{ContainerDir, ContainerLock, StagedContainer};
+pub use driver::Driver;
+pub use files::Durability;
+pub use gc::Garbage;
+pub use layers::{LayerFacts, StagedLayer};
+pub use lease::Lease;
+
+const VERSION: u32 = 1;
+/// The features of the format that a program must know to touch the store at all.
+const FEATURES: [&str; 0] = [];
+const FOLDERS: [&str; 8] = [
+    "blobs",
+    "blobs/sha256",
+    "layers",
+    "images",
+    "containers",
+    "names",
+    "partial",
+    "tmp",
+];
+
+/// An open store. Cheap to open (six system calls if it is there) and safe to share by threads.
+#[derive(Debug)]
+pub struct Store {
+    root: OwnedFd,
+    root_path: PathBuf,
+    runroot: OwnedFd,
+    runroot_path: PathBuf,
+}
+
+impl Store {
+    /// Opens the store, making it (0700) if it is not there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`] if its format is newer than this program, and whatever forbids to make
+    /// or read the two directories.
+    pub fn open(root: &Path, runroot: &Path) -> Result<Store> {
+        let root_fd = open_or_make_folder(root)?;
+        let runroot_fd = open_or_make_folder(runroot)?;
+        check_owner(&runroot_fd, runroot)?;
+        let store = Store {
+            root: root_fd,
+            root_path: root.to_owned(),
+            runroot: runroot_fd,
+            runroot_path: runroot.to_owned(),
+        };
+        match files::read(&store.root, "format", 64 << 10)
+            .system(|| format!("cannot read {}", root.join("format").display()))?
+        {
+            // An empty one was being written when the power failed.
+            None => store.initialise()?,
+            Some(bytes) if bytes.is_empty() => store.initialise()?,
+            Some(bytes) => check_format(&bytes, root)?,
+        }
+        Ok(store)
+    }
+
+    /// Makes the directories and then, durably, the file that says that they are there. Two
+    /// processes may do so at the same time.
+    fn initialise(&self) -> Result<()> {
+        for folder in FOLDERS {
+            make_folder(&self.root, folder)
+                .system(|| format!("cannot make {}", self.root_path.join(folder).display()))?;
+        }
+        let _alone = self.lock_exclusive()?;
+        let format = serde_json::to_vec(&Format::ours()).unwrap_or_default();
+        files::put(&self.root, "format", &format, Durability::Durable)
+    }
+
+    /// The root as it was given.
+    pub fn root_path(&self) -> &Path {
+        &self.root_path
+    }
+
+    /// Where sockets and other things of this boot belong.
+    pub fn runroot_path(&self) -> &Path {
+        &self.runroot_path
+    }
+
+    pub fn runroot(&self) -> BorrowedFd<'_> {
+        self.runroot.as_fd()
+    }
+
+    /// The directory of the run root in which supervisors listen, as `ID.sock`.
+    pub fn socket_folder(&self) -> Result<OwnedFd> {
+        let open = || rustix::fs::openat(&self.runroot, "containers", FOLDER, Mode::empty());
+        match open() {
+            Err(Errno::NOENT) => make_folder(&self.runroot, "containers").and_then(|()| open()),
+            other => other,
+        }
+        .system(|| {
+            format!(
+                "cannot open {}",
+                self.runroot_path.join("containers").display()
+            )
+        })
+    }
+
+    fn folder(&self, name: &str) -> Result<OwnedFd> {
+        rustix::fs::openat(&self.root, name, FOLDER, Mode::empty())
+            .system(|| format!("cannot open {}", self.root_path.join(name).display()))
+    }
+}
+
+const FOLDER: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOFOLLOW);
+
+fn open_or_make_folder(path: &Path) -> Result<OwnedFd> {
+    // The last component may be a symlink: people move their store to another disk that way.
+    let flags = FOLDER.difference(OFlags::NOFOLLOW);
+    let open = || rustix::fs::openat(CWD, path, flags, Mode::empty());
+    match open() {
+        Err(Errno::NOENT) => {
+            std::os::unix::fs::DirBuilderExt::mode(
+                std::fs::DirBuilder::new().recursive(true),
+                0o700,
+            )
+            .create(path)
+            .system(|| format!("cannot make {}", path.display()))?;
+            open()
+        }
+        result => result,
+    }
+    .system(|| format!("cannot open {}", path.display()))
+}
+
+/// A run root may lie in /tmp, where anyone could have made it before us.
+fn check_owner(folder: &OwnedFd, path: &Path) -> Result<()> {
+    let stat = rustix::fs::fstat(folder).system(|| format!("cannot examine {}", path.display()))?;
+    let writable_by_others = stat.st_mode & 0o022 != 0;
+    if stat.st_uid != rustix::process::geteuid().as_raw() || writable_by_others {
+        return Err(Error::new(
+            ErrorKind::Permission,
+            format!(
+                "{} belongs to another user or is writable by others",
+                path.display()
+            ),
+        )
+        .with_hint("choose another with --runroot, or set XDG_RUNTIME_DIR"));
+    }
+    Ok(())
+}
+
+fn make_folder(parent: impl AsFd, name: &str) -> rustix::io::Result<()> {
+    match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Format {
+    version: u32,
+    /// Features that a program must know; others may be added later without harm.
+    features: Vec<String>,
+}
+
+impl Format {
+    fn ours() -> Format {
+        Format {
+            version: VERSION,
+            features: FEATURES.map(String::from).into(),
+        }
+    }
+}
+
+fn check_format(bytes: &[u8], root: &Path) -> Result<()> {
+    let format: Format = serde_json::from_slice(bytes).context(ErrorKind::Store, || {
+        format!("cannot understand {}", root.join("format").display())
+    })?;
+    let unknown: Vec<&str> = format
+        .features
+        .iter()
+        .map(String::as_str)
+        .filter(|feature| !FEATURES.contains(feature))
+        .collect();
+    if format.version <= VERSION && unknown.is_empty() {
+        return Ok(());
+    }
+    let newer = if unknown.is_empty() {
+        format!("version {}", format.version)
+    } else {
+        unknown.join(", ")
+    };
+    Err(Error::new(
+        ErrorKind::Store,
+        format!(
+            "the store {} was written by a newer coracle ({newer})",
+            root.display()
+        ),
+    )
+    .with_hint("use that version, or another store with --root"))
+}

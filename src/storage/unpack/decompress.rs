@@ -1,0 +1,126 @@
+//! gzip and zstd as streams with bounded memory and a bounded ratio.
+
+use std::{
+    io::{self, BufRead, BufReader, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::model::{Error, ErrorKind, Result, manifest::Compression};
+
+/// Below this many bytes of output the ratio is not looked at: small files of zeros are normal.
+const FREE_OUTPUT: u64 = 64 << 20;
+const MAX_RATIO: u64 = 1000;
+const INPUT_BUFFER: usize = 64 << 10;
+/// Largest zstd window: 128 MiB, what `zstd -d` accepts without `--long`.
+const MAX_WINDOW_LOG: u32 = 27;
+
+/// Reads the uncompressed bytes. Wrong input is an `io::Error` that carries an [`Error`] of
+/// [`ErrorKind::InvalidContent`]; failures of the source pass through.
+pub struct Decompressor<R: Read> {
+    inner: Inner<R>,
+    consumed: Arc<AtomicU64>,
+    produced: u64,
+}
+
+type Source<R> = BufReader<Counted<R>>;
+
+enum Inner<R: Read> {
+    None(Source<R>),
+    Gzip(Box<MultiGzDecoder<Source<R>>>),
+    Zstd(Box<zstd::Decoder<'static, Source<R>>>),
+}
+
+impl<R: Read> Decompressor<R> {
+    pub fn new(compression: Compression, source: R) -> Result<Self> {
+        let consumed = Arc::new(AtomicU64::new(0));
+        let counted = Counted {
+            source,
+            consumed: consumed.clone(),
+        };
+        let source = BufReader::with_capacity(INPUT_BUFFER, counted);
+        let inner = match compression {
+            Compression::None => Inner::None(source),
+            Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(source))),
+            Compression::Zstd => Inner::Zstd(Box::new(zstd_decoder(source).map_err(|cause| {
+                Error::new(ErrorKind::System, "cannot set up zstd").with_source(cause)
+            })?)),
+        };
+        Ok(Decompressor {
+            inner,
+            consumed,
+            produced: 0,
+        })
+    }
+
+    fn check_ratio(&self) -> io::Result<()> {
+        let consumed = self.consumed.load(Ordering::Relaxed);
+        if self.produced > FREE_OUTPUT && self.produced / MAX_RATIO > consumed {
+            let bomb = "invalid compressed data: it grows more than a thousandfold";
+            return Err(io::Error::other(Error::new(
+                ErrorKind::InvalidContent,
+                bomb,
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn zstd_decoder<R: BufRead>(source: R) -> io::Result<zstd::Decoder<'static, R>> {
+    let mut decoder = zstd::Decoder::with_buffer(source)?;
+    decoder.window_log_max(MAX_WINDOW_LOG)?;
+    Ok(decoder)
+}
+
+impl<R: Read> Read for Decompressor<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (format, result) = match &mut self.inner {
+            Inner::None(source) => return source.read(buffer),
+            Inner::Gzip(decoder) => ("gzip", decoder.read(buffer)),
+            Inner::Zstd(decoder) => ("zstd", decoder.read(buffer)),
+        };
+        let length = result.map_err(|error| describe(format, error))?;
+        self.produced += length as u64;
+        self.check_ratio()?;
+        Ok(length)
+    }
+}
+
+/// An errno or an error of ours comes from the source, everything else from the decoder.
+fn describe(format: &str, error: io::Error) -> io::Error {
+    let from_source = error.raw_os_error().is_some()
+        || error.kind() == io::ErrorKind::Interrupted
+        || error.get_ref().is_some_and(|inner| inner.is::<Error>());
+    if from_source {
+        return error;
+    }
+    let invalid = Error::new(ErrorKind::InvalidContent, format!("invalid {format} data"));
+    io::Error::other(invalid.with_source(error))
+}
+
+struct Counted<R> {
+    source: R,
+    consumed: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.source.read(buffer)?;
+        self.consumed.fetch_add(length as u64, Ordering::Relaxed);
+        Ok(length)
+    }
+}
+
+/// The compression that the first bytes of a stream show: RFC 1952 and RFC 8878 magic numbers (a
+/// zstd stream may begin with a skippable frame). Six bytes are enough.
+pub fn sniff(start: &[u8]) -> Compression {
+    match start {
+        [0x1f, 0x8b, 8, ..] => Compression::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+        _ => Compression::None,
+    }
+}
