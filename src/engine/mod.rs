@@ -2,13 +2,27 @@
 //!
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
+pub mod containers;
+mod identity;
 pub mod images;
+mod pending;
+pub mod plan;
+pub mod requests;
+pub mod sandbox;
+pub mod supervisor;
 
 use std::path::PathBuf;
 
+pub use crate::model::RegistryOptions;
+pub use requests::{
+    AttachOptions, Check, ContainerSize, ContainerSummary, ExecSpec, Health, ImportRequest,
+    LoadRequest, LogLine, LogOptions, LogStream, PullSettings, Removed, RunOptions, RunOutcome,
+    StartOptions,
+};
+
 use crate::{
-    model::{Error, Platform, Reference, Result},
-    storage::{Store, unpack::Privilege},
+    model::{Error, ErrorKind, Platform, Reference, Result, host::UserMode},
+    storage::{Driver, Store, unpack::Privilege},
 };
 
 /// Where things are and how they are stored, as flags, environment and configuration say.
@@ -26,26 +40,6 @@ pub struct EngineOptions {
     pub home: Option<PathBuf>,
     pub xdg_data_home: Option<PathBuf>,
     pub xdg_runtime_dir: Option<PathBuf>,
-}
-
-/// How to talk to registries, as flags, environment and configuration say.
-#[derive(Clone, Debug, Default)]
-pub struct RegistryOptions {
-    /// `--tls-verify`: `Some(false)` also allows plain http; `None` verifies, and allows plain http
-    /// for loopback addresses as Docker does.
-    pub tls_verify: Option<bool>,
-    /// `--creds user:password`.
-    pub credentials: Option<(String, String)>,
-    /// `--authfile`, and the default places to look for one, first match wins.
-    pub auth_files: Vec<PathBuf>,
-    /// Folders like `/etc/docker/certs.d`, holding `HOST[:PORT]/ca.crt`, `client.cert`, `client.key`.
-    pub certs_dirs: Vec<PathBuf>,
-    /// `SSL_CERT_FILE`.
-    pub ca_file: Option<PathBuf>,
-    /// `http_proxy`, `https_proxy`, `no_proxy` as the environment gives them.
-    pub http_proxy: Option<String>,
-    pub https_proxy: Option<String>,
-    pub no_proxy: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -67,6 +61,10 @@ pub trait Progress: Sync {
     fn layer_done(&self, layer: &crate::model::Digest);
     /// An attempt failed and will be repeated.
     fn retrying(&self, what: &str, why: &str);
+    /// `run` or `create` wants an image that the store does not have; a pull begins.
+    fn image_missing(&self, _: &Reference) {}
+    /// That pull is over.
+    fn image_pulled(&self, _: &Pulled) {}
 }
 
 /// Shows nothing.
@@ -90,46 +88,122 @@ pub struct Pulled {
     pub up_to_date: bool,
 }
 
-/// The door of the library.
+/// The door of the library. Opening it reads no image and no container.
 pub struct Engine {
-    pub(crate) options: EngineOptions,
+    pub(crate) store: Store,
+    /// `--storage-driver`, if it was given.
+    pub(crate) forced_driver: Option<Driver>,
+    user: identity::User,
 }
 
 impl Engine {
+    /// Finds out who runs this and opens the store, making it if it is not there.
     pub fn open(options: EngineOptions) -> Result<Engine> {
-        Ok(Engine { options })
+        let user = identity::User::detect()?;
+        let is_root = *user.mode() == UserMode::Root;
+        let root = options.store_root(is_root)?;
+        let runroot = options.store_runroot(rustix::process::getuid().as_raw());
+        let forced_driver = options
+            .storage_driver
+            .as_deref()
+            .map(Driver::parse)
+            .transpose()?;
+        Ok(Engine {
+            store: Store::open(&root, &runroot)?,
+            forced_driver,
+            user,
+        })
     }
 
-    /// The store that the options name.
-    pub(crate) fn store(&self) -> Result<Store> {
-        let options = &self.options;
-        let root = self.privilege() == Privilege::Root;
-        let data = options.xdg_data_home.clone();
-        let data = data.or_else(|| Some(options.home.as_ref()?.join(".local/share")));
-        let (system_root, system_runroot) = ("/var/lib/coracle", "/run/coracle");
-        let missing = |flag: &str, variable: &str| {
-            Error::invalid(format!(
-                "cannot tell where the store is: {variable} is not set"
-            ))
-            .with_hint(format!("set it, or choose a directory with {flag}"))
-        };
-        let root_path = match (&options.root, root, data) {
-            (Some(path), ..) => path.clone(),
-            (None, true, _) => system_root.into(),
-            (None, false, Some(data)) => data.join("coracle"),
-            (None, false, None) => return Err(missing("--root", "HOME")),
-        };
-        let runroot = match (&options.runroot, root, &options.xdg_runtime_dir) {
-            (Some(path), ..) => path.clone(),
-            (None, true, _) => system_runroot.into(),
-            (None, false, Some(folder)) => folder.join("coracle"),
-            (None, false, None) => return Err(missing("--runroot", "XDG_RUNTIME_DIR")),
-        };
-        Store::open(&root_path, &runroot)
+    /// What the user should know about the mode this runs in, said once a boot.
+    pub fn notice(&self) -> Option<String> {
+        self.user.notice(&self.store)
     }
 
-    /// What this process may do with files of layers.
+    /// Whether files of layers may have every owner and be devices: only in the first user
+    /// namespace.
     pub(crate) fn privilege(&self) -> Privilege {
-        Privilege::of_this_process()
+        if self.user.is_real_root() {
+            Privilege::Root
+        } else {
+            Privilege::Rootless
+        }
+    }
+
+    /// Becomes root of the user's own ids, in a user namespace, where files of other ids can be
+    /// made and removed and containers started. Does nothing for root. Only while this process has
+    /// one thread.
+    pub(crate) fn enter_user_namespace(&self) -> Result<()> {
+        self.user.begin_namespace(&self.store)?;
+        self.user.finish_namespace()
+    }
+}
+
+impl EngineOptions {
+    fn store_root(&self, is_root: bool) -> Result<PathBuf> {
+        if let Some(root) = &self.root {
+            return Ok(root.clone());
+        }
+        if is_root {
+            return Ok("/var/lib/coracle".into());
+        }
+        let data = match (&self.xdg_data_home, &self.home) {
+            (Some(data), _) if data.is_absolute() => data.clone(),
+            (_, Some(home)) if home.is_absolute() => home.join(".local/share"),
+            _ => {
+                let message = "cannot tell where images and containers belong: HOME is not set";
+                return Err(Error::new(ErrorKind::InvalidArgument, message)
+                    .with_hint("set HOME, or name a directory with --root"));
+            }
+        };
+        Ok(data.join("coracle"))
+    }
+
+    /// The last resort is in /tmp, where [`Store::open`] checks whose it is.
+    fn store_runroot(&self, uid: u32) -> PathBuf {
+        if let Some(runroot) = &self.runroot {
+            return runroot.clone();
+        }
+        if uid == 0 {
+            return "/run/coracle".into();
+        }
+        let session = PathBuf::from(format!("/run/user/{uid}"));
+        match &self.xdg_runtime_dir {
+            Some(dir) if dir.is_absolute() && dir.is_dir() => dir.join("coracle"),
+            _ if session.is_dir() => session.join("coracle"),
+            _ => PathBuf::from(format!("/tmp/coracle-{uid}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ordinary_users_store_is_below_the_home() {
+        let options = EngineOptions {
+            home: Some("/home/u".into()),
+            ..EngineOptions::default()
+        };
+        let root = options.store_root(false).unwrap();
+        assert_eq!(root, PathBuf::from("/home/u/.local/share/coracle"));
+        let options = EngineOptions {
+            xdg_data_home: Some("/data".into()),
+            ..options
+        };
+        let root = options.store_root(false).unwrap();
+        assert_eq!(root, PathBuf::from("/data/coracle"));
+        assert_eq!(
+            options.store_root(true).unwrap(),
+            PathBuf::from("/var/lib/coracle")
+        );
+    }
+
+    #[test]
+    fn without_a_home_the_user_is_asked_for_a_root() {
+        let error = EngineOptions::default().store_root(false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.hint().unwrap_or_default().contains("--root"));
     }
 }

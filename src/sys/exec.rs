@@ -4,7 +4,7 @@ use std::{
     ffi::{CStr, CString},
     io,
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
 };
@@ -115,10 +115,60 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     }
 }
 
-/// Lets a descriptor survive the next exec.
-pub fn keep_on_exec(descriptor: impl AsFd) -> io::Result<()> {
-    Ok(rustix::io::fcntl_setfd(
-        descriptor,
-        rustix::io::FdFlags::empty(),
-    )?)
+/// The first number that [`hand_over`] gives.
+const FIRST_HANDED_OVER: i32 = 3;
+
+/// Puts copies of `descriptors` at 3, 4, 5, …, where the program executed next finds them with
+/// [`inherited`]; all others close on exec. For a process that executes now: whatever had these
+/// numbers is replaced.
+pub fn hand_over(descriptors: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<()> {
+    let count = descriptors.len() as i32;
+    // Out of the way first: one of them may have a number that another is about to get.
+    let mut copies = Vec::with_capacity(descriptors.len());
+    for descriptor in descriptors {
+        copies.push(rustix::io::fcntl_dupfd_cloexec(
+            descriptor,
+            FIRST_HANDED_OVER + count,
+        )?);
+    }
+    for (number, copy) in (FIRST_HANDED_OVER..).zip(&copies) {
+        // SAFETY: the owners of the replaced numbers are never run again (see above).
+        if unsafe { libc::dup2(copy.as_raw_fd(), number) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    close_on_exec_from((FIRST_HANDED_OVER + count) as u32)
+}
+
+/// Takes the `index`-th descriptor that [`hand_over`] passed to this program. To be called once
+/// for each, before anything is opened.
+pub fn inherited(index: i32) -> io::Result<OwnedFd> {
+    let number = FIRST_HANDED_OVER + index;
+    // SAFETY: F_GETFD only asks whether the number is a descriptor.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and by the contract above nobody has taken it yet.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(descriptor)
+}
+
+/// Closes every descriptor but `kept`, in a process that never returns to the code that owns the
+/// others.
+pub fn close_all_but(kept: &[std::os::fd::BorrowedFd<'_>]) {
+    let mut numbers: Vec<u32> = kept
+        .iter()
+        .filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok())
+        .collect();
+    numbers.sort_unstable();
+    let mut first = 0;
+    for number in numbers.into_iter().chain([u32::MAX]) {
+        if first < number {
+            // SAFETY: the owners of these descriptors are never run again (see above), so nobody
+            // uses a number that has come to mean something else.
+            unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0) };
+        }
+        first = number.saturating_add(1);
+    }
 }

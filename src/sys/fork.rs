@@ -66,13 +66,62 @@ pub fn fork(namespaces: Namespaces, child: impl FnOnce() -> i32) -> io::Result<C
                 .ok()
                 .and_then(Pid::from_raw)
                 .ok_or(io::ErrorKind::Other)?;
-            // SAFETY: the kernel has stored a new descriptor there (CLONE_PIDFD), owned by nobody else.
             Ok(Child {
                 pid,
+                // SAFETY: the kernel has stored a new descriptor there (CLONE_PIDFD), owned by
+                // nobody else.
                 pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
             })
         }
     }
+}
+
+/// clone(2) with `CLONE_PIDFD`, returning on both sides: the child as the parent holds it, `None`
+/// in the child. The old call, because the container's filter refuses clone3.
+///
+/// # Panics
+/// As [`fork`].
+pub fn split() -> io::Result<Option<Child>> {
+    assert!(
+        is_single_threaded(),
+        "fork in a process with several threads"
+    );
+    let mut pidfd: RawFd = -1;
+    let flags = libc::CLONE_PIDFD as libc::c_long | libc::c_long::from(libc::SIGCHLD);
+    // SAFETY: as for `fork`. The last two arguments, whose order differs between architectures,
+    // are both zero.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            flags,
+            0,
+            std::ptr::from_mut(&mut pidfd),
+            0,
+            0,
+        )
+    };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => {
+            let pid = i32::try_from(pid)
+                .ok()
+                .and_then(Pid::from_raw)
+                .ok_or(io::ErrorKind::Other)?;
+            Ok(Some(Child {
+                pid,
+                // SAFETY: the kernel has stored a new descriptor there (CLONE_PIDFD), owned by
+                // nobody else.
+                pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+            }))
+        }
+    }
+}
+
+/// _exit(2): ends this process without running destructors or exit handlers.
+pub fn end(status: i32) -> ! {
+    // SAFETY: no precondition.
+    unsafe { libc::_exit(status) }
 }
 
 /// Whether this is the process's only thread. `Threads` of /proc is not needed: a directory with

@@ -3,8 +3,7 @@
 use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
-    os::fd::{AsFd, OwnedFd},
-    path::Path,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 use rustix::net::{
@@ -22,23 +21,34 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// A listening socket at `path`, which must not exist. The folder's mode guards it.
-pub fn listen(path: &Path) -> io::Result<OwnedFd> {
+/// The address of `name` in a directory that is held open: a path of any depth would not fit into
+/// the 108 bytes of a socket address.
+fn address(directory: impl AsFd, name: &str) -> io::Result<SocketAddrUnix> {
+    let number = directory.as_fd().as_raw_fd();
+    Ok(SocketAddrUnix::new(format!(
+        "/proc/self/fd/{number}/{name}"
+    ))?)
+}
+
+/// A listening socket `name` in `directory`, where it must not exist. The directory's mode guards
+/// it.
+pub fn listen(directory: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::bind(&socket, &address(directory, name)?)?;
     rustix::net::listen(&socket, 64)?;
     Ok(socket)
 }
 
-pub fn connect(path: &Path) -> io::Result<OwnedFd> {
+/// Connects to the socket `name` in `directory`.
+pub fn connect(directory: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket_with(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
         SocketFlags::CLOEXEC,
         None,
     )?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::connect(&socket, &address(directory, name)?)?;
     Ok(socket)
 }
 

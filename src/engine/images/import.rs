@@ -8,9 +8,9 @@ use super::{
     load::descriptor,
 };
 use crate::{
-    engine::{Engine, Silent},
+    engine::{Engine, ImportRequest, Progress, Silent},
     model::{
-        Digest, Error, ErrorKind, Platform, Reference, Result,
+        Context, Digest, Error, ErrorKind, Platform, Reference, Result,
         image::{History, ImageConfig, ProcessDefaults, RootFs},
         manifest::{self, Compression},
     },
@@ -37,8 +37,21 @@ pub struct ImportOptions {
 impl Engine {
     /// Makes an image of one layer from a tar stream, which may be compressed with gzip or zstd;
     /// the layer is kept uncompressed. Returns the image ID.
-    pub fn import(&self, tar: impl Read + Send, options: &ImportOptions) -> Result<Digest> {
-        import(&self.store()?, self.privilege(), tar, options)
+    pub fn import(&self, request: &ImportRequest, _progress: &dyn Progress) -> Result<Digest> {
+        self.enter_user_namespace()?;
+        let options = ImportOptions {
+            message: request.message.clone(),
+            platform: request.platform.clone(),
+            changes: request.changes.clone(),
+            reference: request.reference.clone(),
+        };
+        let tar: Box<dyn Read> = match &request.input {
+            Some(path) => Box::new(
+                std::fs::File::open(path).system(|| format!("cannot open {}", path.display()))?,
+            ),
+            None => Box::new(std::io::stdin()),
+        };
+        import(&self.store, self.privilege(), tar, &options)
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     ingest::{ImageDocuments, Ingest},
 };
 use crate::{
-    engine::{Engine, Progress},
+    engine::{Engine, LoadRequest, Progress},
     model::{
         Context, Digest, Error, ErrorKind, Platform, Reference, Result,
         image::{ImageConfig, ImageRecord},
@@ -47,13 +47,19 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::InvalidContent`] and [`ErrorKind::DigestMismatch`] for a bad archive,
     /// [`ErrorKind::NoMatchingPlatform`]. Images loaded before the failing one stay.
-    pub fn load(
-        &self,
-        source: LoadSource,
-        platform: Option<&Platform>,
-        progress: &dyn Progress,
-    ) -> Result<Vec<Loaded>> {
-        load(&self.store()?, self.privilege(), source, platform, progress)
+    pub fn load(&self, request: &LoadRequest, progress: &dyn Progress) -> Result<Vec<Loaded>> {
+        self.enter_user_namespace()?;
+        let source = match &request.input {
+            Some(path) => LoadSource::Path(path.clone()),
+            None => LoadSource::Stream(Box::new(std::io::stdin())),
+        };
+        load(
+            &self.store,
+            self.privilege(),
+            source,
+            request.platform.as_ref(),
+            progress,
+        )
     }
 }
 

@@ -6,6 +6,8 @@
 mod environment;
 mod mounts;
 
+pub use environment::set as set_variable;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -67,13 +69,23 @@ pub enum MountStep {
     Proc,
     /// A fresh sysfs, read-only; the host's where the network namespace is not ours (the kernel
     /// lets only its owner mount one).
-    Sys { fresh: bool },
+    Sys {
+        fresh: bool,
+    },
     Cgroup,
     /// A tmpfs with the default devices, links and a private devpts.
-    Dev { make_nodes: bool },
-    Shm { bytes: u64 },
+    Dev {
+        make_nodes: bool,
+    },
+    Shm {
+        bytes: u64,
+    },
     MessageQueue,
-    Tmpfs { target: String, options: Vec<(String, Option<String>)>, attributes: TmpfsAttributes },
+    Tmpfs {
+        target: String,
+        options: Vec<(String, Option<String>)>,
+        attributes: TmpfsAttributes,
+    },
     Bind {
         source: PathBuf,
         target: String,
@@ -105,6 +117,8 @@ pub struct ProcessPlan {
     /// The bounding set, and what id 0 is permitted.
     pub capabilities: u64,
     pub terminal: bool,
+    /// Its first size: rows and columns.
+    pub terminal_size: Option<(u16, u16)>,
     /// Supplementary groups can be set (they cannot in a single-id user namespace).
     pub set_groups: bool,
     pub filter: FilterPlan,
@@ -139,9 +153,15 @@ pub fn container(
     arguments.extend(record.args.iter().cloned());
     let mut sysctls = Vec::new();
     if own_network {
-        sysctls.push(("net/ipv4/ip_unprivileged_port_start".to_owned(), "0".to_owned()));
-        if host.user == UserMode::Root {
-            sysctls.push(("net/ipv4/ping_group_range".to_owned(), "0 2147483647".to_owned()));
+        sysctls.push((
+            "net/ipv4/ip_unprivileged_port_start".to_owned(),
+            "0".to_owned(),
+        ));
+        if host.initial_user_namespace {
+            sysctls.push((
+                "net/ipv4/ping_group_range".to_owned(),
+                "0 2147483647".to_owned(),
+            ));
         }
     }
     Ok(SandboxPlan {
@@ -164,8 +184,9 @@ pub fn container(
             environment: environment::compose(spec, image, &hostname),
             working_directory: working_directory(spec, image)?,
             user: user(spec, image),
-            capabilities: crate::model::capability::DEFAULT_SET & host.capabilities,
+            capabilities: crate::model::capability::DEFAULT & host.capabilities,
             terminal: spec.tty,
+            terminal_size: None,
             set_groups: !matches!(host.user, UserMode::SingleId { .. }),
             filter: FilterPlan::Default,
         },
@@ -180,9 +201,16 @@ pub fn command_line(spec: &ContainerSpec, image: &ImageConfig) -> Result<(String
     let defaults = image.config.clone().unwrap_or_default();
     let (mut line, image_command) = match &spec.entrypoint {
         Some(entrypoint) => (entrypoint.clone(), Vec::new()),
-        None => (defaults.entrypoint.unwrap_or_default(), defaults.cmd.unwrap_or_default()),
+        None => (
+            defaults.entrypoint.unwrap_or_default(),
+            defaults.cmd.unwrap_or_default(),
+        ),
     };
-    line.extend(if spec.command.is_empty() { image_command } else { spec.command.clone() });
+    line.extend(if spec.command.is_empty() {
+        image_command
+    } else {
+        spec.command.clone()
+    });
     let mut words = line.into_iter();
     match words.next() {
         Some(program) if !program.is_empty() => Ok((program, words.collect())),
@@ -192,7 +220,11 @@ pub fn command_line(spec: &ContainerSpec, image: &ImageConfig) -> Result<(String
 }
 
 fn hostname(record: &ContainerRecord) -> String {
-    record.spec.hostname.clone().unwrap_or_else(|| record.id.short().to_owned())
+    record
+        .spec
+        .hostname
+        .clone()
+        .unwrap_or_else(|| record.id.short().to_owned())
 }
 
 fn user(spec: &ContainerSpec, image: &ImageConfig) -> String {
@@ -201,8 +233,17 @@ fn user(spec: &ContainerSpec, image: &ImageConfig) -> String {
 }
 
 fn working_directory(spec: &ContainerSpec, image: &ImageConfig) -> Result<String> {
-    let of_image = || image.config.as_ref().and_then(|config| config.working_dir.clone());
-    let path = spec.workdir.clone().or_else(of_image).filter(|path| !path.is_empty());
+    let of_image = || {
+        image
+            .config
+            .as_ref()
+            .and_then(|config| config.working_dir.clone())
+    };
+    let path = spec
+        .workdir
+        .clone()
+        .or_else(of_image)
+        .filter(|path| !path.is_empty());
     let path = path.unwrap_or_else(|| "/".to_owned());
     if path.starts_with('/') {
         Ok(path)

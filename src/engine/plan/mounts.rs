@@ -6,7 +6,7 @@ use super::{ContainerFiles, MountStep, TmpfsAttributes};
 use crate::model::{
     ContainerSpec, Error, Result,
     container::NetworkMode,
-    host::{HostFacts, UserMode},
+    host::HostFacts,
     mount::{Mount, MountSource, Propagation},
 };
 
@@ -30,15 +30,27 @@ pub(super) const MASKED: [&str; 13] = [
     "sys/fs/selinux",
 ];
 
-pub(super) const READ_ONLY: [&str; 5] = ["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"];
+pub(super) const READ_ONLY: [&str; 5] = [
+    "proc/bus",
+    "proc/fs",
+    "proc/irq",
+    "proc/sys",
+    "proc/sysrq-trigger",
+];
 
 /// The steps in their order: our own file systems first, so that a user's mount may go below
 /// /dev, then the user's by depth, as Docker sorts them (a parent before what lies in it).
-pub(super) fn steps(spec: &ContainerSpec, host: &HostFacts, files: &ContainerFiles) -> Result<Vec<MountStep>> {
+pub(super) fn steps(
+    spec: &ContainerSpec,
+    host: &HostFacts,
+    files: &ContainerFiles,
+) -> Result<Vec<MountStep>> {
     let own_network = spec.network == NetworkMode::None;
     let mut steps = vec![
         MountStep::Proc,
-        MountStep::Dev { make_nodes: host.user == UserMode::Root },
+        MountStep::Dev {
+            make_nodes: host.initial_user_namespace,
+        },
         MountStep::Shm { bytes: SHM_BYTES },
         MountStep::MessageQueue,
         MountStep::Sys { fresh: own_network },
@@ -54,7 +66,13 @@ pub(super) fn steps(spec: &ContainerSpec, host: &HostFacts, files: &ContainerFil
         });
     }
     let mut wanted: Vec<&Mount> = spec.mounts.iter().collect();
-    wanted.sort_by_key(|mount| mount.target.split('/').filter(|part| !part.is_empty()).count());
+    wanted.sort_by_key(|mount| {
+        mount
+            .target
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .count()
+    });
     for mount in wanted {
         steps.push(user_mount(mount)?);
     }
@@ -64,16 +82,29 @@ pub(super) fn steps(spec: &ContainerSpec, host: &HostFacts, files: &ContainerFil
 fn user_mount(mount: &Mount) -> Result<MountStep> {
     let target = check_target(&mount.target)?;
     Ok(match &mount.source {
-        MountSource::Bind { source, propagation, recursive, .. } => MountStep::Bind {
+        MountSource::Bind {
+            source,
+            propagation,
+            recursive,
+            ..
+        } => MountStep::Bind {
             source: Path::new(source).to_owned(),
             target,
             read_only: mount.read_only,
             recursive: *recursive,
             propagation: *propagation,
         },
-        MountSource::Tmpfs { size, mode, options } => {
+        MountSource::Tmpfs {
+            size,
+            mode,
+            options,
+        } => {
             let (parameters, attributes) = tmpfs(*size, *mode, options, mount.read_only)?;
-            MountStep::Tmpfs { target, options: parameters, attributes }
+            MountStep::Tmpfs {
+                target,
+                options: parameters,
+                attributes,
+            }
         }
     })
 }
@@ -93,10 +124,14 @@ fn check_target(target: &str) -> Result<String> {
     }
     let clean = format!("/{}", parts.join("/"));
     if !target.starts_with('/') {
-        return Err(Error::invalid(format!("invalid mount target {target:?}: it must be an absolute path")));
+        return Err(Error::invalid(format!(
+            "invalid mount target {target:?}: it must be an absolute path"
+        )));
     }
     if matches!(parts.first(), None | Some(&("proc" | "sys"))) {
-        return Err(Error::invalid(format!("invalid mount target {target:?}: nothing can be mounted on or below /proc, /sys, or on /")));
+        return Err(Error::invalid(format!(
+            "invalid mount target {target:?}: nothing can be mounted on or below /proc, /sys, or on /"
+        )));
     }
     Ok(clean)
 }
@@ -109,8 +144,16 @@ fn tmpfs(
     options: &[String],
     read_only: bool,
 ) -> Result<(Vec<(String, Option<String>)>, TmpfsAttributes)> {
-    let mut attributes = TmpfsAttributes { read_only, no_exec: true, no_suid: true, no_dev: true };
-    let mut parameters = vec![("mode".to_owned(), Some(format!("{:o}", mode.unwrap_or(0o1777))))];
+    let mut attributes = TmpfsAttributes {
+        read_only,
+        no_exec: true,
+        no_suid: true,
+        no_dev: true,
+    };
+    let mut parameters = vec![(
+        "mode".to_owned(),
+        Some(format!("{:o}", mode.unwrap_or(0o1777))),
+    )];
     if let Some(size) = size {
         parameters.push(("size".to_owned(), Some(size.to_string())));
     }

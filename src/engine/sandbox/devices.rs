@@ -39,12 +39,20 @@ const LINKS: [(&CStr, &CStr); 6] = [
 /// The host's /dev/null, checked to be that device.
 pub(super) fn trusted_null() -> Result<OwnedFd> {
     let what = || "cannot open the host's /dev/null".to_owned();
-    let null = rustix::fs::open("/dev/null", OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()).system(what)?;
+    let null = rustix::fs::open(
+        "/dev/null",
+        OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+        Mode::empty(),
+    )
+    .system(what)?;
     let stat = rustix::fs::fstat(&null).system(what)?;
     if is_device(&stat, makedev(1, 3)) {
         Ok(null)
     } else {
-        Err(Error::new(ErrorKind::System, "the host's /dev/null is not the null device"))
+        Err(Error::new(
+            ErrorKind::System,
+            "the host's /dev/null is not the null device",
+        ))
     }
 }
 
@@ -54,7 +62,10 @@ fn is_device(stat: &rustix::fs::Stat, device: Dev) -> bool {
 
 pub(super) fn build(root: BorrowedFd<'_>, make_nodes: bool, tree: &mut Tree) -> Result<()> {
     let what = || "cannot mount /dev".to_owned();
-    let parameters = [Parameter::String(c"mode", c"755"), Parameter::String(c"size", c"65536k")];
+    let parameters = [
+        Parameter::String(c"mode", c"755"),
+        Parameter::String(c"size", c"65536k"),
+    ];
     let dev = mount::new_mount(c"tmpfs", &parameters, Attributes::NO_SUID).system(what)?;
     let place = own_directory(root, c"dev")?;
     mount::attach(&dev, &place).system(what)?;
@@ -75,10 +86,20 @@ pub(super) fn build(root: BorrowedFd<'_>, make_nodes: bool, tree: &mut Tree) -> 
 
 /// Makes a device node, or mounts the host's where making one is not allowed (user namespaces,
 /// outer containers).
-fn make_node(dev: BorrowedFd<'_>, (name, host, major, minor): (&CStr, &CStr, u32, u32), make_nodes: bool) -> std::io::Result<()> {
+fn make_node(
+    dev: BorrowedFd<'_>,
+    (name, host, major, minor): (&CStr, &CStr, u32, u32),
+    make_nodes: bool,
+) -> std::io::Result<()> {
     let mode = Mode::from_raw_mode(0o666);
     if make_nodes {
-        match rustix::fs::mknodat(dev, name, FileType::CharacterDevice, mode, makedev(major, minor)) {
+        match rustix::fs::mknodat(
+            dev,
+            name,
+            FileType::CharacterDevice,
+            mode,
+            makedev(major, minor),
+        ) {
             Err(rustix::io::Errno::PERM) => {}
             other => return Ok(other?),
         }
@@ -98,7 +119,12 @@ fn pseudo_terminals(dev: BorrowedFd<'_>) -> Result<OwnedFd> {
         Parameter::String(c"ptmxmode", c"0666"),
         Parameter::String(c"mode", c"0620"),
     ];
-    let with_group = [common[0], common[1], common[2], Parameter::String(c"gid", c"5")];
+    let with_group = [
+        common[0],
+        common[1],
+        common[2],
+        Parameter::String(c"gid", c"5"),
+    ];
     let attributes = Attributes::NO_SUID.with(Attributes::NO_EXEC);
     let mounted = mount::new_mount(c"devpts", &with_group, attributes)
         .or_else(|_| mount::new_mount(c"devpts", &common, attributes))
@@ -110,7 +136,7 @@ fn pseudo_terminals(dev: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// Opens a terminal of our own devpts, makes it this process's controlling terminal, standard
 /// streams and /dev/console, and returns its master. Everything goes by descriptor: a path could
 /// have been swapped (CVE-2025-52565).
-pub(super) fn open_terminal(tree: &Tree, owner: u32) -> Result<OwnedFd> {
+pub(super) fn open_terminal(tree: &Tree, owner: u32, size: Option<(u16, u16)>) -> Result<OwnedFd> {
     let what = || "cannot make a terminal".to_owned();
     let missing = || Error::new(ErrorKind::System, "a terminal needs /dev");
     let instance = tree.pseudo_terminals.as_ref().ok_or_else(missing)?;
@@ -119,8 +145,7 @@ pub(super) fn open_terminal(tree: &Tree, owner: u32) -> Result<OwnedFd> {
     rustix::pty::unlockpt(&master).system(what)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let terminal = rustix::pty::ioctl_tiocgptpeer(&master, flags).system(what)?;
-    let owner = rustix::fs::Uid::from_raw(owner);
-    rustix::fs::fchown(&terminal, Some(owner), None).system(what)?;
+    prepare_terminal(terminal.as_fd(), owner, size)?;
     if let Some(dev) = &tree.dev {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         drop(rustix::fs::openat(dev, c"console", flags, Mode::from_raw_mode(0o600)).system(what)?);
@@ -129,6 +154,28 @@ pub(super) fn open_terminal(tree: &Tree, owner: u32) -> Result<OwnedFd> {
     }
     take_terminal(terminal.as_fd())?;
     Ok(master)
+}
+
+/// Gives a new terminal its owner and its first size.
+pub(super) fn prepare_terminal(
+    terminal: BorrowedFd<'_>,
+    owner: u32,
+    size: Option<(u16, u16)>,
+) -> Result<()> {
+    let owner = rustix::fs::Uid::from_raw(owner);
+    rustix::fs::fchown(terminal, Some(owner), None)
+        .system(|| "cannot own the terminal".to_owned())?;
+    if let Some((rows, columns)) = size {
+        let size = rustix::termios::Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        rustix::termios::tcsetwinsize(terminal, size)
+            .system(|| "cannot size the terminal".to_owned())?;
+    }
+    Ok(())
 }
 
 /// Makes an open terminal the controlling one and the standard streams.

@@ -20,12 +20,26 @@ use crate::{
     },
 };
 
-pub(super) fn run(plan: &SandboxPlan, streams: Option<&Streams>, supervisor: BorrowedFd<'_>) -> Result<Infallible> {
+pub(super) fn run(
+    plan: &SandboxPlan,
+    streams: Option<&Streams>,
+    supervisor: BorrowedFd<'_>,
+) -> Result<Infallible> {
+    process::hide().system(|| "cannot hide this process".to_owned())?;
     // Nothing that is mounted from here on reaches the host, and nothing of the host's reaches us.
-    let host_root = rustix::fs::open("/", rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
-        .system(|| "cannot open /".to_owned())?;
-    mount::set_attributes(&host_root, Attributes::NONE, Some(Propagation::Private), true)
-        .system(|| "cannot make the container's mounts private".to_owned())?;
+    let host_root = rustix::fs::open(
+        "/",
+        rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .system(|| "cannot open /".to_owned())?;
+    mount::set_attributes(
+        &host_root,
+        Attributes::NONE,
+        Some(Propagation::Private),
+        true,
+    )
+    .system(|| "cannot make the container's mounts private".to_owned())?;
 
     // A mask must be the host's own null device, opened before anything of the image is visible
     // (CVE-2025-31133).
@@ -39,7 +53,12 @@ pub(super) fn run(plan: &SandboxPlan, streams: Option<&Streams>, supervisor: Bor
         plan.process.working_directory.as_ref(),
         rustix::fs::Mode::from_raw_mode(0o755),
     )
-    .system(|| format!("cannot enter working directory {:?}", plan.process.working_directory))?;
+    .system(|| {
+        format!(
+            "cannot enter working directory {:?}",
+            plan.process.working_directory
+        )
+    })?;
     let identity = credentials::look_up(&plan.process, root.as_fd())?;
     if plan.root.read_only {
         mount::set_attributes(&root, Attributes::READ_ONLY, None, false)
@@ -51,7 +70,11 @@ pub(super) fn run(plan: &SandboxPlan, streams: Option<&Streams>, supervisor: Bor
     match streams {
         Some(streams) => program::connect_streams(streams)?,
         None => {
-            let master = devices::open_terminal(&tree, identity.credentials.uid)?;
+            let master = devices::open_terminal(
+                &tree,
+                identity.credentials.uid,
+                plan.process.terminal_size,
+            )?;
             packet::send(supervisor, super::TERMINAL, &[], Some(&master), true)
                 .system(|| "cannot hand over the terminal".to_owned())?;
         }
@@ -59,7 +82,8 @@ pub(super) fn run(plan: &SandboxPlan, streams: Option<&Streams>, supervisor: Bor
     rustix::system::sethostname(plan.hostname.as_bytes())
         .system(|| format!("cannot set the host name {:?}", plan.hostname))?;
     if plan.own_network {
-        process::bring_loopback_up().system(|| "cannot bring the loopback interface up".to_owned())?;
+        process::bring_loopback_up()
+            .system(|| "cannot bring the loopback interface up".to_owned())?;
     }
     fresh_keyring()?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
@@ -68,7 +92,7 @@ pub(super) fn run(plan: &SandboxPlan, streams: Option<&Streams>, supervisor: Bor
     // With an init of ours the program is its child; both are confined alike.
     credentials::confine(&plan.process, &identity)?;
     if plan.init {
-        reaper::become_init(supervisor)?;
+        reaper::become_init()?;
     }
     program::execute(&plan.process.arguments, &identity.environment)
 }
@@ -78,7 +102,14 @@ pub(super) fn run(plan: &SandboxPlan, streams: Option<&Streams>, supervisor: Bor
 fn fresh_keyring() -> Result<()> {
     match process::new_session_keyring() {
         Ok(()) => Ok(()),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EDQUOT)) => Ok(()),
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ENOSYS | libc::EPERM | libc::EDQUOT)
+            ) =>
+        {
+            Ok(())
+        }
         Err(error) => Err(error).system(|| "cannot make a session keyring".to_owned()),
     }
 }
@@ -86,11 +117,16 @@ fn fresh_keyring() -> Result<()> {
 /// Changes into a directory that was opened below the root, and checks that it is reachable from
 /// there: a descriptor that leaked from the host would not be (CVE-2024-21626).
 fn enter(directory: &OwnedFd, name: &str) -> Result<()> {
-    rustix::process::fchdir(directory).system(|| format!("cannot enter working directory {name:?}"))?;
-    let here = rustix::process::getcwd(Vec::new()).system(|| "cannot look up the working directory".to_owned())?;
+    rustix::process::fchdir(directory)
+        .system(|| format!("cannot enter working directory {name:?}"))?;
+    let here = rustix::process::getcwd(Vec::new())
+        .system(|| "cannot look up the working directory".to_owned())?;
     if here.to_bytes().first() == Some(&b'/') {
         Ok(())
     } else {
-        Err(Error::new(ErrorKind::InvalidContent, format!("working directory {name:?} lies outside of the container")))
+        Err(Error::new(
+            ErrorKind::InvalidContent,
+            format!("working directory {name:?} lies outside of the container"),
+        ))
     }
 }

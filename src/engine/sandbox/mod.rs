@@ -16,7 +16,7 @@ mod join;
 mod mounts;
 mod program;
 mod reaper;
-pub mod seccomp;
+mod seccomp;
 
 use std::{
     ffi::CString,
@@ -37,12 +37,13 @@ use crate::{
 
 pub use join::{JoinPlan, join};
 
-/// Where the program's standard streams lead. With a terminal they are not used.
+/// Where the program's standard streams lead. `None` is the container's own /dev/null: through the
+/// host's a container could change that file's mode for everybody. With a terminal there are none.
 #[derive(Debug)]
 pub struct Streams {
-    pub stdin: OwnedFd,
-    pub stdout: OwnedFd,
-    pub stderr: OwnedFd,
+    pub stdin: Option<OwnedFd>,
+    pub stdout: Option<OwnedFd>,
+    pub stderr: Option<OwnedFd>,
 }
 
 /// A sandbox whose program has been executed.
@@ -84,7 +85,10 @@ pub fn start(plan: &SandboxPlan, streams: Option<Streams>) -> Result<Started> {
     drop(theirs);
     drop(streams);
     match await_program(ours.as_fd()) {
-        Ok(terminal) => Ok(Started { init: child, terminal }),
+        Ok(terminal) => Ok(Started {
+            init: child,
+            terminal,
+        }),
         Err(error) => {
             // It has reported and is ending; nobody else will reap it.
             let _ = crate::sys::process::reap(&child.pidfd);
@@ -95,11 +99,18 @@ pub fn start(plan: &SandboxPlan, streams: Option<Streams>) -> Result<Started> {
 
 fn namespaces_refused(cause: io::Error) -> Error {
     let hint = match cause.raw_os_error() {
-        Some(libc::EPERM) => "the kernel or an outer container forbids new namespaces; `coracle doctor` says more",
+        Some(libc::EPERM) => {
+            "the kernel or an outer container forbids new namespaces; `coracle doctor` says more"
+        }
         Some(libc::ENOSPC) => "a limit of /proc/sys/user/max_*_namespaces is reached",
         _ => "`coracle doctor` says what is missing",
     };
-    Error::new(ErrorKind::Unsupported, "cannot make the container's namespaces").with_source(cause).with_hint(hint)
+    Error::new(
+        ErrorKind::Unsupported,
+        "cannot make the container's namespaces",
+    )
+    .with_source(cause)
+    .with_hint(hint)
 }
 
 /// Reads the child's messages until it closes the socket, which execve does.
@@ -114,7 +125,9 @@ fn await_program(socket: impl AsFd) -> Result<Option<OwnedFd>> {
             Some((&kind, _)) if kind == TERMINAL[0] => terminal = descriptor,
             Some((_, text)) => {
                 let failure: Failure = serde_json::from_slice(text)
-                    .context(ErrorKind::System, || "the container's first process sent nonsense".to_owned())?;
+                    .context(ErrorKind::System, || {
+                        "the container's first process sent nonsense".to_owned()
+                    })?;
                 return Err(Error::new(failure.kind, failure.message));
             }
         }
@@ -125,7 +138,10 @@ fn await_program(socket: impl AsFd) -> Result<Option<OwnedFd>> {
 fn report(socket: impl AsFd, error: &Error) -> i32 {
     let mut message = error.one_line();
     message.truncate(message.floor_char_boundary(MAX_FAILURE_BYTES / 8));
-    let failure = Failure { kind: error.kind(), message };
+    let failure = Failure {
+        kind: error.kind(),
+        message,
+    };
     let text = serde_json::to_vec(&failure).unwrap_or_default();
     let _ = packet::send(socket, FAILURE, &text, None::<&OwnedFd>, true);
     1
@@ -133,5 +149,7 @@ fn report(socket: impl AsFd, error: &Error) -> i32 {
 
 /// A name for the kernel. Plans never contain NUL bytes unless somebody tampers with them.
 fn c_string(text: &str) -> Result<CString> {
-    CString::new(text).context(ErrorKind::InvalidArgument, || format!("invalid text {text:?}"))
+    CString::new(text).context(ErrorKind::InvalidArgument, || {
+        format!("invalid text {text:?}")
+    })
 }

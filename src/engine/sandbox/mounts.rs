@@ -25,7 +25,9 @@ use crate::{
     },
 };
 
-const NO_SUID_DEV_EXEC: Attributes = Attributes::NO_SUID.with(Attributes::NO_DEV).with(Attributes::NO_EXEC);
+const NO_SUID_DEV_EXEC: Attributes = Attributes::NO_SUID
+    .with(Attributes::NO_DEV)
+    .with(Attributes::NO_EXEC);
 
 /// What later steps need of the finished tree.
 #[derive(Debug, Default)]
@@ -38,23 +40,42 @@ pub(super) struct Tree {
 /// Mounts the root file system on the container's folder and returns its root directory.
 pub(super) fn attach_root(plan: &RootPlan) -> Result<OwnedFd> {
     let root = match &plan.source {
-        RootSource::Overlay { lower, upper, work, volatile, user_xattr } => {
-            overlay(lower, upper, work, *volatile, *user_xattr)?
-        }
+        RootSource::Overlay {
+            lower,
+            upper,
+            work,
+            volatile,
+            user_xattr,
+        } => overlay(lower, upper, work, *volatile, *user_xattr)?,
         RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, false)
             .system(|| format!("cannot use {} as root file system", tree.display()))?,
     };
-    let place = rustix::fs::open(&plan.mount_point, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .system(|| format!("cannot open {}", plan.mount_point.display()))?;
+    let place = rustix::fs::open(
+        &plan.mount_point,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .system(|| format!("cannot open {}", plan.mount_point.display()))?;
     mount::attach(&root, &place).system(|| "cannot mount the root file system".to_owned())?;
     Ok(root)
 }
 
-fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, volatile: bool, user_xattr: bool) -> Result<OwnedFd> {
+fn overlay(
+    lower: &[PathBuf],
+    upper: &Path,
+    work: &Path,
+    volatile: bool,
+    user_xattr: bool,
+) -> Result<OwnedFd> {
     let (upper, work) = (path(upper)?, path(work)?);
-    let lower: Vec<CString> = lower.iter().map(|layer| path(layer)).collect::<Result<_>>()?;
-    let mut parameters: Vec<Parameter<'_>> =
-        lower.iter().map(|layer| Parameter::String(c"lowerdir+", layer)).collect();
+    let lower: Vec<CString> = lower
+        .iter()
+        .map(|layer| path(layer))
+        .collect::<Result<_>>()?;
+    let mut parameters: Vec<Parameter<'_>> = lower
+        .iter()
+        .map(|layer| Parameter::String(c"lowerdir+", layer))
+        .collect();
     parameters.push(Parameter::String(c"upperdir", &upper));
     parameters.push(Parameter::String(c"workdir", &work));
     if volatile {
@@ -67,7 +88,10 @@ fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, volatile: bool, user_xa
         .or_else(|error| {
             // Before Linux 6.5 layers could only be given as one list, whose separators and
             // escapes are ':' and '\'.
-            if error.raw_os_error().is_some_and(|errno| errno != libc::EINVAL) {
+            if error
+                .raw_os_error()
+                .is_some_and(|errno| errno != libc::EINVAL)
+            {
                 return Err(error);
             }
             let list = lowerdir_list(&lower);
@@ -76,9 +100,12 @@ fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, volatile: bool, user_xa
             mount::new_mount(c"overlay", &parameters, Attributes::NONE)
         })
         .map_err(|cause| {
-            Error::new(ErrorKind::Unsupported, "cannot mount the layers with overlayfs")
-                .with_source(cause)
-                .with_hint("--storage-driver copy needs no overlayfs")
+            Error::new(
+                ErrorKind::Unsupported,
+                "cannot mount the layers with overlayfs",
+            )
+            .with_source(cause)
+            .with_hint("--storage-driver copy needs no overlayfs")
         })
 }
 
@@ -99,21 +126,49 @@ fn lowerdir_list(lower: &[CString]) -> CString {
 }
 
 /// Attaches everything that the plan names, in its order, then hides what must be hidden.
-pub(super) fn build(plan: &SandboxPlan, root: BorrowedFd<'_>, null: BorrowedFd<'_>) -> Result<Tree> {
+pub(super) fn build(
+    plan: &SandboxPlan,
+    root: BorrowedFd<'_>,
+    null: BorrowedFd<'_>,
+) -> Result<Tree> {
     let mut tree = Tree::default();
     let mut proc = None;
     let mut sys = None;
     for step in &plan.mounts {
         match step {
-            MountStep::Proc => proc = Some(kernel_file_system(root, c"proc", c"proc", Attributes::NONE)?),
-            MountStep::Sys { fresh: true } => sys = Some(kernel_file_system(root, c"sys", c"sysfs", Attributes::READ_ONLY)?),
+            MountStep::Proc => {
+                proc = Some(kernel_file_system(
+                    root,
+                    c"proc",
+                    c"proc",
+                    Attributes::NONE,
+                )?)
+            }
+            MountStep::Sys { fresh: true } => {
+                sys = Some(kernel_file_system(
+                    root,
+                    c"sys",
+                    c"sysfs",
+                    Attributes::READ_ONLY,
+                )?)
+            }
             MountStep::Sys { fresh: false } => sys = Some(host_sysfs(root)?),
             MountStep::Cgroup => cgroup(sys.as_ref())?,
             MountStep::Dev { make_nodes } => devices::build(root, *make_nodes, &mut tree)?,
             MountStep::Shm { bytes } => shm(dev_of(&tree)?, *bytes)?,
             MountStep::MessageQueue => message_queue(dev_of(&tree)?)?,
-            MountStep::Tmpfs { target, options, attributes } => tmpfs(root, target, options, *attributes)?,
-            MountStep::Bind { source, target, read_only, recursive, propagation } => {
+            MountStep::Tmpfs {
+                target,
+                options,
+                attributes,
+            } => tmpfs(root, target, options, *attributes)?,
+            MountStep::Bind {
+                source,
+                target,
+                read_only,
+                recursive,
+                propagation,
+            } => {
                 bind(root, source, target, *read_only, *recursive, *propagation)?;
             }
         }
@@ -121,21 +176,37 @@ pub(super) fn build(plan: &SandboxPlan, root: BorrowedFd<'_>, null: BorrowedFd<'
     if let Some(proc) = &proc {
         write_sysctls(proc.as_fd(), &plan.sysctls)?;
     }
-    let of = |name: &str| if name.starts_with("proc/") { proc.as_ref() } else { sys.as_ref() };
+    let of = |name: &str| {
+        if name.starts_with("proc/") {
+            proc.as_ref()
+        } else {
+            sys.as_ref()
+        }
+    };
     for name in &plan.read_only_paths {
-        let Some((file_system, below)) = of(name).zip(name.split_once('/')) else { continue };
+        let Some((file_system, below)) = of(name).zip(name.split_once('/')) else {
+            continue;
+        };
         make_read_only(file_system.as_fd(), below.1)?;
     }
-    let mut mask = Mask { null, spare_null: None, empty: None };
+    let mut mask = Mask {
+        null,
+        spare_null: None,
+        empty: None,
+    };
     for name in &plan.masked_paths {
-        let Some((file_system, below)) = of(name).zip(name.split_once('/')) else { continue };
+        let Some((file_system, below)) = of(name).zip(name.split_once('/')) else {
+            continue;
+        };
         mask.hide(file_system.as_fd(), below.1)?;
     }
     Ok(tree)
 }
 
 fn dev_of(tree: &Tree) -> Result<&OwnedFd> {
-    tree.dev.as_ref().ok_or_else(|| Error::new(ErrorKind::System, "the plan mounts below /dev before /dev"))
+    tree.dev
+        .as_ref()
+        .ok_or_else(|| Error::new(ErrorKind::System, "the plan mounts below /dev before /dev"))
 }
 
 /// A directory of the root's top level that belongs to us: made if it is missing, and replaced if
@@ -158,7 +229,12 @@ pub(super) fn own_directory(root: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd
     open().system(what)
 }
 
-fn kernel_file_system(root: BorrowedFd<'_>, name: &CStr, kind: &CStr, extra: Attributes) -> Result<OwnedFd> {
+fn kernel_file_system(
+    root: BorrowedFd<'_>,
+    name: &CStr,
+    kind: &CStr,
+    extra: Attributes,
+) -> Result<OwnedFd> {
     let what = || format!("cannot mount /{}", name.to_string_lossy());
     let mounted = mount::new_mount(kind, &[], NO_SUID_DEV_EXEC.with(extra)).map_err(|cause| {
         let refused = cause.raw_os_error() == Some(libc::EPERM);
@@ -180,7 +256,13 @@ fn kernel_file_system(root: BorrowedFd<'_>, name: &CStr, kind: &CStr, extra: Att
 fn host_sysfs(root: BorrowedFd<'_>) -> Result<OwnedFd> {
     let what = || "cannot mount /sys".to_owned();
     let copy = mount::clone_mount(rustix::fs::CWD, c"/sys", true).system(what)?;
-    mount::set_attributes(&copy, NO_SUID_DEV_EXEC.with(Attributes::READ_ONLY), None, true).system(what)?;
+    mount::set_attributes(
+        &copy,
+        NO_SUID_DEV_EXEC.with(Attributes::READ_ONLY),
+        None,
+        true,
+    )
+    .system(what)?;
     let place = own_directory(root, c"sys")?;
     mount::attach(&copy, &place).system(what)?;
     Ok(copy)
@@ -203,7 +285,10 @@ fn cgroup(sys: Option<&OwnedFd>) -> Result<()> {
 
 fn shm(dev: &OwnedFd, bytes: u64) -> Result<()> {
     let size = c_string(&bytes.to_string())?;
-    let parameters = [Parameter::String(c"mode", c"1777"), Parameter::String(c"size", &size)];
+    let parameters = [
+        Parameter::String(c"mode", c"1777"),
+        Parameter::String(c"size", &size),
+    ];
     mount_in_dev(dev, c"shm", c"tmpfs", &parameters, NO_SUID_DEV_EXEC)
 }
 
@@ -211,14 +296,25 @@ fn message_queue(dev: &OwnedFd) -> Result<()> {
     mount_in_dev(dev, c"mqueue", c"mqueue", &[], NO_SUID_DEV_EXEC)
 }
 
-fn mount_in_dev(dev: &OwnedFd, name: &CStr, kind: &CStr, parameters: &[Parameter<'_>], attributes: Attributes) -> Result<()> {
+fn mount_in_dev(
+    dev: &OwnedFd,
+    name: &CStr,
+    kind: &CStr,
+    parameters: &[Parameter<'_>],
+    attributes: Attributes,
+) -> Result<()> {
     let what = || format!("cannot mount /dev/{}", name.to_string_lossy());
     rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755)).system(what)?;
     let mounted = mount::new_mount(kind, parameters, attributes).system(what)?;
     mount::attach_at(&mounted, dev, name).system(what)
 }
 
-fn tmpfs(root: BorrowedFd<'_>, target: &str, options: &[(String, Option<String>)], wanted: TmpfsAttributes) -> Result<()> {
+fn tmpfs(
+    root: BorrowedFd<'_>,
+    target: &str,
+    options: &[(String, Option<String>)],
+    wanted: TmpfsAttributes,
+) -> Result<()> {
     let what = || format!("cannot mount a tmpfs on {target}");
     let mut attributes = Attributes::NONE;
     for (on, attribute) in [
@@ -243,7 +339,8 @@ fn tmpfs(root: BorrowedFd<'_>, target: &str, options: &[(String, Option<String>)
         })
         .collect();
     let mounted = mount::new_mount(c"tmpfs", &parameters, attributes).system(what)?;
-    let place = in_root::open_or_make_directory(root, target.as_ref(), Mode::from_raw_mode(0o755)).system(what)?;
+    let place = in_root::open_or_make_directory(root, target.as_ref(), Mode::from_raw_mode(0o755))
+        .system(what)?;
     mount::attach(&mounted, &place).system(what)
 }
 
@@ -266,7 +363,11 @@ fn bind(
         Wanted::RPrivate => (Propagation::Private, true),
     };
     // Read-only goes all the way down: a mount below a `:ro` volume must not stay writable.
-    let attributes = if read_only { Attributes::READ_ONLY } else { Attributes::NONE };
+    let attributes = if read_only {
+        Attributes::READ_ONLY
+    } else {
+        Attributes::NONE
+    };
     mount::set_attributes(&copy, attributes, Some(kind), read_only || deep).system(what)?;
     let is_directory = {
         let stat = rustix::fs::fstat(&copy).system(what)?;
@@ -285,7 +386,10 @@ fn write_sysctls(proc: BorrowedFd<'_>, sysctls: &[(String, String)]) -> Result<(
     for (name, value) in sysctls {
         let file = c_string(&format!("sys/{name}"))?;
         match rustix::fs::openat(proc, &file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(file) => drop(rustix::io::write(&file, value.as_bytes()).system(|| format!("cannot set sysctl {name}"))?),
+            Ok(file) => drop(
+                rustix::io::write(&file, value.as_bytes())
+                    .system(|| format!("cannot set sysctl {name}"))?,
+            ),
             // A kernel without the setting has its restriction not either.
             Err(rustix::io::Errno::NOENT) => {}
             Err(errno) => return Err(errno).system(|| format!("cannot set sysctl {name}")),
@@ -301,7 +405,13 @@ fn make_read_only(file_system: BorrowedFd<'_>, name: &str) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         other => other.system(what)?,
     };
-    mount::set_attributes(&copy, Attributes::READ_ONLY.with(NO_SUID_DEV_EXEC), None, true).system(what)?;
+    mount::set_attributes(
+        &copy,
+        Attributes::READ_ONLY.with(NO_SUID_DEV_EXEC),
+        None,
+        true,
+    )
+    .system(what)?;
     mount::attach_at(&copy, file_system, &path).system(what)
 }
 
@@ -340,7 +450,10 @@ impl Mask<'_> {
         let empty = match &self.empty {
             None => mount::new_mount(
                 c"tmpfs",
-                &[Parameter::String(c"nr_inodes", c"1"), Parameter::String(c"mode", c"555")],
+                &[
+                    Parameter::String(c"nr_inodes", c"1"),
+                    Parameter::String(c"mode", c"555"),
+                ],
                 NO_SUID_DEV_EXEC.with(Attributes::READ_ONLY),
             )?,
             Some(empty) => mount::clone_mount(empty, c"", false)?,
@@ -361,5 +474,6 @@ pub(super) fn pivot_into(root: BorrowedFd<'_>) -> Result<()> {
 }
 
 fn path(path: &Path) -> Result<CString> {
-    in_root::c_string(path.as_os_str()).system(|| format!("invalid path {:?}", path.as_os_str().as_bytes()))
+    in_root::c_string(path.as_os_str())
+        .system(|| format!("invalid path {:?}", path.as_os_str().as_bytes()))
 }

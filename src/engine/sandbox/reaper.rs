@@ -7,16 +7,13 @@ use rustix::process::{WaitOptions, WaitStatus};
 
 use crate::{
     model::{Context, Result},
-    sys::{
-        exec,
-        fork::{self, Namespaces},
-        process, signals,
-    },
+    sys::{exec, fork, process, signals},
 };
 
-/// Forks: the child returns and goes on to execute the program; the parent never does. The socket
-/// to the supervisor is closed in the parent by marking and dropping what it does not need.
-pub(super) fn become_init(supervisor: BorrowedFd<'_>) -> Result<()> {
+/// Forks: the child returns and goes on to execute the program; the parent never does. It closes
+/// the socket to the supervisor, which must close when the program is executed, and the program's
+/// streams, which must close when the program ends.
+pub(super) fn become_init() -> Result<()> {
     let what = || "cannot start the container's init".to_owned();
     let (ready, wait) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).system(what)?;
     signals::block_only(&signals::SignalSet::all()).system(what)?;
@@ -30,10 +27,9 @@ pub(super) fn become_init(supervisor: BorrowedFd<'_>) -> Result<()> {
         Some(program) => {
             drop((ready, wait));
             exec::close_all_but(&[pending.as_fd(), program.pidfd.as_fd()]);
-            let _ = supervisor;
             // Its memory still holds the plan.
             let _ = process::hide();
-            std::process::exit(reap_until(program.pid, &pending, &program.pidfd))
+            fork::end(reap_until(program.pid, &pending, &program.pidfd))
         }
     }
 }
@@ -55,7 +51,10 @@ fn reap_until(program: rustix::process::Pid, pending: impl AsFd, pidfd: impl AsF
 }
 
 fn wait_for_signal(pending: BorrowedFd<'_>) {
-    let mut descriptors = [rustix::event::PollFd::from_borrowed_fd(pending, rustix::event::PollFlags::IN)];
+    let mut descriptors = [rustix::event::PollFd::from_borrowed_fd(
+        pending,
+        rustix::event::PollFlags::IN,
+    )];
     let _ = rustix::event::poll(&mut descriptors, None);
 }
 

@@ -1,0 +1,127 @@
+//! Who the program is and what it may do: looked up once in the container's own files, then taken
+//! on in one fixed order and read back.
+
+use std::{
+    io::Read,
+    os::fd::{BorrowedFd, OwnedFd},
+};
+
+use rustix::fs::{FileType, OFlags};
+
+use super::{program, seccomp};
+use crate::{
+    engine::plan::{FilterPlan, ProcessPlan},
+    model::{
+        Context, Error, ErrorKind, Result,
+        user::{MAX_FILE, UserSpec},
+    },
+    sys::{
+        in_root,
+        process::{self, Credentials},
+    },
+};
+
+/// The outcome of looking up a plan's user.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub credentials: Credentials,
+    /// The plan's environment with `HOME`.
+    pub environment: Vec<String>,
+}
+
+/// Finds the plan's user in the container's passwd(5) and group(5).
+pub(super) fn look_up(plan: &ProcessPlan, root: BorrowedFd<'_>) -> Result<Identity> {
+    let user: UserSpec = plan.user.parse()?;
+    let identity = user.resolve(
+        &read_file(root, c"/etc/passwd")?,
+        &read_file(root, c"/etc/group")?,
+    )?;
+    let mut environment = plan.environment.clone();
+    if !environment
+        .iter()
+        .any(|variable| variable.starts_with("HOME="))
+    {
+        let home = identity
+            .home
+            .as_deref()
+            .filter(|home| !home.is_empty())
+            .unwrap_or("/");
+        environment.push(format!("HOME={home}"));
+    }
+    let groups = plan.set_groups.then_some(identity.groups);
+    if !plan.set_groups && (identity.uid, identity.gid) != (0, 0) {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "cannot run as user {:?}: only user 0 exists without a range of subordinate ids",
+                plan.user
+            ),
+        )
+        .with_hint("`coracle doctor` says how to get one"));
+    }
+    Ok(Identity {
+        credentials: Credentials {
+            uid: identity.uid,
+            gid: identity.gid,
+            groups,
+        },
+        environment,
+    })
+}
+
+/// A small file of the container. What is not a regular file counts as absent, and opening never
+/// waits: a FIFO or an endless device must not hang us (CVE-2024-9676).
+fn read_file(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<Vec<u8>> {
+    let what = || format!("cannot read the container's {}", path.to_string_lossy());
+    let file: OwnedFd = match in_root::open(
+        root,
+        path,
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+    ) {
+        Ok(file) => file,
+        Err(_) => return Ok(Vec::new()),
+    };
+    let stat = rustix::fs::fstat(&file).system(what)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Ok(Vec::new());
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::from(file)
+        .take(MAX_FILE as u64 + 1)
+        .read_to_end(&mut bytes)
+        .system(what)?;
+    Ok(bytes)
+}
+
+/// Gives up every right that the plan does not leave: bounding set, system calls, groups, ids,
+/// capabilities. The filter comes before the ids because loading it without no_new_privs needs
+/// CAP_SYS_ADMIN; it lets the remaining calls through.
+pub(super) fn confine(plan: &ProcessPlan, identity: &Identity) -> Result<()> {
+    process::limit_bounding_set(plan.capabilities)
+        .system(|| "cannot limit the capabilities".to_owned())?;
+    let credentials = &identity.credentials;
+    if !plan.terminal {
+        program::own_streams(credentials.uid, credentials.gid)?;
+    }
+    match plan.filter {
+        FilterPlan::Default => seccomp::load_default()?,
+    }
+    process::set_credentials(credentials)
+        .system(|| format!("cannot become user {}:{}", credentials.uid, credentials.gid))?;
+    let permitted = if credentials.uid == 0 {
+        plan.capabilities
+    } else {
+        0
+    };
+    process::set_capabilities(permitted).system(|| "cannot give up capabilities".to_owned())?;
+    let left = process::effective_capabilities()
+        .system(|| "cannot read the capabilities back".to_owned())?;
+    if left == permitted {
+        Ok(())
+    } else {
+        Err(Error::new(
+            ErrorKind::System,
+            format!("the capabilities came out as {left:#x} instead of {permitted:#x}"),
+        ))
+    }
+}

@@ -1,0 +1,145 @@
+//! Adds a process to a running container (`exec`).
+//!
+//! The caller is this program executed anew from its sealed copy (`sys::exec::sealed_self`): the
+//! container can see the joining process, and what it could reach through it must not be writable
+//! (CVE-2019-5736). All namespaces are entered at once through the pidfd of the container's first
+//! process, the pid namespace taking effect on the child only, so the container never sees a
+//! process of ours that is not confined to its own tree. Protections are those of the stored plan.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::{
+    fs::{Mode, OFlags},
+    pty::OpenptFlags,
+    thread::ThreadNameSpaceType,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Started, Streams, credentials, devices, program};
+use crate::{
+    engine::plan::ProcessPlan,
+    model::{Context, Error, ErrorKind, Result, container::ProcessIdentity},
+    sys::{
+        fork::{self, Namespaces},
+        in_root, packet, process,
+    },
+};
+
+/// What the joining process has to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JoinPlan {
+    /// The container's first process.
+    pub init: ProcessIdentity,
+    pub process: ProcessPlan,
+}
+
+/// `f_type` of devpts, statfs(2).
+const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
+
+/// Starts the plan's process in the container and waits until its program runs. The calling
+/// process ends up in the container's namespaces and must not touch any path afterwards.
+pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
+    let stopped = || Error::new(ErrorKind::Conflict, "the container is not running");
+    process::hide().system(|| "cannot hide this process".to_owned())?;
+    let pidfd = process::open(plan.init.pid, plan.init.start_time)
+        .system(|| "cannot open the container's first process".to_owned())?
+        .ok_or_else(stopped)?;
+    let namespaces = ThreadNameSpaceType::MOUNT
+        | ThreadNameSpaceType::PROCESS_ID
+        | ThreadNameSpaceType::NETWORK
+        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+        | ThreadNameSpaceType::CONTROL_GROUP;
+    match rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), namespaces) {
+        Err(rustix::io::Errno::SRCH) => return Err(stopped()),
+        other => other.system(|| "cannot enter the container's namespaces".to_owned())?,
+    }
+    let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
+    let child = fork::fork(Namespaces::NONE, || {
+        let Err(error) = become_process(&plan.process, streams.as_ref(), theirs.as_fd());
+        super::report(theirs.as_fd(), &error)
+    });
+    let child = match child {
+        // The pid namespace has no init any more.
+        Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => return Err(stopped()),
+        other => other.system(|| "cannot start a process in the container".to_owned())?,
+    };
+    drop(theirs);
+    drop(streams);
+    match super::await_program(ours.as_fd()) {
+        Ok(terminal) => Ok(Started {
+            init: child,
+            terminal,
+        }),
+        Err(error) => {
+            let _ = process::reap(&child.pidfd);
+            Err(error)
+        }
+    }
+}
+
+fn become_process(
+    plan: &ProcessPlan,
+    streams: Option<&Streams>,
+    parent: BorrowedFd<'_>,
+) -> Result<std::convert::Infallible> {
+    let root = rustix::fs::open(
+        "/",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .system(|| "cannot open the container's root".to_owned())?;
+    let identity = credentials::look_up(plan, root.as_fd())?;
+    rustix::process::setsid().system(|| "cannot make a session".to_owned())?;
+    match streams {
+        Some(streams) => program::connect_streams(streams)?,
+        None => open_terminal(
+            root.as_fd(),
+            parent,
+            identity.credentials.uid,
+            plan.terminal_size,
+        )?,
+    }
+    let wanted = &plan.working_directory;
+    let directory = in_root::c_string(wanted)
+        .and_then(|path| in_root::open(&root, &path, OFlags::PATH | OFlags::DIRECTORY))
+        .context(ErrorKind::CommandNotExecutable, || {
+            format!("cannot enter working directory {wanted:?}")
+        })?;
+    rustix::process::fchdir(&directory)
+        .system(|| format!("cannot enter working directory {wanted:?}"))?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    credentials::confine(plan, &identity)?;
+    program::execute(&plan.arguments, &identity.environment)
+}
+
+/// Opens a terminal of the container's devpts, which is checked to be one: its /dev is writable to
+/// the container.
+fn open_terminal(
+    root: BorrowedFd<'_>,
+    parent: BorrowedFd<'_>,
+    owner: u32,
+    size: Option<(u16, u16)>,
+) -> Result<()> {
+    let what = || "cannot make a terminal in the container".to_owned();
+    let master = in_root::open(
+        root,
+        c"/dev/pts/ptmx",
+        OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK,
+    )
+    .system(what)?;
+    if rustix::fs::fstatfs(&master).system(what)?.f_type as u64 != DEVPTS_SUPER_MAGIC {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            "the container has no usable /dev/pts",
+        ));
+    }
+    rustix::io::ioctl_fionbio(&master, false).system(what)?;
+    rustix::pty::unlockpt(&master).system(what)?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let terminal = rustix::pty::ioctl_tiocgptpeer(&master, flags).system(what)?;
+    devices::prepare_terminal(terminal.as_fd(), owner, size)?;
+    packet::send(parent, super::TERMINAL, &[], Some(&master), true)
+        .system(|| "cannot hand over the terminal".to_owned())?;
+    devices::take_terminal(terminal.as_fd())
+}

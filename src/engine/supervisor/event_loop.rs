@@ -1,0 +1,412 @@
+//! The supervisor's one loop: it waits on descriptors only (poll(2) on pidfd, signalfd, sockets,
+//! pipes), with no time-outs, no threads.
+//!
+//! Output goes to the log first, then to every attached client. A client that does not keep up
+//! holds the program back, as a full pipe would; nothing is dropped.
+
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::{
+    log::{LogWriter, Stream},
+    protocol::{self, Attachment, Event, MAX_PAYLOAD, Request},
+};
+use crate::{
+    model::{Context, Result},
+    sys::{packet, process, signals},
+};
+
+/// Our ends of the program's streams.
+#[derive(Debug, Default)]
+pub(super) struct StreamEnds {
+    input: Option<OwnedFd>,
+    outputs: Vec<Option<(Stream, OwnedFd)>>,
+    is_terminal: bool,
+}
+
+impl StreamEnds {
+    pub(super) fn of_pipes(input: Option<OwnedFd>, output: OwnedFd, error_output: OwnedFd) -> Self {
+        let outputs = vec![
+            Some((Stream::Stdout, output)),
+            Some((Stream::Stderr, error_output)),
+        ];
+        StreamEnds {
+            input,
+            outputs,
+            is_terminal: false,
+        }
+    }
+
+    /// A terminal's master is both directions, and both output streams in one.
+    pub(super) fn of_terminal(master: OwnedFd) -> Result<Self> {
+        let what = || "cannot set up the terminal".to_owned();
+        rustix::io::ioctl_fionbio(&master, true).system(what)?;
+        let output = master.try_clone().system(what)?;
+        Ok(StreamEnds {
+            input: Some(master),
+            outputs: vec![Some((Stream::Stdout, output))],
+            is_terminal: true,
+        })
+    }
+}
+
+/// A command that has connected.
+#[derive(Debug)]
+struct Client {
+    socket: OwnedFd,
+    attachment: Attachment,
+    detached: bool,
+    gone: bool,
+    /// Packets that its socket had no room for.
+    waiting: VecDeque<Vec<u8>>,
+}
+
+#[derive(Debug)]
+pub(super) struct EventLoop<'a> {
+    init: &'a OwnedFd,
+    listener: OwnedFd,
+    signals: Option<OwnedFd>,
+    streams: StreamEnds,
+    /// Input that the program has not taken yet; no more is accepted meanwhile.
+    pending_input: Vec<u8>,
+    input_ended: bool,
+    log: Option<LogWriter>,
+    clients: Vec<Client>,
+    exit_code: Option<i32>,
+    buffer: Vec<u8>,
+}
+
+/// What a descriptor that has become ready belongs to.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Init,
+    Listener,
+    Signals,
+    Input,
+    Output(usize),
+    Client(usize),
+}
+
+impl<'a> EventLoop<'a> {
+    pub(super) fn new(
+        init: &'a OwnedFd,
+        listener: OwnedFd,
+        streams: StreamEnds,
+        log: Option<LogWriter>,
+    ) -> Self {
+        EventLoop {
+            init,
+            listener,
+            signals: signals::descriptor(&signals::SignalSet::all()).ok(),
+            streams,
+            pending_input: Vec::new(),
+            input_ended: false,
+            log,
+            clients: Vec::new(),
+            exit_code: None,
+            buffer: Vec::new(),
+        }
+    }
+
+    pub(super) fn add_client(&mut self, socket: OwnedFd, attachment: Attachment) {
+        let client = Client {
+            socket,
+            attachment,
+            detached: false,
+            gone: false,
+            waiting: VecDeque::new(),
+        };
+        self.clients.push(client);
+    }
+
+    /// Runs until the container has ended and all its output has been read; its exit code.
+    pub(super) fn run_until_exit(&mut self) -> Result<i32> {
+        loop {
+            if let Some(code) = self.exit_code
+                && self.streams.outputs.iter().all(Option::is_none)
+            {
+                return Ok(code);
+            }
+            for (source, ready) in self.wait()? {
+                match source {
+                    Source::Init => {
+                        let code = process::reap(self.init);
+                        self.exit_code =
+                            Some(code.system(|| "cannot reap the container".to_owned())?);
+                    }
+                    Source::Listener => self.accept(),
+                    Source::Signals => self.forward_signal(),
+                    Source::Input => self.feed_input(),
+                    Source::Output(index) => self.read_output(index),
+                    Source::Client(index) => self.serve(index, ready),
+                }
+            }
+            self.tidy();
+        }
+    }
+
+    /// Waits for the next events. Whatever would only pile up is not waited for.
+    fn wait(&mut self) -> Result<Vec<(Source, PollFlags)>> {
+        let congested = self.clients.iter().any(|client| !client.waiting.is_empty());
+        let mut sources = Vec::with_capacity(6 + self.clients.len());
+        let mut polled: Vec<PollFd<'_>> = Vec::with_capacity(6 + self.clients.len());
+        if self.exit_code.is_none() {
+            sources.push(Source::Init);
+            polled.push(PollFd::from_borrowed_fd(self.init.as_fd(), PollFlags::IN));
+        }
+        sources.push(Source::Listener);
+        polled.push(PollFd::from_borrowed_fd(
+            self.listener.as_fd(),
+            PollFlags::IN,
+        ));
+        if let Some(signals) = &self.signals {
+            sources.push(Source::Signals);
+            polled.push(PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN));
+        }
+        if let Some(input) = &self.streams.input
+            && !self.pending_input.is_empty()
+        {
+            sources.push(Source::Input);
+            polled.push(PollFd::from_borrowed_fd(input.as_fd(), PollFlags::OUT));
+        }
+        if !congested {
+            for (index, output) in self.streams.outputs.iter().enumerate() {
+                let Some((_, output)) = output else { continue };
+                sources.push(Source::Output(index));
+                polled.push(PollFd::from_borrowed_fd(output.as_fd(), PollFlags::IN));
+            }
+        }
+        for (index, client) in self.clients.iter().enumerate() {
+            let mut flags = PollFlags::empty();
+            if self.pending_input.is_empty() {
+                flags |= PollFlags::IN;
+            }
+            if !client.waiting.is_empty() {
+                flags |= PollFlags::OUT;
+            }
+            sources.push(Source::Client(index));
+            polled.push(PollFd::from_borrowed_fd(client.socket.as_fd(), flags));
+        }
+        match poll(&mut polled, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno).system(|| "cannot wait for events".to_owned()),
+        }
+        Ok(sources
+            .into_iter()
+            .zip(polled.iter().map(PollFd::revents))
+            .filter(|(_, ready)| !ready.is_empty())
+            .collect())
+    }
+
+    fn accept(&mut self) {
+        let flags = rustix::net::SocketFlags::CLOEXEC;
+        if let Ok(socket) = rustix::net::accept_with(&self.listener, flags) {
+            self.add_client(socket, Attachment::default());
+        }
+    }
+
+    /// A signal to the supervisor (a shutdown, most likely) is meant for the container.
+    fn forward_signal(&mut self) {
+        let Some(descriptor) = &self.signals else {
+            return;
+        };
+        while let Ok(Some(number)) = signals::next(descriptor) {
+            if !matches!(number, libc::SIGCHLD | libc::SIGPIPE) {
+                let _ = process::signal(self.init, number);
+            }
+        }
+    }
+
+    fn feed_input(&mut self) {
+        let Some(input) = &self.streams.input else {
+            return;
+        };
+        match rustix::io::write(input, &self.pending_input) {
+            Ok(written) => {
+                self.pending_input.drain(..written);
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            // The program has closed its end: the rest goes nowhere.
+            Err(_) => {
+                self.pending_input.clear();
+                self.close_input();
+            }
+        }
+        if self.pending_input.is_empty() && self.input_ended {
+            self.close_input();
+        }
+    }
+
+    fn close_input(&mut self) {
+        if !self.streams.is_terminal {
+            self.streams.input = None;
+        }
+    }
+
+    fn end_input(&mut self) {
+        self.input_ended = true;
+        if self.pending_input.is_empty() {
+            self.close_input();
+        }
+    }
+
+    fn read_output(&mut self, index: usize) {
+        let Some((stream, output)) = &self.streams.outputs[index] else {
+            return;
+        };
+        let stream = *stream;
+        self.buffer.resize(MAX_PAYLOAD, 0);
+        let count = match rustix::io::read(output, &mut self.buffer) {
+            Ok(count) => count,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
+            // A terminal whose other side is closed.
+            Err(_) => 0,
+        };
+        if count == 0 {
+            self.end_output(index);
+            return;
+        }
+        let bytes = &self.buffer[..count];
+        if let Some(log) = &mut self.log {
+            // A full disk must not stop the program; its output still reaches the clients.
+            let _ = log.write(stream, bytes);
+        }
+        for client in self
+            .clients
+            .iter_mut()
+            .filter(|client| client.attachment.output && !client.gone)
+        {
+            client.give(stream, bytes);
+        }
+    }
+
+    /// A stream that has ended leaves an empty place, so that the numbers of this round stay right.
+    fn end_output(&mut self, index: usize) {
+        if let Some((stream, _)) = self.streams.outputs[index].take()
+            && let Some(log) = &mut self.log
+        {
+            let _ = log.end(stream);
+        }
+    }
+
+    fn serve(&mut self, index: usize, ready: PollFlags) {
+        if ready.contains(PollFlags::OUT) {
+            self.clients[index].flush(false);
+        }
+        if !ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+            return;
+        }
+        self.buffer.resize(MAX_PAYLOAD + 1, 0);
+        let received = packet::receive(&self.clients[index].socket, &mut self.buffer, false);
+        let length = match received {
+            Ok((length, _)) => length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(_) => 0,
+        };
+        if length == 0 {
+            self.clients[index].gone = true;
+            let client = &self.clients[index];
+            // Docker's StdinOnce: who was attached to the input ends it by going.
+            if client.attachment.stdin && !client.detached {
+                self.end_input();
+            }
+            return;
+        }
+        let packet = std::mem::take(&mut self.buffer);
+        if let Some(request) = Request::parse(&packet[..length]) {
+            self.answer(index, &request);
+        }
+        self.buffer = packet;
+    }
+
+    fn answer(&mut self, index: usize, request: &Request<'_>) {
+        match *request {
+            Request::Attach(attachment) => self.clients[index].attachment = attachment,
+            Request::Input(bytes)
+                if self.clients[index].attachment.stdin && self.streams.input.is_some() =>
+            {
+                self.pending_input.extend_from_slice(bytes);
+                self.feed_input();
+            }
+            Request::Input(_) => {}
+            Request::InputEnd => self.end_input(),
+            Request::Detach => self.clients[index].detached = true,
+            Request::Resize { rows, columns } => {
+                if let Some(terminal) = self
+                    .streams
+                    .input
+                    .as_ref()
+                    .filter(|_| self.streams.is_terminal)
+                {
+                    let size = rustix::termios::Winsize {
+                        ws_row: rows,
+                        ws_col: columns,
+                        ws_xpixel: 0,
+                        ws_ypixel: 0,
+                    };
+                    let _ = rustix::termios::tcsetwinsize(terminal, size);
+                }
+            }
+            Request::Signal(number) => {
+                let _ = process::signal(self.init, number);
+            }
+        }
+    }
+
+    /// Drops what has ended since the last round, and the room of a busy one.
+    fn tidy(&mut self) {
+        self.clients.retain(|client| !client.gone);
+        self.pending_input.shrink_to(MAX_PAYLOAD);
+    }
+
+    /// Sends every client what it still waits for, and then the end.
+    pub(super) fn say_goodbye(&mut self, code: i32) {
+        let farewell = Event::Exited(code).encode();
+        for client in &mut self.clients {
+            client.waiting.push_back(farewell.clone());
+            client.flush(true);
+        }
+    }
+}
+
+impl Client {
+    fn give(&mut self, stream: Stream, bytes: &[u8]) {
+        let error_stream = stream == Stream::Stderr;
+        if self.waiting.is_empty() {
+            match protocol::send_output(&self.socket, error_stream, bytes) {
+                Ok(()) => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => {
+                    self.gone = true;
+                    return;
+                }
+            }
+        }
+        let event = if error_stream {
+            Event::ErrorOutput(bytes)
+        } else {
+            Event::Output(bytes)
+        };
+        self.waiting.push_back(event.encode());
+    }
+
+    fn flush(&mut self, wait: bool) {
+        while let Some(packet) = self.waiting.front() {
+            match protocol::send_packet(&self.socket, packet, wait) {
+                Ok(()) => {
+                    self.waiting.pop_front();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    self.gone = true;
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The process that looks after one running container: the parent of its first process, the
+//! other end of its streams, the writer of its log and of its records.
+//!
+//! ```text
+//! command ── fork (new pid namespace; rootless also a mount namespace) ── execute the sealed self
+//!                                                                          │
+//!    plan (memory file) 3, client socket 4, container's lock 5 ────────────┘
+//! ```
+//!
+//! It executes this program anew, from a read-only mount of it: its memory is small because
+//! nothing of the command's is left, and the container's first process, which it forks, has no
+//! writable file behind `/proc/self/exe`.
+//!
+//! **No half-alive states.** The supervisor is process 1 of a pid namespace of its own, in which
+//! the container's is nested: if it dies, however, the kernel kills everything below. Its lock on
+//! the container's folder is what "running" means.
+//!
+//! **Order at the end**: streams drained into the log and to the clients, exit record written,
+//! lock dropped, last message sent. With `--rm` the container is removed before the lock is
+//! dropped.
+
+mod event_loop;
+mod log;
+pub mod protocol;
+
+use std::{
+    ffi::CString,
+    io::{Read, Seek, Write},
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+};
+
+use rustix::fs::{MemfdFlags, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use self::protocol::{Attachment, Event};
+use super::{
+    plan::SandboxPlan,
+    sandbox::{self, Streams},
+};
+use crate::{
+    model::{
+        ContainerId, Context, Error, ErrorKind, Result,
+        container::{ExitRecord, LogDriver, ProcessIdentity, StartRecord},
+    },
+    storage::{ContainerDir, ContainerLock, Durability, Store},
+    sys::{exec, fork, packet, process, signals},
+};
+
+/// The name by which the executed program knows its role, `argv[0]`.
+pub const ROLE: &str = "coracle-supervisor";
+
+/// Where in the run root the process is named whose user namespace others may join.
+pub const NAMESPACE_HANDLE: &str = "userns";
+
+/// Everything a supervisor has to know. Crosses an exec of the same program, so it needs no
+/// version.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LaunchPlan {
+    pub root: PathBuf,
+    pub runroot: PathBuf,
+    pub id: ContainerId,
+    pub sandbox: SandboxPlan,
+    /// Standard input is a pipe that stays open, instead of /dev/null.
+    pub interactive: bool,
+    /// What the command at the other end of the socket wants to see.
+    pub client: Attachment,
+    pub log: LogDriver,
+    pub auto_remove: bool,
+    /// This process is in a user namespace that others may join.
+    pub shares_user_namespace: bool,
+}
+
+/// Starts the supervisor of a container whose lock is held. The returned socket speaks
+/// [`protocol`], beginning with [`Event::Started`] or [`Event::Failed`].
+pub fn launch(plan: &LaunchPlan, lock: ContainerLock) -> Result<OwnedFd> {
+    let what = || "cannot start the container's supervisor".to_owned();
+    let memory = rustix::fs::memfd_create(c"plan", MemfdFlags::CLOEXEC).system(what)?;
+    let mut memory = std::fs::File::from(memory);
+    let text = serde_json::to_vec(plan).context(ErrorKind::InvalidArgument, what)?;
+    memory.write_all(&text).system(what)?;
+    memory.rewind().system(what)?;
+    let (ours, theirs) = packet::pair().system(what)?;
+    let mut namespaces = fork::Namespaces::PID;
+    if plan.shares_user_namespace {
+        // A mount namespace that this user namespace owns, or nothing could be mounted.
+        namespaces = namespaces.with(fork::Namespaces::MOUNT);
+    }
+    fork::fork(namespaces, || {
+        let Err(error) = become_supervisor(memory.as_fd(), theirs.as_fd(), lock.as_fd(), &plan.id);
+        fail(theirs.as_fd(), &error);
+        1
+    })
+    .map_err(|cause| {
+        Error::new(ErrorKind::Unsupported, what())
+            .with_source(cause)
+            .with_hint("`coracle doctor` says what is missing")
+    })?;
+    Ok(ours)
+}
+
+fn become_supervisor(
+    plan: std::os::fd::BorrowedFd<'_>,
+    client: std::os::fd::BorrowedFd<'_>,
+    lock: std::os::fd::BorrowedFd<'_>,
+    id: &ContainerId,
+) -> Result<std::convert::Infallible> {
+    let what = || "cannot start the container's supervisor".to_owned();
+    rustix::process::setsid().system(what)?;
+    // No folder of the caller's stays busy, none of its terminals open.
+    rustix::process::chdir("/").system(what)?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .system(what)?;
+    rustix::stdio::dup2_stdin(&null).system(what)?;
+    rustix::stdio::dup2_stdout(&null).system(what)?;
+    rustix::stdio::dup2_stderr(&null).system(what)?;
+    let program = exec::sealed_self().system(what)?;
+    exec::hand_over(&[plan, client, lock, program.as_fd()]).system(what)?;
+    let program = exec::inherited(3).system(what)?;
+    let arguments = [ROLE, id.as_str()].map(|text| CString::new(text).unwrap_or_default());
+    Err(exec::exec_descriptor(&program, &arguments, &[])).system(what)
+}
+
+/// What [`ROLE`] does: the whole life of a supervisor. Returns its exit status.
+pub fn main() -> i32 {
+    let inherited = || -> std::io::Result<_> {
+        Ok((
+            exec::inherited(0)?,
+            exec::inherited(1)?,
+            exec::inherited(2)?,
+        ))
+    };
+    let Ok((plan, client, lock)) = inherited() else {
+        return 1;
+    };
+    match supervise(plan, &client, lock) {
+        Ok(()) => 0,
+        Err(error) => {
+            fail(client.as_fd(), &error);
+            1
+        }
+    }
+}
+
+fn fail(client: impl AsFd, error: &Error) {
+    let event = Event::Failed {
+        kind: error.kind(),
+        message: error.one_line(),
+    };
+    let _ = protocol::send_packet(client, &event.encode(), true);
+}
+
+fn supervise(plan: OwnedFd, client: &OwnedFd, lock: OwnedFd) -> Result<()> {
+    let mut text = Vec::new();
+    std::fs::File::from(plan)
+        .read_to_end(&mut text)
+        .system(|| "cannot read the plan".to_owned())?;
+    let plan: LaunchPlan = serde_json::from_slice(&text).context(ErrorKind::System, || {
+        "cannot understand the plan".to_owned()
+    })?;
+    drop(text);
+    signals::block_only(&signals::SignalSet::all()).system(|| "cannot block signals".to_owned())?;
+    let store = Store::open(&plan.root, &plan.runroot)?;
+    let directory = store.container(&plan.id)?;
+    let container = Container {
+        store: &store,
+        directory,
+        lock: ContainerLock::from_inherited(lock),
+        plan: &plan,
+    };
+    container.run(client)
+}
+
+/// A container whose lock this process holds.
+struct Container<'a> {
+    store: &'a Store,
+    directory: ContainerDir,
+    lock: ContainerLock,
+    plan: &'a LaunchPlan,
+}
+
+impl Container<'_> {
+    fn run(self, client: &OwnedFd) -> Result<()> {
+        let socket = self.listen()?;
+        let log = match self.plan.log {
+            LogDriver::JsonFile => Some(
+                log::LogWriter::open(self.directory.fd())
+                    .system(|| "cannot open the container's log".to_owned())?,
+            ),
+            LogDriver::None => None,
+        };
+        let (streams, mut ends) = if self.plan.sandbox.process.terminal {
+            (None, event_loop::StreamEnds::default())
+        } else {
+            let (streams, ends) = pipes(self.plan.interactive)?;
+            (Some(streams), ends)
+        };
+        let started = match sandbox::start(&self.plan.sandbox, streams) {
+            Ok(started) => started,
+            Err(error) => return self.failed_to_start(error),
+        };
+        if let Some(terminal) = started.terminal {
+            ends = event_loop::StreamEnds::of_terminal(terminal)?;
+        }
+        let (record, pid) = self.start_record(&started.init)?;
+        self.directory.put_start_record(&record)?;
+        let _ = protocol::send_packet(client, &Event::Started(pid).encode(), true);
+
+        let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
+        watch.add_client(
+            client
+                .try_clone()
+                .system(|| "cannot copy the client's socket".to_owned())?,
+            self.plan.client,
+        );
+        let code = watch.run_until_exit()?;
+        self.finish(code, None, Some(record.started))?;
+        watch.say_goodbye(code);
+        Ok(())
+    }
+
+    /// The attach socket. A file left by an earlier supervisor is nobody's: we hold the lock.
+    fn listen(&self) -> Result<OwnedFd> {
+        let what = || "cannot make the container's socket".to_owned();
+        let folder = self.store.socket_folder()?;
+        let name = socket_name(&self.plan.id);
+        match packet::listen(&folder, &name) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                rustix::fs::unlinkat(&folder, &name, rustix::fs::AtFlags::empty()).system(what)?;
+                packet::listen(&folder, &name).system(what)
+            }
+            other => other.system(what),
+        }
+    }
+
+    fn start_record(&self, init: &fork::Child) -> Result<(StartRecord, i32)> {
+        let what = || "cannot identify the container's first process".to_owned();
+        let boot_id = process::boot_id().system(what)?;
+        let identity = |pid: i32| -> Result<ProcessIdentity> {
+            // It may have ended already; nobody will find it then, and need not.
+            let start_time = process::start_time(pid).unwrap_or(0);
+            Ok(ProcessIdentity {
+                pid,
+                start_time,
+                boot_id: boot_id.clone(),
+            })
+        };
+        let own = process::own_host_pid().system(what)?;
+        let pid = process::host_pid(&init.pidfd).system(what)?;
+        if self.plan.shares_user_namespace {
+            let text = own.to_string();
+            crate::storage::files::put(
+                self.store.runroot(),
+                NAMESPACE_HANDLE,
+                text.as_bytes(),
+                Durability::Volatile,
+            )?;
+        }
+        let record = StartRecord {
+            supervisor: identity(own)?,
+            init: identity(pid)?,
+            started: now(),
+            process: serde_json::to_value(&self.plan.sandbox.process)
+                .context(ErrorKind::System, what)?,
+        };
+        Ok((record, pid))
+    }
+
+    /// The program never ran: Docker's codes are 127 (not found), 126 (not executable), 128.
+    fn failed_to_start(self, error: Error) -> Result<()> {
+        let code = match error.kind() {
+            ErrorKind::CommandNotFound => 127,
+            ErrorKind::CommandNotExecutable => 126,
+            _ => 128,
+        };
+        self.finish(code, Some(error.one_line()), None)?;
+        Err(error)
+    }
+
+    /// Writes down the end (or removes the container), and lets go of the lock.
+    fn finish(self, code: i32, error: Option<String>, started: Option<String>) -> Result<()> {
+        if let Ok(folder) = self.store.socket_folder() {
+            let name = socket_name(&self.plan.id);
+            let _ = rustix::fs::unlinkat(&folder, &name, rustix::fs::AtFlags::empty());
+        }
+        if self.plan.auto_remove {
+            return self.store.remove_container(&self.directory, self.lock);
+        }
+        let record = ExitRecord {
+            code,
+            oom_killed: false,
+            error,
+            started,
+            finished: now(),
+        };
+        self.directory.put_exit_record(&record, Durability::Durable)
+    }
+}
+
+/// The socket's name in the store's socket folder.
+pub fn socket_name(id: &ContainerId) -> String {
+    format!("{id}.sock")
+}
+
+/// RFC 3339 in UTC with nanoseconds.
+pub fn now() -> String {
+    format!("{:.9}", jiff::Timestamp::now())
+}
+
+/// The program's ends of its streams, and ours.
+fn pipes(interactive: bool) -> Result<(Streams, event_loop::StreamEnds)> {
+    let what = || "cannot make a pipe".to_owned();
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).system(what);
+    let (stdin, input) = if interactive {
+        let (read, write) = pipe()?;
+        rustix::io::ioctl_fionbio(&write, true).system(what)?;
+        (Some(read), Some(write))
+    } else {
+        (None, None)
+    };
+    let (output, stdout) = pipe()?;
+    let (error_output, stderr) = pipe()?;
+    let ends = event_loop::StreamEnds::of_pipes(input, output, error_output);
+    Ok((
+        Streams {
+            stdin,
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+        },
+        ends,
+    ))
+}

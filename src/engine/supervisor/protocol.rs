@@ -1,0 +1,162 @@
+//! What is said on a supervisor's socket (`SOCK_SEQPACKET`): one message a packet, the first byte
+//! its kind. Grows by new kinds; an unknown one is ignored by either side, so that a newer command
+//! can talk to an older supervisor.
+//!
+//! Order: the client speaks first ([`Request::Attach`], unless it inherited its socket), then both
+//! as they like. The supervisor's last message is [`Event::Exited`]; a socket that closes without
+//! it means that the supervisor was killed.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{model::ErrorKind, sys::packet};
+
+/// Largest payload of one message.
+pub const MAX_PAYLOAD: usize = 64 << 10;
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// Legal once, first. Without any stream the client only learns of the end.
+    Attach(Attachment),
+    /// Bytes for the program's standard input; legal after an attachment with `stdin`.
+    Input(&'a [u8]),
+    /// The end of the standard input.
+    InputEnd,
+    /// The client goes away on purpose: the program's standard input stays open for the next one.
+    Detach,
+    Resize {
+        rows: u16,
+        columns: u16,
+    },
+    /// A signal for the program.
+    Signal(i32),
+}
+
+/// What a client wants to see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    pub stdin: bool,
+    pub output: bool,
+}
+
+/// What the supervisor tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// The program runs; the number of the container's first process.
+    Started(i32),
+    /// The program could not be started.
+    Failed {
+        kind: ErrorKind,
+        message: String,
+    },
+    Output(&'a [u8]),
+    ErrorOutput(&'a [u8]),
+    /// The container has ended, its record is written (or the container removed).
+    Exited(i32),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Failure {
+    kind: ErrorKind,
+    message: String,
+}
+
+impl Request<'_> {
+    pub fn send(&self, socket: impl AsFd) -> io::Result<()> {
+        match *self {
+            Request::Attach(attachment) => {
+                let bits = u8::from(attachment.stdin) | u8::from(attachment.output) << 1;
+                send(socket, b'A', &[bits], true)
+            }
+            Request::Input(bytes) => send(socket, b'I', bytes, true),
+            Request::InputEnd => send(socket, b'E', &[], true),
+            Request::Detach => send(socket, b'D', &[], true),
+            Request::Resize { rows, columns } => {
+                let ([a, b], [c, d]) = (rows.to_le_bytes(), columns.to_le_bytes());
+                send(socket, b'W', &[a, b, c, d], true)
+            }
+            Request::Signal(number) => send(socket, b'S', &number.to_le_bytes(), true),
+        }
+    }
+
+    /// `None` for a message of a kind or length that is not known.
+    pub fn parse(packet: &[u8]) -> Option<Request<'_>> {
+        let (kind, body) = packet.split_first()?;
+        match (kind, body) {
+            (b'A', &[bits]) => Some(Request::Attach(Attachment {
+                stdin: bits & 1 != 0,
+                output: bits & 2 != 0,
+            })),
+            (b'I', bytes) => Some(Request::Input(bytes)),
+            (b'E', []) => Some(Request::InputEnd),
+            (b'D', []) => Some(Request::Detach),
+            (b'W', &[a, b, c, d]) => Some(Request::Resize {
+                rows: u16::from_le_bytes([a, b]),
+                columns: u16::from_le_bytes([c, d]),
+            }),
+            (b'S', &[a, b, c, d]) => Some(Request::Signal(i32::from_le_bytes([a, b, c, d]))),
+            _ => None,
+        }
+    }
+}
+
+impl Event<'_> {
+    /// The packet of this event.
+    pub fn encode(&self) -> Vec<u8> {
+        let (kind, body): (u8, Vec<u8>) = match self {
+            Event::Started(pid) => (b'P', pid.to_le_bytes().to_vec()),
+            Event::Failed { kind, message } => {
+                let failure = Failure {
+                    kind: *kind,
+                    message: message.clone(),
+                };
+                (b'F', serde_json::to_vec(&failure).unwrap_or_default())
+            }
+            Event::Output(bytes) => (b'O', bytes.to_vec()),
+            Event::ErrorOutput(bytes) => (b'R', bytes.to_vec()),
+            Event::Exited(code) => (b'X', code.to_le_bytes().to_vec()),
+        };
+        let mut packet = Vec::with_capacity(body.len() + 1);
+        packet.push(kind);
+        packet.extend_from_slice(&body);
+        packet
+    }
+
+    /// `None` for a message of a kind or length that is not known.
+    pub fn parse(packet: &[u8]) -> Option<Event<'_>> {
+        let (kind, body) = packet.split_first()?;
+        match (kind, body) {
+            (b'P', &[a, b, c, d]) => Some(Event::Started(i32::from_le_bytes([a, b, c, d]))),
+            (b'F', text) => {
+                let failure: Failure = serde_json::from_slice(text).ok()?;
+                Some(Event::Failed {
+                    kind: failure.kind,
+                    message: failure.message,
+                })
+            }
+            (b'O', bytes) => Some(Event::Output(bytes)),
+            (b'R', bytes) => Some(Event::ErrorOutput(bytes)),
+            (b'X', &[a, b, c, d]) => Some(Event::Exited(i32::from_le_bytes([a, b, c, d]))),
+            _ => None,
+        }
+    }
+}
+
+fn send(socket: impl AsFd, kind: u8, body: &[u8], wait: bool) -> io::Result<()> {
+    packet::send(socket, &[kind], body, None::<&OwnedFd>, wait)
+}
+
+/// Sends a piece of output without copying it; `WouldBlock` if the client is slow.
+pub(super) fn send_output(socket: impl AsFd, error_stream: bool, bytes: &[u8]) -> io::Result<()> {
+    send(socket, if error_stream { b'R' } else { b'O' }, bytes, false)
+}
+
+/// Sends an already encoded packet; `WouldBlock` if the client is slow and `wait` is not set.
+pub(super) fn send_packet(socket: impl AsFd, packet: &[u8], wait: bool) -> io::Result<()> {
+    packet::send(socket, packet, &[], None::<&OwnedFd>, wait)
+}
