@@ -243,7 +243,11 @@ impl Pull<'_> {
         let blobs = ingest
             .sinks()?
             .into_iter()
-            .map(|(digest, size, sink)| BlobRequest { digest, size, sink })
+            .map(|wanted| BlobRequest {
+                digest: wanted.digest,
+                size: wanted.size,
+                sink: wanted.sink,
+            })
             .collect();
         self.registry
             .fetch(&self.name, blobs, PARALLEL, &|what, why| {
