@@ -1,6 +1,6 @@
 //! Directory trees as comparable values, and shorthand to unpack into one.
 
-#![allow(dead_code)] // each test crate uses its part
+#![allow(dead_code, reason = "each test crate uses its part")]
 
 use std::{
     collections::BTreeMap,

@@ -249,7 +249,7 @@ fn checked_path(raw: &[u8]) -> Result<Vec<u8>> {
     let mut path = Vec::with_capacity(raw.len());
     for component in raw.split(|&byte| byte == b'/') {
         match component {
-            b"" | b"." => continue,
+            b"" | b"." => {}
             b".." => return Err(refused(raw, "its path contains '..'")),
             long if long.len() > MAX_NAME => {
                 return Err(refused(raw, "a name in it is longer than 255 bytes"));
