@@ -2,14 +2,25 @@
 //!
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
+pub mod containers;
+mod identity;
 pub mod images;
+mod pending;
 pub mod plan;
+pub mod requests;
 pub mod sandbox;
+pub mod supervisor;
 
 use std::path::PathBuf;
 
+pub use requests::{
+    AttachOptions, Check, ContainerSize, ContainerSummary, ExecSpec, Health, ImportRequest,
+    LoadRequest, LogLine, LogOptions, LogStream, PullSettings, Removed, RunOptions, RunOutcome,
+    StartOptions,
+};
+
 use crate::{
-    model::{Error, ErrorKind, Platform, Reference, Result},
+    model::{Error, ErrorKind, Platform, Reference, Result, host::UserMode},
     storage::{Driver, Store},
 };
 
@@ -69,6 +80,10 @@ pub trait Progress: Sync {
     fn layer_done(&self, layer: &crate::model::Digest);
     /// An attempt failed and will be repeated.
     fn retrying(&self, what: &str, why: &str);
+    /// `run` or `create` wants an image that the store does not have; a pull begins.
+    fn image_missing(&self, _: &Reference) {}
+    /// That pull is over.
+    fn image_pulled(&self, _: &Pulled) {}
 }
 
 /// Shows nothing.
@@ -92,30 +107,44 @@ pub struct Pulled {
     pub up_to_date: bool,
 }
 
-/// The door of the library.
+/// The door of the library. Opening it reads no image and no container.
 pub struct Engine {
-    pub(crate) options: EngineOptions,
     pub(crate) store: Store,
     /// `--storage-driver`, if it was given.
     pub(crate) forced_driver: Option<Driver>,
+    user: identity::User,
 }
 
 impl Engine {
-    /// Opens (or makes) the store of this user, or the one that the options name.
+    /// Finds out who runs this and opens the store, making it if it is not there.
     pub fn open(options: EngineOptions) -> Result<Engine> {
+        let user = identity::User::detect()?;
+        let is_root = *user.mode() == UserMode::Root;
+        let root = options.store_root(is_root)?;
+        let runroot = options.store_runroot(rustix::process::getuid().as_raw());
         let forced_driver = options
             .storage_driver
             .as_deref()
             .map(Driver::parse)
             .transpose()?;
-        let uid = rustix::process::geteuid();
-        let root = options.store_root(uid.is_root())?;
-        let runroot = options.store_runroot(uid.as_raw());
         Ok(Engine {
             store: Store::open(&root, &runroot)?,
-            options,
             forced_driver,
+            user,
         })
+    }
+
+    /// What the user should know about the mode this runs in, said once a boot.
+    pub fn notice(&self) -> Option<String> {
+        self.user.notice(&self.store)
+    }
+
+    /// Becomes root of the user's own ids, in a user namespace, where files of other ids can be
+    /// made and removed and containers started. Does nothing for root. Only while this process has
+    /// one thread.
+    pub(crate) fn enter_user_namespace(&self) -> Result<()> {
+        self.user.begin_namespace(&self.store)?;
+        self.user.finish_namespace()
     }
 }
 

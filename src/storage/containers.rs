@@ -329,6 +329,15 @@ impl Store {
         }
     }
 
+    /// The directory of a container that is known to be there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchContainer`]
+    pub fn container(&self, id: &ContainerId) -> Result<ContainerDir> {
+        self.open_container(id)?
+            .ok_or_else(|| no_such_container(id.as_str()))
+    }
+
     /// The container and its record, if it is there and whole.
     fn load_container(&self, id: &ContainerId) -> Result<Option<(ContainerDir, ContainerRecord)>> {
         let Some(dir) = self.open_container(id)? else {

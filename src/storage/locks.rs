@@ -27,33 +27,33 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
 /// While it lives, nothing that is in the store is collected.
 #[derive(Debug)]
 pub struct SharedLock {
-    _file: OwnedFd,
+    file: OwnedFd,
 }
 
 /// While it lives, nobody adds to the store or takes from it.
 #[derive(Debug)]
 pub struct ExclusiveLock {
-    _file: OwnedFd,
+    file: OwnedFd,
 }
 
 impl Store {
     pub fn lock_shared(&self) -> Result<SharedLock> {
         let file = self.open_lock()?;
         wait_for(&file, FlockOperation::NonBlockingLockShared, "the store")?;
-        Ok(SharedLock { _file: file })
+        Ok(SharedLock { file: file })
     }
 
     pub fn lock_exclusive(&self) -> Result<ExclusiveLock> {
         let file = self.open_lock()?;
         wait_for(&file, FlockOperation::NonBlockingLockExclusive, "the store")?;
-        Ok(ExclusiveLock { _file: file })
+        Ok(ExclusiveLock { file: file })
     }
 
     /// `None` if anyone else has it.
     pub fn try_lock_exclusive(&self) -> Result<Option<ExclusiveLock>> {
         let file = self.open_lock()?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(ExclusiveLock { _file: file })),
+            Ok(()) => Ok(Some(ExclusiveLock { file: file })),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(errno).system(|| "cannot lock the store".to_owned()),
         }
@@ -173,6 +173,11 @@ impl ObjectLock {
         let file = rustix::fs::openat(dir, name, flags, Mode::from(0o600))
             .system(|| format!("cannot open {name}"))?;
         Ok(try_lock_file(&file)?.then_some(ObjectLock { file }))
+    }
+
+    /// The lock that a parent held when it executed this program, by its descriptor.
+    pub fn from_inherited(file: OwnedFd) -> ObjectLock {
+        ObjectLock { file }
     }
 
     /// Whether somebody (this process too) holds the lock. Takes nothing, so it disturbs nobody.

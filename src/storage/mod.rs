@@ -160,18 +160,16 @@ impl Store {
         self.runroot.as_fd()
     }
 
-    /// Where the supervisor of a container listens. The directory is made by
-    /// [`Self::make_socket_folder`].
-    pub fn socket_path(&self, id: &crate::model::ContainerId) -> PathBuf {
-        self.runroot_path
-            .join("containers")
-            .join(format!("{id}.sock"))
-    }
-
-    pub fn make_socket_folder(&self) -> Result<()> {
-        make_folder(&self.runroot, "containers").system(|| {
+    /// The directory of the run root in which supervisors listen, as `ID.sock`.
+    pub fn socket_folder(&self) -> Result<OwnedFd> {
+        let open = || rustix::fs::openat(&self.runroot, "containers", FOLDER, Mode::empty());
+        match open() {
+            Err(Errno::NOENT) => make_folder(&self.runroot, "containers").and_then(|()| open()),
+            other => other,
+        }
+        .system(|| {
             format!(
-                "cannot make {}",
+                "cannot open {}",
                 self.runroot_path.join("containers").display()
             )
         })

@@ -23,7 +23,7 @@ impl Engine {
     /// [`ErrorKind::NoSuchImage`], [`ErrorKind::NoSuchBlob`], [`ErrorKind::DigestMismatch`].
     pub fn inspect_image(&self, typed: &str) -> Result<Value> {
         let record = self.store.resolve_image(typed)?;
-        let config = self.image_config(&record)?;
+        let config = self.image_config(&record.config)?;
         let names: Vec<ImageRecord> = self
             .store
             .images()?
@@ -61,8 +61,8 @@ impl Engine {
     }
 
     /// The configuration of an image that is in the store.
-    pub(crate) fn image_config(&self, record: &ImageRecord) -> Result<ImageConfig> {
-        ImageConfig::parse(&self.store.read_blob(&record.config, MAX_DOCUMENT_BYTES)?)
+    pub(crate) fn image_config(&self, id: &Digest) -> Result<ImageConfig> {
+        ImageConfig::parse(&self.store.read_blob(id, MAX_DOCUMENT_BYTES)?)
     }
 
     fn graph_driver(&self, record: &ImageRecord) -> Result<Value> {

@@ -5,4 +5,11 @@ mod list;
 mod remove;
 mod tag;
 
-pub use remove::ImageRemoval;
+use super::Engine;
+use crate::model::{Result, image::ImageRecord};
+
+impl Engine {
+    pub(crate) fn embedded_image(&self, _typed: &str) -> Result<Option<ImageRecord>> {
+        Ok(None)
+    }
+}

@@ -12,18 +12,9 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    engine::Engine,
+    engine::{Engine, Removed},
     model::{ContainerId, Digest, Error, ErrorKind, Reference, Result, image::ImageRecord},
 };
-
-/// What `rmi` prints, line by line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ImageRemoval {
-    /// A name as Docker shows it.
-    Untagged(String),
-    /// The image's configuration, then its layers (chain ids), topmost first.
-    Deleted(Digest),
-}
 
 /// A container made from the image.
 struct User {
@@ -36,7 +27,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchImage`]; [`ErrorKind::Conflict`] as the table says.
-    pub fn remove_image(&self, typed: &str, force: bool) -> Result<Vec<ImageRemoval>> {
+    pub fn remove_image(&self, typed: &str, force: bool) -> Result<Vec<Removed>> {
         let alone = self.store.lock_exclusive()?;
         let target = self.store.resolve_image(typed)?;
         let all: Vec<ImageRecord> = self
@@ -65,11 +56,11 @@ impl Engine {
         let garbage = self.store.bury_garbage(&alone)?;
         drop(alone);
         if garbage.blobs.iter().any(|hex| hex == target.config.hex()) {
-            removals.push(ImageRemoval::Deleted(target.config.clone()));
+            removals.push(Removed::Deleted(target.config.clone()));
         }
         let layers = target.layers.iter().rev();
         let gone = layers.filter(|layer| garbage.layers.iter().any(|hex| hex == layer.hex()));
-        removals.extend(gone.cloned().map(ImageRemoval::Deleted));
+        removals.extend(gone.cloned().map(Removed::Deleted));
         garbage.delete(&self.store)?;
         Ok(removals)
     }
@@ -143,11 +134,7 @@ fn refuse(
 
 /// The lines for one name that goes: the tag, and the digest if no other name of that repository
 /// still shows it.
-fn untagged(
-    record: &ImageRecord,
-    all: &[ImageRecord],
-    going: &[&ImageRecord],
-) -> Vec<ImageRemoval> {
+fn untagged(record: &ImageRecord, all: &[ImageRecord], going: &[&ImageRecord]) -> Vec<Removed> {
     let Some(name) = &record.name else {
         return Vec::new();
     };
@@ -168,5 +155,5 @@ fn untagged(
     if !stays && last && lines[0] != with_digest {
         lines.push(with_digest);
     }
-    lines.into_iter().map(ImageRemoval::Untagged).collect()
+    lines.into_iter().map(Removed::Untagged).collect()
 }

@@ -22,7 +22,7 @@ pub(super) fn compose(spec: &ContainerSpec, image: &ImageConfig, hostname: &str)
 }
 
 /// Sets `NAME=VALUE`, in the place where the name already stands.
-pub(super) fn set(variables: &mut Vec<String>, variable: &str) {
+pub fn set(variables: &mut Vec<String>, variable: &str) {
     let name = variable.split('=').next().unwrap_or_default();
     let same_name = |other: &String| other.split('=').next() == Some(name);
     match variables.iter_mut().find(|other| same_name(other)) {

@@ -6,6 +6,8 @@
 mod environment;
 mod mounts;
 
+pub use environment::set as set_variable;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -155,7 +157,7 @@ pub fn container(
             "net/ipv4/ip_unprivileged_port_start".to_owned(),
             "0".to_owned(),
         ));
-        if host.user == UserMode::Root {
+        if host.initial_user_namespace {
             sysctls.push((
                 "net/ipv4/ping_group_range".to_owned(),
                 "0 2147483647".to_owned(),

@@ -6,7 +6,7 @@ use super::{ContainerFiles, MountStep, TmpfsAttributes};
 use crate::model::{
     ContainerSpec, Error, Result,
     container::NetworkMode,
-    host::{HostFacts, UserMode},
+    host::HostFacts,
     mount::{Mount, MountSource, Propagation},
 };
 
@@ -49,7 +49,7 @@ pub(super) fn steps(
     let mut steps = vec![
         MountStep::Proc,
         MountStep::Dev {
-            make_nodes: host.user == UserMode::Root,
+            make_nodes: host.initial_user_namespace,
         },
         MountStep::Shm { bytes: SHM_BYTES },
         MountStep::MessageQueue,

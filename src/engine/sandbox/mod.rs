@@ -37,14 +37,13 @@ use crate::{
 
 pub use join::{JoinPlan, join};
 
-/// Where the program's standard streams lead. With a terminal they are not used.
+/// Where the program's standard streams lead. `None` is the container's own /dev/null: through the
+/// host's a container could change that file's mode for everybody. With a terminal there are none.
 #[derive(Debug)]
 pub struct Streams {
-    /// `None` is the container's own /dev/null: through the host's a container could change that
-    /// file's mode for everybody.
     pub stdin: Option<OwnedFd>,
-    pub stdout: OwnedFd,
-    pub stderr: OwnedFd,
+    pub stdout: Option<OwnedFd>,
+    pub stderr: Option<OwnedFd>,
 }
 
 /// A sandbox whose program has been executed.

@@ -13,17 +13,28 @@ use crate::{
 /// Puts the streams in their places. This process is in the container's tree already.
 pub(super) fn connect_streams(streams: &Streams) -> Result<()> {
     let what = || "cannot connect the standard streams".to_owned();
-    match &streams.stdin {
-        Some(stdin) => rustix::stdio::dup2_stdin(stdin).system(what)?,
-        None => {
-            let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let null = rustix::fs::open("/dev/null", flags, Mode::empty())
-                .system(|| "cannot open the container's /dev/null".to_owned())?;
-            rustix::stdio::dup2_stdin(&null).system(what)?;
+    let null = match streams {
+        Streams {
+            stdin: Some(_),
+            stdout: Some(_),
+            stderr: Some(_),
+        } => None,
+        _ => {
+            let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let null = rustix::fs::open("/dev/null", flags, Mode::empty());
+            Some(null.system(|| "cannot open the container's /dev/null".to_owned())?)
         }
+    };
+    if let Some(stdin) = streams.stdin.as_ref().or(null.as_ref()) {
+        rustix::stdio::dup2_stdin(stdin).system(what)?;
     }
-    rustix::stdio::dup2_stdout(&streams.stdout).system(what)?;
-    rustix::stdio::dup2_stderr(&streams.stderr).system(what)
+    if let Some(stdout) = streams.stdout.as_ref().or(null.as_ref()) {
+        rustix::stdio::dup2_stdout(stdout).system(what)?;
+    }
+    if let Some(stderr) = streams.stderr.as_ref().or(null.as_ref()) {
+        rustix::stdio::dup2_stderr(stderr).system(what)?;
+    }
+    Ok(())
 }
 
 /// Makes the streams' pipes the user's own, so that a program that is not root can open

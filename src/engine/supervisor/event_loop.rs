@@ -31,8 +31,15 @@ pub(super) struct StreamEnds {
 
 impl StreamEnds {
     pub(super) fn of_pipes(input: Option<OwnedFd>, output: OwnedFd, error_output: OwnedFd) -> Self {
-        let outputs = vec![Some((Stream::Stdout, output)), Some((Stream::Stderr, error_output))];
-        StreamEnds { input, outputs, is_terminal: false }
+        let outputs = vec![
+            Some((Stream::Stdout, output)),
+            Some((Stream::Stderr, error_output)),
+        ];
+        StreamEnds {
+            input,
+            outputs,
+            is_terminal: false,
+        }
     }
 
     /// A terminal's master is both directions, and both output streams in one.
@@ -40,7 +47,11 @@ impl StreamEnds {
         let what = || "cannot set up the terminal".to_owned();
         rustix::io::ioctl_fionbio(&master, true).system(what)?;
         let output = master.try_clone().system(what)?;
-        Ok(StreamEnds { input: Some(master), outputs: vec![Some((Stream::Stdout, output))], is_terminal: true })
+        Ok(StreamEnds {
+            input: Some(master),
+            outputs: vec![Some((Stream::Stdout, output))],
+            is_terminal: true,
+        })
     }
 }
 
@@ -82,7 +93,12 @@ enum Source {
 }
 
 impl<'a> EventLoop<'a> {
-    pub(super) fn new(init: &'a OwnedFd, listener: OwnedFd, streams: StreamEnds, log: Option<LogWriter>) -> Self {
+    pub(super) fn new(
+        init: &'a OwnedFd,
+        listener: OwnedFd,
+        streams: StreamEnds,
+        log: Option<LogWriter>,
+    ) -> Self {
         EventLoop {
             init,
             listener,
@@ -98,7 +114,13 @@ impl<'a> EventLoop<'a> {
     }
 
     pub(super) fn add_client(&mut self, socket: OwnedFd, attachment: Attachment) {
-        let client = Client { socket, attachment, detached: false, gone: false, waiting: VecDeque::new() };
+        let client = Client {
+            socket,
+            attachment,
+            detached: false,
+            gone: false,
+            waiting: VecDeque::new(),
+        };
         self.clients.push(client);
     }
 
@@ -114,7 +136,8 @@ impl<'a> EventLoop<'a> {
                 match source {
                     Source::Init => {
                         let code = process::reap(self.init);
-                        self.exit_code = Some(code.system(|| "cannot reap the container".to_owned())?);
+                        self.exit_code =
+                            Some(code.system(|| "cannot reap the container".to_owned())?);
                     }
                     Source::Listener => self.accept(),
                     Source::Signals => self.forward_signal(),
@@ -137,7 +160,10 @@ impl<'a> EventLoop<'a> {
             polled.push(PollFd::from_borrowed_fd(self.init.as_fd(), PollFlags::IN));
         }
         sources.push(Source::Listener);
-        polled.push(PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN));
+        polled.push(PollFd::from_borrowed_fd(
+            self.listener.as_fd(),
+            PollFlags::IN,
+        ));
         if let Some(signals) = &self.signals {
             sources.push(Source::Signals);
             polled.push(PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN));
@@ -186,7 +212,9 @@ impl<'a> EventLoop<'a> {
 
     /// A signal to the supervisor (a shutdown, most likely) is meant for the container.
     fn forward_signal(&mut self) {
-        let Some(descriptor) = &self.signals else { return };
+        let Some(descriptor) = &self.signals else {
+            return;
+        };
         while let Ok(Some(number)) = signals::next(descriptor) {
             if !matches!(number, libc::SIGCHLD | libc::SIGPIPE) {
                 let _ = process::signal(self.init, number);
@@ -195,7 +223,9 @@ impl<'a> EventLoop<'a> {
     }
 
     fn feed_input(&mut self) {
-        let Some(input) = &self.streams.input else { return };
+        let Some(input) = &self.streams.input else {
+            return;
+        };
         match rustix::io::write(input, &self.pending_input) {
             Ok(written) => {
                 self.pending_input.drain(..written);
@@ -226,7 +256,9 @@ impl<'a> EventLoop<'a> {
     }
 
     fn read_output(&mut self, index: usize) {
-        let Some((stream, output)) = &self.streams.outputs[index] else { return };
+        let Some((stream, output)) = &self.streams.outputs[index] else {
+            return;
+        };
         let stream = *stream;
         self.buffer.resize(MAX_PAYLOAD, 0);
         let count = match rustix::io::read(output, &mut self.buffer) {
@@ -244,7 +276,11 @@ impl<'a> EventLoop<'a> {
             // A full disk must not stop the program; its output still reaches the clients.
             let _ = log.write(stream, bytes);
         }
-        for client in self.clients.iter_mut().filter(|client| client.attachment.output && !client.gone) {
+        for client in self
+            .clients
+            .iter_mut()
+            .filter(|client| client.attachment.output && !client.gone)
+        {
             client.give(stream, bytes);
         }
     }
@@ -291,7 +327,9 @@ impl<'a> EventLoop<'a> {
     fn answer(&mut self, index: usize, request: &Request<'_>) {
         match *request {
             Request::Attach(attachment) => self.clients[index].attachment = attachment,
-            Request::Input(bytes) if self.clients[index].attachment.stdin && self.streams.input.is_some() => {
+            Request::Input(bytes)
+                if self.clients[index].attachment.stdin && self.streams.input.is_some() =>
+            {
                 self.pending_input.extend_from_slice(bytes);
                 self.feed_input();
             }
@@ -299,8 +337,18 @@ impl<'a> EventLoop<'a> {
             Request::InputEnd => self.end_input(),
             Request::Detach => self.clients[index].detached = true,
             Request::Resize { rows, columns } => {
-                if let Some(terminal) = self.streams.input.as_ref().filter(|_| self.streams.is_terminal) {
-                    let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+                if let Some(terminal) = self
+                    .streams
+                    .input
+                    .as_ref()
+                    .filter(|_| self.streams.is_terminal)
+                {
+                    let size = rustix::termios::Winsize {
+                        ws_row: rows,
+                        ws_col: columns,
+                        ws_xpixel: 0,
+                        ws_ypixel: 0,
+                    };
                     let _ = rustix::termios::tcsetwinsize(terminal, size);
                 }
             }
@@ -339,7 +387,11 @@ impl Client {
                 }
             }
         }
-        let event = if error_stream { Event::ErrorOutput(bytes) } else { Event::Output(bytes) };
+        let event = if error_stream {
+            Event::ErrorOutput(bytes)
+        } else {
+            Event::Output(bytes)
+        };
         self.waiting.push_back(event.encode());
     }
 

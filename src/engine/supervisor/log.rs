@@ -34,9 +34,14 @@ pub(super) struct LogWriter {
 impl LogWriter {
     /// Opens or makes the file `log` in the container's folder.
     pub(super) fn open(directory: impl AsFd) -> io::Result<LogWriter> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = rustix::fs::openat(directory, "log", flags, Mode::from_raw_mode(0o600))?;
-        Ok(LogWriter { file, unfinished: [Vec::new(), Vec::new()], records: Vec::new() })
+        Ok(LogWriter {
+            file,
+            unfinished: [Vec::new(), Vec::new()],
+            records: Vec::new(),
+        })
     }
 
     /// Appends a piece of output.
@@ -119,7 +124,10 @@ impl LogWriter {
 /// The largest border of a UTF-8 sequence at or before `limit`.
 fn utf8_border(bytes: &[u8], limit: usize) -> usize {
     let is_continuation = |byte: u8| byte & 0xc0 == 0x80;
-    (limit.saturating_sub(3)..=limit).rev().find(|&at| !is_continuation(bytes[at])).unwrap_or(limit)
+    (limit.saturating_sub(3)..=limit)
+        .rev()
+        .find(|&at| !is_continuation(bytes[at]))
+        .unwrap_or(limit)
 }
 
 /// JSON string escapes as Go's encoder writes them (Docker's files are byte for byte like this):
@@ -173,7 +181,10 @@ mod tests {
     #[test]
     fn escapes_as_gos_encoder_does() {
         assert_eq!(escaped(b"a\"b\\c\n\t\r"), r#"a\"b\\c\n\t\r"#);
-        assert_eq!(escaped(b"<a href='x'>&\x01\x7f"), "\\u003ca href='x'\\u003e\\u0026\\u0001\x7f");
+        assert_eq!(
+            escaped(b"<a href='x'>&\x01\x7f"),
+            "\\u003ca href='x'\\u003e\\u0026\\u0001\x7f"
+        );
         assert_eq!(escaped("ä\u{2028}€".as_bytes()), "ä\\u2028€");
         assert_eq!(escaped(b"\xff\xc3"), "\\ufffd\\ufffd");
     }
@@ -190,12 +201,25 @@ mod tests {
         log.write(Stream::Stdout, b"\nrest").unwrap();
         log.end(Stream::Stdout).unwrap();
         let text = std::fs::read_to_string(folder.path().join("log")).unwrap();
-        let records: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let logs: Vec<&str> = records.iter().map(|record| record["log"].as_str().unwrap()).collect();
+        let records: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let logs: Vec<&str> = records
+            .iter()
+            .map(|record| record["log"].as_str().unwrap())
+            .collect();
         assert_eq!(logs[..3], ["one\n", "err\n", "two\n"]);
         assert_eq!(records[1]["stream"], "stderr");
-        assert!(logs[3..logs.len() - 1].iter().all(|part| part.len() <= MAX_PART));
-        assert_eq!(logs[3..logs.len() - 1].concat(), format!("{}\n", "x".repeat(40_000)));
+        assert!(
+            logs[3..logs.len() - 1]
+                .iter()
+                .all(|part| part.len() <= MAX_PART)
+        );
+        assert_eq!(
+            logs[3..logs.len() - 1].concat(),
+            format!("{}\n", "x".repeat(40_000))
+        );
         assert_eq!(logs.last(), Some(&"rest"));
         let time = records[0]["time"].as_str().unwrap();
         assert_eq!((time.len(), &time[29..]), (30, "Z"));

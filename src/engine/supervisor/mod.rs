@@ -109,7 +109,8 @@ fn become_supervisor(
     rustix::process::setsid().system(what)?;
     // No folder of the caller's stays busy, none of its terminals open.
     rustix::process::chdir("/").system(what)?;
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).system(what)?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .system(what)?;
     rustix::stdio::dup2_stdin(&null).system(what)?;
     rustix::stdio::dup2_stdout(&null).system(what)?;
     rustix::stdio::dup2_stderr(&null).system(what)?;
@@ -123,9 +124,15 @@ fn become_supervisor(
 /// What [`ROLE`] does: the whole life of a supervisor. Returns its exit status.
 pub fn main() -> i32 {
     let inherited = || -> std::io::Result<_> {
-        Ok((exec::inherited(0)?, exec::inherited(1)?, exec::inherited(2)?))
+        Ok((
+            exec::inherited(0)?,
+            exec::inherited(1)?,
+            exec::inherited(2)?,
+        ))
     };
-    let Ok((plan, client, lock)) = inherited() else { return 1 };
+    let Ok((plan, client, lock)) = inherited() else {
+        return 1;
+    };
     match supervise(plan, &client, lock) {
         Ok(()) => 0,
         Err(error) => {
@@ -136,20 +143,31 @@ pub fn main() -> i32 {
 }
 
 fn fail(client: impl AsFd, error: &Error) {
-    let event = Event::Failed { kind: error.kind(), message: error.one_line() };
+    let event = Event::Failed {
+        kind: error.kind(),
+        message: error.one_line(),
+    };
     let _ = protocol::send_packet(client, &event.encode(), true);
 }
 
 fn supervise(plan: OwnedFd, client: &OwnedFd, lock: OwnedFd) -> Result<()> {
     let mut text = Vec::new();
-    std::fs::File::from(plan).read_to_end(&mut text).system(|| "cannot read the plan".to_owned())?;
-    let plan: LaunchPlan =
-        serde_json::from_slice(&text).context(ErrorKind::System, || "cannot understand the plan".to_owned())?;
+    std::fs::File::from(plan)
+        .read_to_end(&mut text)
+        .system(|| "cannot read the plan".to_owned())?;
+    let plan: LaunchPlan = serde_json::from_slice(&text).context(ErrorKind::System, || {
+        "cannot understand the plan".to_owned()
+    })?;
     drop(text);
     signals::block_only(&signals::SignalSet::all()).system(|| "cannot block signals".to_owned())?;
     let store = Store::open(&plan.root, &plan.runroot)?;
     let directory = store.container(&plan.id)?;
-    let container = Container { store: &store, directory, lock: ContainerLock::from_inherited(lock), plan: &plan };
+    let container = Container {
+        store: &store,
+        directory,
+        lock: ContainerLock::from_inherited(lock),
+        plan: &plan,
+    };
     container.run(client)
 }
 
@@ -165,9 +183,10 @@ impl Container<'_> {
     fn run(self, client: &OwnedFd) -> Result<()> {
         let socket = self.listen()?;
         let log = match self.plan.log {
-            LogDriver::JsonFile => {
-                Some(log::LogWriter::open(self.directory.fd()).system(|| "cannot open the container's log".to_owned())?)
-            }
+            LogDriver::JsonFile => Some(
+                log::LogWriter::open(self.directory.fd())
+                    .system(|| "cannot open the container's log".to_owned())?,
+            ),
             LogDriver::None => None,
         };
         let (streams, mut ends) = if self.plan.sandbox.process.terminal {
@@ -188,7 +207,12 @@ impl Container<'_> {
         let _ = protocol::send_packet(client, &Event::Started(pid).encode(), true);
 
         let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
-        watch.add_client(client.try_clone().system(|| "cannot copy the client's socket".to_owned())?, self.plan.client);
+        watch.add_client(
+            client
+                .try_clone()
+                .system(|| "cannot copy the client's socket".to_owned())?,
+            self.plan.client,
+        );
         let code = watch.run_until_exit()?;
         self.finish(code, None, Some(record.started))?;
         watch.say_goodbye(code);
@@ -215,15 +239,30 @@ impl Container<'_> {
         let identity = |pid: i32| -> Result<ProcessIdentity> {
             // It may have ended already; nobody will find it then, and need not.
             let start_time = process::start_time(pid).unwrap_or(0);
-            Ok(ProcessIdentity { pid, start_time, boot_id: boot_id.clone() })
+            Ok(ProcessIdentity {
+                pid,
+                start_time,
+                boot_id: boot_id.clone(),
+            })
         };
         let own = process::own_host_pid().system(what)?;
         let pid = process::host_pid(&init.pidfd).system(what)?;
         if self.plan.shares_user_namespace {
             let text = own.to_string();
-            crate::storage::files::put(self.store.runroot(), NAMESPACE_HANDLE, text.as_bytes(), Durability::Volatile)?;
+            crate::storage::files::put(
+                self.store.runroot(),
+                NAMESPACE_HANDLE,
+                text.as_bytes(),
+                Durability::Volatile,
+            )?;
         }
-        let record = StartRecord { supervisor: identity(own)?, init: identity(pid)?, started: now() };
+        let record = StartRecord {
+            supervisor: identity(own)?,
+            init: identity(pid)?,
+            started: now(),
+            process: serde_json::to_value(&self.plan.sandbox.process)
+                .context(ErrorKind::System, what)?,
+        };
         Ok((record, pid))
     }
 
@@ -247,7 +286,13 @@ impl Container<'_> {
         if self.plan.auto_remove {
             return self.store.remove_container(&self.directory, self.lock);
         }
-        let record = ExitRecord { code, oom_killed: false, error, started, finished: now() };
+        let record = ExitRecord {
+            code,
+            oom_killed: false,
+            error,
+            started,
+            finished: now(),
+        };
         self.directory.put_exit_record(&record, Durability::Durable)
     }
 }
@@ -276,5 +321,12 @@ fn pipes(interactive: bool) -> Result<(Streams, event_loop::StreamEnds)> {
     let (output, stdout) = pipe()?;
     let (error_output, stderr) = pipe()?;
     let ends = event_loop::StreamEnds::of_pipes(input, output, error_output);
-    Ok((Streams { stdin, stdout, stderr }, ends))
+    Ok((
+        Streams {
+            stdin,
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+        },
+        ends,
+    ))
 }

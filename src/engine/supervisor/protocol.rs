@@ -13,10 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    model::ErrorKind,
-    sys::packet,
-};
+use crate::{model::ErrorKind, sys::packet};
 
 /// Largest payload of one message.
 pub const MAX_PAYLOAD: usize = 64 << 10;
@@ -32,7 +29,10 @@ pub enum Request<'a> {
     InputEnd,
     /// The client goes away on purpose: the program's standard input stays open for the next one.
     Detach,
-    Resize { rows: u16, columns: u16 },
+    Resize {
+        rows: u16,
+        columns: u16,
+    },
     /// A signal for the program.
     Signal(i32),
 }
@@ -50,7 +50,10 @@ pub enum Event<'a> {
     /// The program runs; the number of the container's first process.
     Started(i32),
     /// The program could not be started.
-    Failed { kind: ErrorKind, message: String },
+    Failed {
+        kind: ErrorKind,
+        message: String,
+    },
     Output(&'a [u8]),
     ErrorOutput(&'a [u8]),
     /// The container has ended, its record is written (or the container removed).
@@ -85,13 +88,17 @@ impl Request<'_> {
     pub fn parse(packet: &[u8]) -> Option<Request<'_>> {
         let (kind, body) = packet.split_first()?;
         match (kind, body) {
-            (b'A', &[bits]) => Some(Request::Attach(Attachment { stdin: bits & 1 != 0, output: bits & 2 != 0 })),
+            (b'A', &[bits]) => Some(Request::Attach(Attachment {
+                stdin: bits & 1 != 0,
+                output: bits & 2 != 0,
+            })),
             (b'I', bytes) => Some(Request::Input(bytes)),
             (b'E', []) => Some(Request::InputEnd),
             (b'D', []) => Some(Request::Detach),
-            (b'W', &[a, b, c, d]) => {
-                Some(Request::Resize { rows: u16::from_le_bytes([a, b]), columns: u16::from_le_bytes([c, d]) })
-            }
+            (b'W', &[a, b, c, d]) => Some(Request::Resize {
+                rows: u16::from_le_bytes([a, b]),
+                columns: u16::from_le_bytes([c, d]),
+            }),
             (b'S', &[a, b, c, d]) => Some(Request::Signal(i32::from_le_bytes([a, b, c, d]))),
             _ => None,
         }
@@ -104,7 +111,10 @@ impl Event<'_> {
         let (kind, body): (u8, Vec<u8>) = match self {
             Event::Started(pid) => (b'P', pid.to_le_bytes().to_vec()),
             Event::Failed { kind, message } => {
-                let failure = Failure { kind: *kind, message: message.clone() };
+                let failure = Failure {
+                    kind: *kind,
+                    message: message.clone(),
+                };
                 (b'F', serde_json::to_vec(&failure).unwrap_or_default())
             }
             Event::Output(bytes) => (b'O', bytes.to_vec()),
@@ -124,7 +134,10 @@ impl Event<'_> {
             (b'P', &[a, b, c, d]) => Some(Event::Started(i32::from_le_bytes([a, b, c, d]))),
             (b'F', text) => {
                 let failure: Failure = serde_json::from_slice(text).ok()?;
-                Some(Event::Failed { kind: failure.kind, message: failure.message })
+                Some(Event::Failed {
+                    kind: failure.kind,
+                    message: failure.message,
+                })
             }
             (b'O', bytes) => Some(Event::Output(bytes)),
             (b'R', bytes) => Some(Event::ErrorOutput(bytes)),

@@ -1,0 +1,80 @@
+//! The only reader of environment variables.
+
+use std::{env, path::PathBuf};
+
+/// A variable that is set, not empty and valid UTF-8.
+fn text(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn path(name: &str) -> Option<PathBuf> {
+    env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+}
+
+/// An absolute path: the XDG base directory specification wants others ignored.
+fn xdg(name: &str) -> Option<PathBuf> {
+    path(name).filter(|path| path.is_absolute())
+}
+
+/// A variable the user copies into a container with `-e NAME`; it may be empty.
+pub fn forwarded(name: &str) -> Option<String> {
+    env::var(name).ok()
+}
+
+/// `CORACLE_` settings, before the configuration file and after flags.
+pub fn setting(name: &str) -> Option<String> {
+    text(&format!("CORACLE_{name}"))
+}
+
+/// <https://no-color.org>
+pub fn no_color() -> bool {
+    path("NO_COLOR").is_some() || text("TERM").is_some_and(|term| term == "dumb")
+}
+
+pub fn home() -> Option<PathBuf> {
+    path("HOME")
+}
+
+pub fn xdg_config_home() -> Option<PathBuf> {
+    xdg("XDG_CONFIG_HOME")
+}
+
+pub fn xdg_data_home() -> Option<PathBuf> {
+    xdg("XDG_DATA_HOME")
+}
+
+pub fn xdg_runtime_dir() -> Option<PathBuf> {
+    xdg("XDG_RUNTIME_DIR")
+}
+
+/// Docker's and podman's ways to name the file with registry credentials.
+pub fn auth_files() -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = path("REGISTRY_AUTH_FILE").into_iter().collect();
+    files.extend(path("DOCKER_CONFIG").map(|folder| folder.join("config.json")));
+    files
+}
+
+pub fn default_platform() -> Option<String> {
+    text("DOCKER_DEFAULT_PLATFORM")
+}
+
+/// A bundle of certificate authorities, as OpenSSL's programs take it.
+pub fn ca_file() -> Option<PathBuf> {
+    path("SSL_CERT_FILE")
+}
+
+/// `http_proxy` in either case. The upper-case form of this one is refused in CGI programs; here
+/// it is what Docker reads.
+pub fn http_proxy() -> Option<String> {
+    text("http_proxy").or_else(|| text("HTTP_PROXY"))
+}
+
+pub fn https_proxy() -> Option<String> {
+    text("https_proxy").or_else(|| text("HTTPS_PROXY"))
+}
+
+pub fn no_proxy() -> Option<String> {
+    text("no_proxy").or_else(|| text("NO_PROXY"))
+}

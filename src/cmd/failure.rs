@@ -1,0 +1,89 @@
+//! How a command fails: what is said, and the exit code, as Docker's scripts expect them.
+
+use crate::model::{Error, ErrorKind};
+
+use super::{ui, verb::Class};
+
+pub enum Failure {
+    /// The engine's word.
+    Engine(Error),
+    /// A flag that does not exist or whose value makes no sense: 125 for every command.
+    Flag(String),
+    /// Too many or too few arguments.
+    Arity(String),
+    /// No such command.
+    UnknownCommand(String),
+    /// A template that cannot be parsed: 64, of all numbers.
+    Template(String),
+    /// A message as Docker has it, with the code.
+    Plain(String, u8),
+    /// Everything is said already.
+    Said(u8),
+    /// The reader of standard output went away.
+    BrokenPipe,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Engine(error)
+    }
+}
+
+/// 128 + SIGPIPE, what a shell shows for Docker's client in this case.
+const BROKEN_PIPE: u8 = 141;
+
+impl Failure {
+    /// Prints the failure and returns the exit code. `usage` is the command's name and what
+    /// follows it: `("run", "[OPTIONS] IMAGE …")`.
+    pub fn report(&self, class: Class, name: &str, usage: &str) -> u8 {
+        match self {
+            Failure::Engine(error) => ui::error(&error.one_line(), error.hint()),
+            Failure::Flag(message) => ui::aside(&format!("{message}\n\n{}", advice(name, usage))),
+            Failure::Arity(message) => ui::error(message, None),
+            Failure::UnknownCommand(message) => ui::error(message, None),
+            Failure::Template(message) => {
+                ui::error(&format!("template parsing error: {message}"), None);
+            }
+            Failure::Plain(message, _) => ui::error(message, None),
+            Failure::Said(_) | Failure::BrokenPipe => {}
+        }
+        match self {
+            Failure::Arity(_) | Failure::UnknownCommand(_) => {
+                ui::aside(&format!("\n{}", advice(name, usage)));
+            }
+            _ => {}
+        }
+        self.code(class)
+    }
+
+    fn code(&self, class: Class) -> u8 {
+        match self {
+            Failure::Engine(error) => exit_code(class, error.kind()),
+            Failure::Flag(_) => 125,
+            Failure::Arity(_) | Failure::UnknownCommand(_) => 1,
+            Failure::Template(_) => 64,
+            Failure::Plain(_, code) | Failure::Said(code) => *code,
+            Failure::BrokenPipe => BROKEN_PIPE,
+        }
+    }
+}
+
+fn advice(name: &str, usage: &str) -> String {
+    let command = if name.is_empty() {
+        "coracle".to_owned()
+    } else {
+        format!("coracle {name}")
+    };
+    format!("Usage:  {command} {usage}\n\nRun '{command} --help' for more information")
+}
+
+/// The table: which kind of failure of which class of command ends with which code.
+pub fn exit_code(class: Class, kind: ErrorKind) -> u8 {
+    match (class, kind) {
+        (Class::Run | Class::Exec, ErrorKind::CommandNotFound) => 127,
+        (Class::Run | Class::Exec, ErrorKind::CommandNotExecutable) => 126,
+        // The engine's own failures are told from the program's by a code that few programs use.
+        (Class::Run, _) => 125,
+        (Class::Exec | Class::Other, _) => 1,
+    }
+}

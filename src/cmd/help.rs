@@ -1,0 +1,155 @@
+//! Help texts in Docker's layout.
+
+use clap::{Arg, ArgAction, Command};
+
+use super::{failure::Failure, tree, ui, verb::Verb};
+
+/// `coracle`, `coracle --help`.
+pub fn overview(root: &Command) -> String {
+    let mut text = String::from(
+        "Usage:  coracle [OPTIONS] COMMAND\n\nRuns containers, without a daemon\n\nCommands:\n",
+    );
+    let single: Vec<(&str, &str)> = sorted(
+        tree::VERBS
+            .iter()
+            .flat_map(|verb| verb.spellings.iter().map(move |name| (*name, verb.about)))
+            .filter(|(name, _)| !name.contains(' ')),
+    );
+    text.push_str(&pairs(&single));
+    text.push_str("\nManagement Commands:\n");
+    text.push_str(&pairs(tree::GROUPS));
+    text.push_str("\nGlobal Options:\n");
+    text.push_str(&options(root));
+    text.push_str("\nRun 'coracle COMMAND --help' for more information on a command.\n");
+    text
+}
+
+/// `coracle container --help`.
+pub fn group(name: &str, about: &str) -> String {
+    let inside = sorted(
+        tree::VERBS
+            .iter()
+            .flat_map(|verb| {
+                verb.spellings
+                    .iter()
+                    .map(move |spelling| (*spelling, verb.about))
+            })
+            .filter_map(|(spelling, about)| {
+                let (group, verb) = spelling.split_once(' ')?;
+                (group == name).then_some((verb, about))
+            }),
+    );
+    format!(
+        "Usage:  coracle {name} COMMAND\n\n{about}\n\nCommands:\n{}\nRun 'coracle {name} COMMAND --help' for more information on a command.\n",
+        pairs(&inside)
+    )
+}
+
+/// `coracle run --help`.
+pub fn verb(verb: &Verb, spelling: &str, command: &Command) -> String {
+    let mut text = format!(
+        "Usage:  coracle {spelling} {}\n\n{}\n",
+        verb.usage, verb.about
+    );
+    if verb.spellings.len() > 1 {
+        let names: Vec<String> = verb
+            .spellings
+            .iter()
+            .map(|name| format!("coracle {name}"))
+            .collect();
+        text.push_str(&format!("\nAliases:\n  {}\n", names.join(", ")));
+    }
+    let options = options(command);
+    if !options.is_empty() {
+        text.push_str(&format!("\nOptions:\n{options}"));
+    }
+    text
+}
+
+/// Writes a text to standard output.
+pub fn show(text: &str) -> Result<(), Failure> {
+    ui::raw(text.as_bytes())
+}
+
+fn sorted<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<(&'a str, &'a str)> {
+    let mut pairs: Vec<_> = pairs.collect();
+    pairs.sort_unstable();
+    pairs
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> String {
+    let wide = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    pairs
+        .iter()
+        .map(|(name, about)| format!("  {name:wide$}  {about}\n"))
+        .collect()
+}
+
+/// The flags, sorted by their long names, with the texts folded to the terminal's width.
+fn options(command: &Command) -> String {
+    let mut args: Vec<&Arg> = command
+        .get_arguments()
+        .filter(|arg| !arg.is_hide_set() && arg.get_long().is_some())
+        .filter(|arg| arg.get_id() != "help")
+        .collect();
+    args.sort_by_key(|arg| arg.get_long());
+    let names: Vec<String> = args.iter().map(|arg| flag_column(arg)).collect();
+    let wide = names.iter().map(String::len).max().unwrap_or(0);
+    let room = ui::width().saturating_sub(wide + 3).max(24);
+    let mut text = String::new();
+    for (arg, name) in args.iter().zip(&names) {
+        let mut lines = fold(&about(arg), room).into_iter();
+        let first = lines.next().unwrap_or_default();
+        text.push_str(format!("{name:wide$}   {first}").trim_end());
+        text.push('\n');
+        for line in lines {
+            text.push_str(&format!("{:wide$}   {line}\n", ""));
+        }
+    }
+    text
+}
+
+fn flag_column(arg: &Arg) -> String {
+    let long = arg.get_long().unwrap_or_default();
+    let short = match arg.get_short() {
+        Some(letter) => format!("  -{letter}, "),
+        None => "      ".to_owned(),
+    };
+    let boolean = arg.is_require_equals_set();
+    let value = match (arg.get_action(), arg.get_value_names()) {
+        (ArgAction::Set | ArgAction::Append, Some([name, ..])) if !boolean => format!(" {name}"),
+        _ => String::new(),
+    };
+    format!("{short}--{long}{value}")
+}
+
+fn about(arg: &Arg) -> String {
+    let mut about = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let default = arg
+        .get_default_values()
+        .first()
+        .and_then(|value| value.to_str());
+    if let Some(default) = default
+        && !arg.is_hide_default_value_set()
+        && !default.is_empty()
+    {
+        about.push_str(&format!(" (default {default})"));
+    }
+    about
+}
+
+fn fold(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there is always a line");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.len() + 1 + word.len() <= room {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}

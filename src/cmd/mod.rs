@@ -1,0 +1,212 @@
+//! The command line: flags → values → one call on the [`Engine`] → output.
+//!
+//! ```text
+//! tree      every command, found by its words      verb      what a command is
+//! parse     words → flags, by Docker's rules       help      help texts
+//! settings  flags, environment, config.toml        env       the only reader of variables
+//! ui        the only writer to the terminal        failure   what is said, and the exit code
+//! template  --format                               columns   aligned tables
+//! filter    --filter                               times     ages, dates, --since
+//! container_flags  what run and create share       progress  pulls, as lines or bars
+//! NAME      one command: its flags, then one function
+//! ```
+//!
+//! Nothing here knows how a container or an image is kept or run. Docker's behaviour is the
+//! measure: spellings, texts on standard output, exit codes.
+
+mod columns;
+mod env;
+mod failure;
+mod filter;
+mod help;
+mod parse;
+mod progress;
+mod settings;
+mod template;
+mod times;
+mod tree;
+mod ui;
+mod verb;
+
+mod version;
+
+use std::{cell::OnceCell, ffi::OsString, process::ExitCode};
+
+use clap::Args;
+
+use crate::engine::Engine;
+use failure::Failure;
+use parse::Parsed;
+use settings::{GlobalFlags, Settings};
+use verb::{Class, Outcome, Verb};
+
+/// What a command works with: the settings, and the engine once it is needed.
+pub(crate) struct Session {
+    settings: Settings,
+    engine: OnceCell<Engine>,
+}
+
+impl Session {
+    /// Opens the store. Commands that fail on their own flags never do.
+    fn engine(&self) -> Result<&Engine, Failure> {
+        if self.engine.get().is_none() {
+            let engine = Engine::open(self.settings.engine_options())?;
+            let _ = self.engine.set(engine);
+        }
+        self.engine
+            .get()
+            .ok_or_else(|| Failure::Plain("the store was not opened".to_owned(), 1))
+    }
+}
+
+/// Does what the words (the program's name first) ask for.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let words = args.get(1..).unwrap_or_default();
+    ExitCode::from(dispatch(words))
+}
+
+/// Ends a process that was executed anew by `exec`: with the program's code, or with the word on
+/// why it could not be started.
+pub fn finish_exec(outcome: crate::model::Result<i32>) -> ExitCode {
+    ExitCode::from(match outcome {
+        Ok(status) => u8::try_from(status).unwrap_or(255),
+        Err(error) => Failure::Engine(error).report(Class::Exec, "exec", ""),
+    })
+}
+
+const ROOT_USAGE: &str = "[OPTIONS] COMMAND [ARG...]";
+
+fn dispatch(words: &[OsString]) -> u8 {
+    let mut root = parse::declare("coracle", GlobalFlags::augment_args);
+    let end = parse::split(&root, words, 1);
+    let globals = match root_flags(&mut root, &words[..end]) {
+        Ok(globals) => globals,
+        Err(failure) => return failure.report(Class::Other, "", ROOT_USAGE),
+    };
+    let rest = match &words[end..] {
+        [first, rest @ ..] if first == "--" => rest,
+        rest => rest,
+    };
+    match &globals {
+        RootFlags::Help => return code(help::show(&help::overview(&root))),
+        RootFlags::Given(flags) if flags.version => return code(version::short()),
+        // Docker prints this to standard error, with code 0.
+        RootFlags::Given(_) if rest.is_empty() => {
+            ui::raw_error(help::overview(&root).as_bytes());
+            return 0;
+        }
+        RootFlags::Given(_) => {}
+    }
+    let RootFlags::Given(flags) = globals else {
+        return 0;
+    };
+    let found = match find(rest) {
+        Ok(found) => found,
+        Err(code) => return code,
+    };
+    let outcome = execute(*flags, &found);
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => failure.report(found.verb.class, found.spelling, found.verb.usage),
+    }
+}
+
+enum RootFlags {
+    Help,
+    Given(Box<GlobalFlags>),
+}
+
+fn root_flags(root: &mut clap::Command, words: &[OsString]) -> Result<RootFlags, Failure> {
+    match parse::parse(root, words, None)? {
+        Parsed::Help => Ok(RootFlags::Help),
+        Parsed::Flags(matches, _) => Ok(RootFlags::Given(Box::new(parse::flags(&matches)?))),
+    }
+}
+
+struct Found<'a> {
+    verb: &'static Verb,
+    spelling: &'static str,
+    words: &'a [OsString],
+}
+
+/// The command that the first one or two words name, or the code after having said otherwise.
+fn find(words: &[OsString]) -> Result<Found<'_>, u8> {
+    let first = words[0].to_string_lossy();
+    let Some((name, about)) = tree::group(&first) else {
+        return match tree::find(&first) {
+            Some((verb, spelling)) => Ok(Found {
+                verb,
+                spelling,
+                words: &words[1..],
+            }),
+            None if first == "help" => Err(help_for(&words[1..])),
+            None => Err(unknown(&first, "")),
+        };
+    };
+    let second = words.get(1).map(|word| word.to_string_lossy());
+    match second.as_deref() {
+        None => {
+            ui::raw_error(help::group(name, about).as_bytes());
+            Err(0)
+        }
+        Some("--help" | "-h") => Err(code(help::show(&help::group(name, about)))),
+        Some(second) => match tree::find(&format!("{name} {second}")) {
+            Some((verb, spelling)) => Ok(Found {
+                verb,
+                spelling,
+                words: &words[2..],
+            }),
+            None if second.starts_with('-') => Err(Failure::Flag(format!(
+                "unknown flag: {second}"
+            ))
+            .report(Class::Other, name, "COMMAND")),
+            None => Err(unknown(&format!("{name} {second}"), name)),
+        },
+    }
+}
+
+/// `coracle help run` is `coracle run --help`.
+fn help_for(words: &[OsString]) -> u8 {
+    let mut words = words.to_vec();
+    words.push("--help".into());
+    dispatch(&words)
+}
+
+fn unknown(command: &str, group: &str) -> u8 {
+    let usage = if group.is_empty() {
+        ROOT_USAGE
+    } else {
+        "COMMAND"
+    };
+    Failure::UnknownCommand(format!("unknown command: coracle {command}")).report(
+        Class::Other,
+        group,
+        usage,
+    )
+}
+
+fn execute(globals: GlobalFlags, found: &Found) -> Outcome {
+    let verb = found.verb;
+    let mut command = parse::declare(verb.name(), verb.flags);
+    match parse::parse(&mut command, found.words, verb.program_after)? {
+        Parsed::Help => {
+            help::show(&help::verb(verb, found.spelling, &command))?;
+            Ok(0)
+        }
+        Parsed::Flags(matches, arguments) => {
+            verb.arity.check(found.spelling, arguments.len())?;
+            let session = Session {
+                settings: Settings::resolve(globals)?,
+                engine: OnceCell::new(),
+            };
+            (verb.run)(&session, &matches, arguments)
+        }
+    }
+}
+
+fn code(result: Result<(), Failure>) -> u8 {
+    match result {
+        Ok(()) => 0,
+        Err(failure) => failure.report(Class::Other, "", ROOT_USAGE),
+    }
+}

@@ -1,0 +1,120 @@
+//! The one writer to standard output and standard error.
+//!
+//! A closed pipe is not a failure worth a message: writing to one returns
+//! [`Failure::BrokenPipe`], which ends the command quietly with the code of a death by SIGPIPE.
+
+use std::io::{self, IsTerminal, Write};
+
+use super::{env, failure::Failure};
+
+/// Columns of a help text when standard output is not a terminal.
+const PLAIN_WIDTH: usize = 80;
+
+/// One line and its newline to standard output.
+pub fn line(text: &str) -> Result<(), Failure> {
+    raw(format!("{text}\n").as_bytes())
+}
+
+/// Bytes to standard output, flushed.
+pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    written(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+/// Bytes to standard error. Nobody is left to be told when that fails.
+pub fn raw_error(bytes: &[u8]) {
+    let _ = io::stderr().lock().write_all(bytes);
+}
+
+/// One line to standard error: progress of a run, answers that are not results.
+pub fn aside(text: &str) {
+    raw_error(format!("{text}\n").as_bytes());
+}
+
+/// Something the user should know although the command goes on.
+pub fn notice(text: &str) {
+    raw_error(
+        format!(
+            "{} {text}\n",
+            mark("note:", "33", io::stderr().is_terminal())
+        )
+        .as_bytes(),
+    );
+}
+
+/// What failed, and what to do about it.
+pub fn error(text: &str, hint: Option<&str>) {
+    let terminal = io::stderr().is_terminal();
+    let mut message = format!("{} {text}\n", mark("coracle:", "31", terminal));
+    if let Some(hint) = hint {
+        message.push_str(&format!("{} {hint}\n", mark("hint:", "36", terminal)));
+    }
+    raw_error(message.as_bytes());
+}
+
+/// Colour repeats what the word says, and only on a terminal that may have it.
+fn mark(word: &str, colour: &str, terminal: bool) -> String {
+    if terminal && !env::no_color() {
+        format!("\x1b[{colour}m{word}\x1b[0m")
+    } else {
+        word.to_owned()
+    }
+}
+
+pub fn stdin_is_terminal() -> bool {
+    io::stdin().is_terminal()
+}
+
+pub fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+pub fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Columns of the terminal behind standard output.
+pub fn width() -> usize {
+    if !stdout_is_terminal() {
+        return PLAIN_WIDTH;
+    }
+    rustix::termios::tcgetwinsize(io::stdout())
+        .map_or(PLAIN_WIDTH, |size| usize::from(size.ws_col).max(40))
+}
+
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    result.map_err(|cause| match cause.kind() {
+        io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
+        _ => crate::model::Error::new(
+            crate::model::ErrorKind::System,
+            "cannot write to standard output",
+        )
+        .with_source(cause)
+        .into(),
+    })
+}
+
+/// Sends the `log` crate's records to standard error, one line each.
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &log::Metadata) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &log::Record) {
+        if self.enabled(record.metadata()) {
+            let level = record.level().as_str().to_ascii_lowercase();
+            aside(&format!("{level}: {}", record.args()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Installs the logger. A second call changes the level alone.
+pub fn log_to_stderr(level: log::LevelFilter) {
+    static LOGGER: Logger = Logger;
+    let _ = log::set_logger(&LOGGER);
+    log::set_max_level(level);
+}

@@ -1,0 +1,226 @@
+//! `create`: from a request and an image to a container that can be started.
+
+use std::os::fd::AsFd;
+
+use crate::{
+    engine::{Engine, PullRequest, PullSettings, plan, supervisor},
+    model::{
+        ContainerId, ContainerSpec, Context, Digest, Error, ErrorKind, Platform, Reference, Result,
+        container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
+        image::{ImageConfig, ImageRecord},
+        mount::MountSource,
+        names,
+    },
+    storage::{ContainerDir, ContainerLock, Durability, files},
+};
+
+/// A container that exists and whose lock this process holds.
+pub(super) struct Created {
+    pub directory: ContainerDir,
+    pub lock: ContainerLock,
+    pub record: ContainerRecord,
+    pub image: ImageConfig,
+}
+
+impl Engine {
+    /// Makes a container, pulling its image if the spec's policy says so.
+    pub fn create(&self, spec: ContainerSpec, pull: &PullSettings<'_>) -> Result<ContainerId> {
+        let image = self.image_of(&spec, pull)?;
+        Ok(self.make_container(spec, &image)?.record.id)
+    }
+
+    /// The image that a spec names, fetched if it has to be.
+    pub(super) fn image_of(
+        &self,
+        spec: &ContainerSpec,
+        pull: &PullSettings<'_>,
+    ) -> Result<ImageRecord> {
+        let found = match spec.pull {
+            PullPolicy::Always => None,
+            PullPolicy::Missing | PullPolicy::Never => {
+                match self.store.resolve_image(&spec.image) {
+                    Ok(image) => Some(image),
+                    Err(error) if error.kind() == ErrorKind::NoSuchImage => {
+                        match self.embedded_image(&spec.image)? {
+                            Some(image) => Some(image),
+                            None if spec.pull == PullPolicy::Never => return Err(error),
+                            None => None,
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        match found {
+            Some(image) => Ok(image),
+            None => self.pull_for(spec, pull),
+        }
+    }
+
+    fn pull_for(&self, spec: &ContainerSpec, pull: &PullSettings<'_>) -> Result<ImageRecord> {
+        let reference: Reference = spec.image.parse()?;
+        pull.progress.image_missing(&reference);
+        let request = PullRequest {
+            reference,
+            platform: spec.platform.clone(),
+            registry: pull.registry.clone(),
+        };
+        let pulled = self.pull(&request, pull.progress)?;
+        pull.progress.image_pulled(&pulled);
+        Ok(pulled.record)
+    }
+
+    /// Makes the container's folder appear. Nothing is flushed for containers that are removed
+    /// when they end; others survive a power cut from here on.
+    pub(super) fn make_container(
+        &self,
+        spec: ContainerSpec,
+        image: &ImageRecord,
+    ) -> Result<Created> {
+        let config = self.image_config(&image.config)?;
+        check_platform(&spec, &config)?;
+        for mount in &spec.mounts {
+            prepare_source(&mount.source)?;
+        }
+        let record = new_record(spec, image, &config)?;
+        let staged = self.store.stage_container(&record.id)?;
+        for folder in ["upper", "work"] {
+            staged.make_folder(folder)?;
+        }
+        write_network_files(staged.fd(), &record)?;
+        let durability = if record.spec.auto_remove {
+            Durability::Volatile
+        } else {
+            Durability::Durable
+        };
+        let (directory, lock) = staged.commit(&record, durability)?;
+        Ok(Created {
+            directory,
+            lock,
+            record,
+            image: config,
+        })
+    }
+}
+
+/// Running another architecture's programs fails in ways that are hard to read.
+fn check_platform(spec: &ContainerSpec, config: &ImageConfig) -> Result<()> {
+    let wanted = spec.platform.clone().unwrap_or_else(Platform::host);
+    let offered = config.platform();
+    if wanted.accepts(&offered) || (spec.platform.is_none() && offered.architecture.is_empty()) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::NoMatchingPlatform,
+        format!(
+            "image {} is for platform {offered}, not {wanted}",
+            spec.image
+        ),
+    )
+    .with_hint(format!(
+        "--platform {offered} runs it all the same, if this machine can"
+    )))
+}
+
+/// Docker makes a missing source of `-v`; that of `--mount` must be there.
+fn prepare_source(source: &MountSource) -> Result<()> {
+    let MountSource::Bind {
+        source,
+        create_source,
+        ..
+    } = source
+    else {
+        return Ok(());
+    };
+    match rustix::fs::access(source, rustix::fs::Access::EXISTS) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::NOENT) if *create_source => {
+            use std::os::unix::fs::DirBuilderExt;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(source)
+                .system(|| format!("cannot make bind source {source}"))
+        }
+        Err(rustix::io::Errno::NOENT) => Err(Error::invalid(format!(
+            "bind source path does not exist: {source}"
+        ))
+        .with_hint("make it first, or use -v, which makes it")),
+        Err(errno) => Err(errno).system(|| format!("cannot use bind source {source}")),
+    }
+}
+
+fn new_record(
+    spec: ContainerSpec,
+    image: &ImageRecord,
+    config: &ImageConfig,
+) -> Result<ContainerRecord> {
+    let (path, args) = plan::command_line(&spec, config)?;
+    let mut random = [0_u8; 40];
+    fill_random(&mut random)?;
+    let (id, name_bits) = random.split_at(32);
+    let name = match &spec.name {
+        Some(name) => {
+            check_name(name)?;
+            name.clone()
+        }
+        None => names::from_random(
+            name_bits
+                .iter()
+                .fold(0, |bits, &byte| bits << 8 | u64::from(byte)),
+        ),
+    };
+    let mut id_bytes = [0; 32];
+    id_bytes.copy_from_slice(id);
+    Ok(ContainerRecord {
+        id: ContainerId::from_random(id_bytes),
+        name,
+        created: supervisor::now(),
+        spec,
+        image_id: image.config.clone(),
+        layers: image.layers.clone(),
+        path,
+        args,
+    })
+}
+
+fn fill_random(bytes: &mut [u8]) -> Result<()> {
+    let what = || "cannot get random bytes".to_owned();
+    let count =
+        rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty()).system(what)?;
+    // Up to 256 bytes come whole (random(4)).
+    if count == bytes.len() {
+        Ok(())
+    } else {
+        Err(Error::new(ErrorKind::System, what()))
+    }
+}
+
+/// The files that are mounted over /etc/hosts, /etc/hostname and /etc/resolv.conf.
+fn write_network_files(folder: impl AsFd, record: &ContainerRecord) -> Result<()> {
+    let hostname = record.spec.hostname.as_deref().unwrap_or(record.id.short());
+    let hosts = format!(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.0.1\t{hostname}\n"
+    );
+    // Without a network there is nobody to ask.
+    let resolv_conf = match record.spec.network {
+        NetworkMode::None => Vec::new(),
+        NetworkMode::Host => std::fs::read("/etc/resolv.conf").unwrap_or_default(),
+    };
+    for (name, text) in [
+        ("hosts", hosts.as_bytes()),
+        ("hostname", format!("{hostname}\n").as_bytes()),
+        ("resolv.conf", &resolv_conf),
+    ] {
+        files::write_new(folder.as_fd(), name, text, Durability::Volatile)?;
+        // Programs of any user in the container read them.
+        rustix::fs::chmodat(
+            folder.as_fd(),
+            name,
+            rustix::fs::Mode::from_raw_mode(0o644),
+            rustix::fs::AtFlags::empty(),
+        )
+        .system(|| format!("cannot open {name} to all users"))?;
+    }
+    Ok(())
+}

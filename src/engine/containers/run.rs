@@ -1,0 +1,183 @@
+//! `run`, `start` and `attach`: a supervisor is started, and watched if somebody wants to.
+//!
+//! Running in the foreground is starting and attaching: one path. What a user namespace needs (two
+//! set-user-ID programs) goes on while the image is looked up and the container's folder is made.
+
+use std::os::fd::OwnedFd;
+
+use super::{
+    create::Created,
+    session::{self, Session},
+};
+use crate::{
+    engine::{
+        AttachOptions, Engine, RunOptions, RunOutcome, StartOptions,
+        plan::{self, ContainerFiles, RootSource},
+        supervisor::{
+            self, LaunchPlan,
+            protocol::{Attachment, Request},
+            socket_name,
+        },
+    },
+    model::{ContainerSpec, Error, ErrorKind, Result, container::ContainerRecord, host::HostFacts},
+    storage::ContainerDir,
+    sys::packet,
+};
+
+impl Engine {
+    /// Makes a container and starts it; in the foreground, until it ends or is detached from.
+    pub fn run(&self, spec: ContainerSpec, options: RunOptions<'_>) -> Result<RunOutcome> {
+        let image = self.image_of(&spec, &options.pull)?;
+        self.user.begin_namespace(&self.store)?;
+        let created = self.make_container(spec, &image)?;
+        if let Err(error) = (options.created)(&created.record.id) {
+            self.user.finish_namespace()?;
+            let _ = self
+                .store
+                .remove_container(&created.directory, created.lock);
+            return Err(error);
+        }
+        let attach = (!options.detach).then_some(&options.attach);
+        self.launch(created, attach)
+    }
+
+    /// Starts a container that does not run. One that does is left alone, as Docker does.
+    pub fn start(&self, container: &str, options: StartOptions) -> Result<RunOutcome> {
+        let (directory, record) = self.store.find_container(container)?;
+        let Some(lock) = directory.try_hold()? else {
+            return match &options.attach {
+                Some(attach) => self.attach_to(&directory, &record, attach),
+                None => Ok(RunOutcome::Detached(record.id)),
+            };
+        };
+        self.user.begin_namespace(&self.store)?;
+        directory.forget_start()?;
+        let image = self.image_config(&record.image_id)?;
+        let created = Created {
+            directory,
+            lock,
+            record,
+            image,
+        };
+        self.launch(created, options.attach.as_ref())
+    }
+
+    /// Connects this terminal to a running container until it ends or is detached from.
+    pub fn attach(&self, container: &str, options: AttachOptions) -> Result<RunOutcome> {
+        let (directory, record) = self.store.find_container(container)?;
+        self.attach_to(&directory, &record, &options)
+    }
+
+    fn attach_to(
+        &self,
+        directory: &ContainerDir,
+        record: &ContainerRecord,
+        options: &AttachOptions,
+    ) -> Result<RunOutcome> {
+        let stopped = || {
+            Error::new(
+                ErrorKind::Conflict,
+                format!("container {} is not running", record.name),
+            )
+            .with_hint(format!("start it first: coracle start -a {}", record.name))
+        };
+        if !directory.is_held()? {
+            return Err(stopped());
+        }
+        let socket = packet::connect(self.store.socket_folder()?, &socket_name(&record.id))
+            .map_err(|_| stopped())?;
+        let attachment = Attachment {
+            stdin: options.stdin && record.spec.interactive,
+            output: true,
+        };
+        Request::Attach(attachment)
+            .send(&socket)
+            .map_err(|_| stopped())?;
+        self.watch(socket, record, options, attachment)
+    }
+
+    fn launch(&self, mut created: Created, attach: Option<&AttachOptions>) -> Result<RunOutcome> {
+        let host = self.user.host_facts()?;
+        let record = &created.record;
+        let files = self.container_files(&mut created.directory, record, &host)?;
+        let mut sandbox = plan::container(record, &created.image, &host, &files)?;
+        let client = match attach {
+            Some(options) => Attachment {
+                stdin: options.stdin && record.spec.interactive,
+                output: true,
+            },
+            None => Attachment::default(),
+        };
+        if attach.is_some() && record.spec.tty {
+            sandbox.process.terminal_size = session::terminal_size();
+        }
+        let launch = LaunchPlan {
+            root: absolute(self.store.root_path())?,
+            runroot: absolute(self.store.runroot_path())?,
+            id: record.id.clone(),
+            sandbox,
+            interactive: record.spec.interactive,
+            client,
+            log: record.spec.log,
+            auto_remove: record.spec.auto_remove,
+            shares_user_namespace: self.user.has_namespace(),
+        };
+        self.user.finish_namespace()?;
+        let socket = supervisor::launch(&launch, created.lock)?;
+        session::await_start(&socket)?;
+        match attach {
+            Some(options) => self.watch(socket, record, options, client),
+            None => Ok(RunOutcome::Detached(record.id.clone())),
+        }
+    }
+
+    fn watch(
+        &self,
+        socket: OwnedFd,
+        record: &ContainerRecord,
+        options: &AttachOptions,
+        attachment: Attachment,
+    ) -> Result<RunOutcome> {
+        let session = Session {
+            socket,
+            terminal: record.spec.tty,
+            attachment,
+            options,
+        };
+        Ok(match session.run()? {
+            Some(code) => RunOutcome::Exited(code),
+            None => RunOutcome::Detached(record.id.clone()),
+        })
+    }
+
+    fn container_files(
+        &self,
+        directory: &mut ContainerDir,
+        record: &ContainerRecord,
+        host: &HostFacts,
+    ) -> Result<ContainerFiles> {
+        let folder = absolute(directory.path())?;
+        let root = RootSource::Overlay {
+            lower: record
+                .layers
+                .iter()
+                .rev()
+                .map(|layer| self.store.layer_tree(layer))
+                .collect(),
+            upper: folder.join("upper"),
+            work: folder.join("work"),
+            volatile: record.spec.auto_remove,
+            user_xattr: !host.initial_user_namespace,
+        };
+        Ok(ContainerFiles {
+            directory: folder,
+            root,
+        })
+    }
+}
+
+/// The supervisor works from `/`: a store given by a relative path must stay found.
+fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf> {
+    use crate::model::Context;
+    std::path::absolute(path).system(|| format!("cannot make {} absolute", path.display()))
+}

@@ -1,0 +1,278 @@
+//! Who runs this, and the user namespace in which an ordinary user is root of her own ids.
+//!
+//! A namespace is made when one is needed and lasts as long as a process is in it. While any
+//! supervisor of the user lives, its namespace is joined instead: that saves the two set-user-ID
+//! programs that write the id maps (1.2 ms, the dearest step of a rootless start). Otherwise the
+//! maps are being written while the command goes on with whatever needs only the user's own files.
+
+use std::{cell::RefCell, fs, os::unix::fs::MetadataExt, path::Path};
+
+use crate::{
+    engine::supervisor::NAMESPACE_HANDLE,
+    model::{
+        Context, Error, ErrorKind, Result, capability,
+        host::{HostFacts, IdRange, UserMode, id_map, subordinate_ranges, user_name},
+    },
+    storage::Store,
+    sys::{process, user_namespace},
+};
+
+/// Left in the run root when the hint has been given.
+const HINTED: &str = "hinted";
+
+pub(super) struct User {
+    mode: UserMode,
+    initial_namespace: bool,
+    namespace: RefCell<Namespace>,
+}
+
+enum Namespace {
+    /// This process is where it was started.
+    Outside,
+    Pending(user_namespace::Pending),
+    Inside,
+}
+
+impl User {
+    pub(super) fn detect() -> Result<User> {
+        let initial_namespace = in_initial_namespace();
+        let (uid, gid) = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
+        let mode = if uid == 0 {
+            mode_of_root(gid)?
+        } else {
+            mode_of_user(uid, gid)
+        };
+        // After a namespace of our own was entered the answer would be another one.
+        let initial_namespace = initial_namespace && mode == UserMode::Root;
+        Ok(User {
+            mode,
+            initial_namespace,
+            namespace: RefCell::new(Namespace::Outside),
+        })
+    }
+
+    pub(super) fn mode(&self) -> &UserMode {
+        &self.mode
+    }
+
+    /// What the planner may know of this machine.
+    pub(super) fn host_facts(&self) -> Result<HostFacts> {
+        let capabilities = match self.mode {
+            UserMode::Root => process::effective_capabilities()
+                .system(|| "cannot read the capabilities".to_owned())?,
+            _ => capability::ALL,
+        };
+        Ok(HostFacts {
+            user: self.mode.clone(),
+            initial_user_namespace: self.initial_namespace,
+            kernel: kernel_version(),
+            capabilities,
+            thermal_folders: thermal_folders(),
+        })
+    }
+
+    /// Whether this process is (about to be) in a user namespace that others of the user may join.
+    pub(super) fn has_namespace(&self) -> bool {
+        self.mode != UserMode::Root
+    }
+
+    /// Joins a living namespace of the user's or begins a new one; see [`Self::finish_namespace`].
+    pub(super) fn begin_namespace(&self, store: &Store) -> Result<()> {
+        let mut namespace = self.namespace.borrow_mut();
+        if !matches!(*namespace, Namespace::Outside) {
+            return Ok(());
+        }
+        *namespace = match &self.mode {
+            UserMode::Root => Namespace::Inside,
+            UserMode::SingleId { uid, gid, .. } => {
+                user_namespace::enter_single_id(*uid, *gid).map_err(namespace_refused)?;
+                Namespace::Inside
+            }
+            UserMode::Rootless { uids, gids } => {
+                let (uids, gids) = (kernel_ranges(uids), kernel_ranges(gids));
+                if join_living(store, &uids, &gids) {
+                    Namespace::Inside
+                } else {
+                    Namespace::Pending(
+                        user_namespace::begin(&uids, &gids).map_err(namespace_refused)?,
+                    )
+                }
+            }
+        };
+        Ok(())
+    }
+
+    /// Waits until the ids of a namespace that was begun are mapped.
+    pub(super) fn finish_namespace(&self) -> Result<()> {
+        let mut namespace = self.namespace.borrow_mut();
+        if let Namespace::Pending(pending) = std::mem::replace(&mut *namespace, Namespace::Inside) {
+            pending.finish().map_err(|cause| {
+                Error::new(
+                    ErrorKind::Unsupported,
+                    "cannot map the ranges of /etc/subuid and /etc/subgid",
+                )
+                .with_source(cause)
+                .with_hint("install the package uidmap; `coracle doctor` says more")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Said once a boot: what an ordinary user without subordinate ids is missing.
+    pub(super) fn notice(&self, store: &Store) -> Option<String> {
+        let UserMode::SingleId { why, .. } = &self.mode else {
+            return None;
+        };
+        let flags =
+            rustix::fs::OFlags::CREATE | rustix::fs::OFlags::EXCL | rustix::fs::OFlags::CLOEXEC;
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::openat(
+            store.runroot(),
+            HINTED,
+            flags | rustix::fs::OFlags::WRONLY,
+            mode,
+        )
+        .ok()?;
+        Some(format!(
+            "{why}: containers have only user 0; `coracle doctor` says how to get more"
+        ))
+    }
+}
+
+/// Outside of any user namespace the map is the whole range onto itself.
+fn in_initial_namespace() -> bool {
+    let text = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    text.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
+fn mode_of_root(gid: u32) -> Result<UserMode> {
+    const SYS_ADMIN: u64 = 1 << 21;
+    let capabilities =
+        process::effective_capabilities().system(|| "cannot read the capabilities".to_owned())?;
+    if capabilities & SYS_ADMIN != 0 {
+        return Ok(UserMode::Root);
+    }
+    let why = "root lacks CAP_SYS_ADMIN here (an outer container)".to_owned();
+    Ok(UserMode::SingleId { uid: 0, gid, why })
+}
+
+fn mode_of_user(uid: u32, gid: u32) -> UserMode {
+    let single = |why: &str| UserMode::SingleId {
+        uid,
+        gid,
+        why: why.to_owned(),
+    };
+    let name = fs::read("/etc/passwd")
+        .ok()
+        .and_then(|passwd| user_name(&passwd, uid));
+    let ranges = |file: &str| {
+        let text = fs::read(file).unwrap_or_default();
+        subordinate_ranges(&text, name.as_deref(), uid)
+    };
+    let (uids, gids) = (ranges("/etc/subuid"), ranges("/etc/subgid"));
+    if uids.is_empty() || gids.is_empty() {
+        return single("no ranges in /etc/subuid and /etc/subgid for this user");
+    }
+    if !is_mapper_installed() {
+        return single("newuidmap and newgidmap are not installed");
+    }
+    UserMode::Rootless {
+        uids: id_map(uid, &uids),
+        gids: id_map(gid, &gids),
+    }
+}
+
+fn is_mapper_installed() -> bool {
+    [
+        "/usr/bin",
+        "/bin",
+        "/usr/local/bin",
+        "/run/wrappers/bin",
+        "/usr/sbin",
+    ]
+    .iter()
+    .any(|folder| {
+        Path::new(folder)
+            .join("newuidmap")
+            .metadata()
+            .is_ok_and(|file| file.mode() & 0o111 != 0)
+    })
+}
+
+fn kernel_ranges(ranges: &[IdRange]) -> Vec<user_namespace::IdRange> {
+    let convert = |range: &IdRange| user_namespace::IdRange {
+        inside: range.inside,
+        outside: range.outside,
+        count: range.count,
+    };
+    ranges.iter().map(convert).collect()
+}
+
+/// Joins the namespace of the process that the handle names. A stale handle costs one failed open.
+fn join_living(
+    store: &Store,
+    uids: &[user_namespace::IdRange],
+    gids: &[user_namespace::IdRange],
+) -> bool {
+    let handle = crate::storage::files::read(store.runroot(), NAMESPACE_HANDLE, 64)
+        .ok()
+        .flatten();
+    let pid = handle
+        .and_then(|text| String::from_utf8(text).ok())
+        .and_then(|text| text.trim().parse().ok());
+    pid.is_some_and(|pid: i32| user_namespace::join(pid, uids, gids).unwrap_or(false))
+}
+
+fn namespace_refused(cause: std::io::Error) -> Error {
+    let hint = match cause.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "unprivileged user namespaces are switched off: sudo sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0"
+        }
+        Some(libc::ENOSPC | libc::EUSERS) => {
+            "the limit is reached: sudo sysctl user.max_user_namespaces=28633"
+        }
+        _ => "`coracle doctor` says what is missing",
+    };
+    Error::new(ErrorKind::Unsupported, "cannot make a user namespace")
+        .with_source(cause)
+        .with_hint(hint)
+}
+
+fn kernel_version() -> (u32, u32) {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy().into_owned();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Looked for on the first processor only where it has none: machines have many.
+fn thermal_folders() -> Vec<String> {
+    const PROCESSORS: &str = "/sys/devices/system/cpu";
+    if rustix::fs::access(
+        format!("{PROCESSORS}/cpu0/thermal_throttle"),
+        rustix::fs::Access::EXISTS,
+    )
+    .is_err()
+    {
+        return Vec::new();
+    }
+    let Ok(entries) = fs::read_dir(PROCESSORS) else {
+        return Vec::new();
+    };
+    let mut folders: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| {
+            name.strip_prefix("cpu")
+                .is_some_and(|number| number.parse::<u32>().is_ok())
+        })
+        .map(|name| format!("sys/devices/system/cpu/{name}/thermal_throttle"))
+        .collect();
+    folders.sort();
+    folders
+}

@@ -1,0 +1,171 @@
+//! What the skins ask of the engine and what they get back: plain data, one group a verb.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use super::{Progress, RegistryOptions};
+use crate::model::{
+    ContainerId, Digest, Platform, Reference, Result,
+    container::{ContainerState, NetworkMode},
+    mount::Mount,
+};
+
+/// How an image that is not in the store is fetched for `run` and `create`. Whether it is at all
+/// is the spec's `pull`.
+pub struct PullSettings<'a> {
+    pub registry: RegistryOptions,
+    pub progress: &'a dyn Progress,
+}
+
+#[derive(Clone, Debug)]
+pub struct LoadRequest {
+    /// A file or an OCI layout's folder; `None` is standard input.
+    pub input: Option<PathBuf>,
+    pub platform: Option<Platform>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ImportRequest {
+    /// A tar file, possibly compressed; `None` is standard input.
+    pub input: Option<PathBuf>,
+    pub reference: Option<Reference>,
+    /// Dockerfile instructions (`CMD …`, `ENV …`) for the configuration.
+    pub changes: Vec<String>,
+    pub message: Option<String>,
+    pub platform: Option<Platform>,
+}
+
+/// One thing that removing an image did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removed {
+    Untagged(String),
+    Deleted(Digest),
+}
+
+/// How the terminal is used by whoever watches a container.
+#[derive(Clone, Debug)]
+pub struct AttachOptions {
+    /// The bytes that detach; empty is never.
+    pub detach_keys: Vec<u8>,
+    /// Signals to this process go to the container.
+    pub sig_proxy: bool,
+    /// Standard input is connected if the container's is open.
+    pub stdin: bool,
+}
+
+pub struct RunOptions<'a> {
+    pub detach: bool,
+    pub attach: AttachOptions,
+    pub pull: PullSettings<'a>,
+    /// Called once the container exists and before it starts (`--cidfile`). An error undoes it.
+    pub created: &'a dyn Fn(&ContainerId) -> Result<()>,
+}
+
+/// How the command that watched a container ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunOutcome {
+    /// It still runs: started with `-d`, or left by the detach keys.
+    Detached(ContainerId),
+    /// Docker's exit code: 0–255, 128+n for a death by signal n.
+    Exited(i32),
+}
+
+#[derive(Clone, Debug)]
+pub struct StartOptions {
+    /// `None` starts it and returns.
+    pub attach: Option<AttachOptions>,
+}
+
+/// One more program in a running container.
+#[derive(Clone, Debug)]
+pub struct ExecSpec {
+    pub command: Vec<String>,
+    /// `NAME=VALUE`, on top of the container's.
+    pub env: Vec<String>,
+    pub user: Option<String>,
+    pub workdir: Option<String>,
+    pub tty: bool,
+    pub interactive: bool,
+    pub detach: bool,
+    /// The bytes that detach; empty is never.
+    pub detach_keys: Vec<u8>,
+}
+
+/// One line of `ps`.
+#[derive(Clone, Debug)]
+pub struct ContainerSummary {
+    pub id: ContainerId,
+    pub name: String,
+    /// The image as it was asked for.
+    pub image: String,
+    pub image_id: Digest,
+    /// Layers' chain ids, lowest first: `--filter ancestor` compares them.
+    pub layers: Vec<Digest>,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// RFC 3339, UTC.
+    pub created: String,
+    pub state: ContainerState,
+    pub exit_code: Option<i32>,
+    /// RFC 3339, UTC.
+    pub started: Option<String>,
+    pub finished: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    pub mounts: Vec<Mount>,
+    pub network: NetworkMode,
+    pub platform: Platform,
+    /// Bytes of the writable layer and of the image; measured only when asked for.
+    pub size: Option<ContainerSize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContainerSize {
+    pub writable: u64,
+    pub image: u64,
+}
+
+/// Which part of a log is wanted, and whether to wait for more.
+#[derive(Clone, Debug, Default)]
+pub struct LogOptions {
+    pub follow: bool,
+    /// Nanoseconds after the Unix epoch.
+    pub since: Option<i128>,
+    pub until: Option<i128>,
+    /// The last so many lines.
+    pub tail: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStream {
+    Stdout,
+    Stderr,
+}
+
+/// One record of the log: usually a line with its newline.
+#[derive(Clone, Debug)]
+pub struct LogLine {
+    pub stream: LogStream,
+    /// RFC 3339 with nanoseconds, UTC.
+    pub time: String,
+    pub text: Vec<u8>,
+}
+
+/// One finding of `doctor`.
+#[derive(Clone, Debug)]
+pub struct Check {
+    pub name: String,
+    pub health: Health,
+    /// What was found, in one line.
+    pub detail: String,
+    /// The command that would improve it.
+    pub fix: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    Fine,
+    /// Works, but less well than it could.
+    Limited,
+    Broken,
+    /// Could not be looked at.
+    Unknown,
+}
