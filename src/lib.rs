@@ -3,5 +3,6 @@
 pub mod cmd;
 pub mod engine;
 pub mod model;
+pub mod registry;
 pub mod storage;
 pub mod sys;
