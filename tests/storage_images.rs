@@ -3,7 +3,7 @@
 mod storage;
 
 use coracle::{
-    engine::{Engine, EngineOptions, images::ImageRemoval},
+    engine::{Engine, EngineOptions, Removed},
     model::{ErrorKind, Reference, image::ImageRecord},
     storage::Durability,
 };
@@ -32,8 +32,8 @@ fn names(world: &World) -> Vec<String> {
     records.into_iter().map(shown).collect()
 }
 
-fn untagged(text: &str) -> ImageRemoval {
-    ImageRemoval::Untagged(text.to_owned())
+fn untagged(text: &str) -> Removed {
+    Removed::Untagged(text.to_owned())
 }
 
 #[test]
@@ -139,7 +139,10 @@ fn names_given_at_the_same_time_lose_no_image() {
     let engine = engine(&world);
     std::thread::scope(|scope| {
         for record in &records {
-            scope.spawn(|| engine.tag(record.config.as_str(), &name("latest")).unwrap());
+            scope.spawn(|| {
+                let engine = self::engine(&world);
+                engine.tag(record.config.as_str(), &name("latest")).unwrap()
+            });
         }
     });
     for index in 0..8 {
@@ -172,8 +175,8 @@ fn removing_one_of_two_names_keeps_the_image() {
         [
             untagged("app:2"),
             untagged(&format!("app@{}", record.manifest)),
-            ImageRemoval::Deleted(record.config.clone()),
-            ImageRemoval::Deleted(record.layers[0].clone()),
+            Removed::Deleted(record.config.clone()),
+            Removed::Deleted(record.layers[0].clone()),
         ]
     );
     assert_eq!(world.list("layers"), [""; 0]);
@@ -235,7 +238,7 @@ fn an_image_in_use_is_kept_or_only_untagged() {
 
     let removals = engine.remove_image(id, true).unwrap();
     assert_eq!(removals[0], untagged("app:latest"));
-    assert!(!removals.contains(&ImageRemoval::Deleted(record.config.clone())));
+    assert!(!removals.contains(&Removed::Deleted(record.config.clone())));
     assert!(world.store.has_layer(&record.layers[0]).unwrap());
     let lock = dir.try_hold().unwrap().unwrap();
     world.store.remove_container(&dir, lock).unwrap();
@@ -260,8 +263,8 @@ fn removal_leaves_what_others_share() {
         .unwrap();
     drop(lease);
     let removals = engine(&world).remove_image("two", false).unwrap();
-    assert!(removals.contains(&ImageRemoval::Deleted(two.layers[1].clone())));
-    assert!(!removals.contains(&ImageRemoval::Deleted(one.layers[0].clone())));
+    assert!(removals.contains(&Removed::Deleted(two.layers[1].clone())));
+    assert!(!removals.contains(&Removed::Deleted(one.layers[0].clone())));
     assert!(world.store.has_layer(&one.layers[0]).unwrap());
 }
 
