@@ -74,6 +74,7 @@ fn upper_layers_win_and_hide() {
         ] {
             fs::write(tree.join(file), "low").unwrap();
         }
+        set_xattr(&tree.join("etc"), "user.low", b"1");
     });
     let mut opaque_is_possible = false;
     let high = add_layer(&world, "high", |tree| {
@@ -84,6 +85,7 @@ fn upper_layers_win_and_hide() {
         fs::create_dir_all(tree.join("opt")).unwrap();
         opaque_is_possible = set_xattr(&tree.join("opt"), "user.overlay.opaque", b"y");
         fs::write(tree.join("opt/new"), "high").unwrap();
+        set_xattr(&tree.join("etc"), "user.high", b"1");
         symlink("/nowhere", tree.join("swap")).unwrap();
         fs::create_dir(tree.join("file")).unwrap();
     });
@@ -99,6 +101,9 @@ fn upper_layers_win_and_hide() {
     let mode = fs::metadata(&rootfs).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o755);
     let mut value = [0; 1];
+    let attribute = |name| rustix::fs::getxattr(rootfs.join("etc"), name, &mut [0; 1][..]).is_ok();
+    assert!(!attribute("user.low"));
+    assert_eq!(attribute("user.high"), opaque_is_possible);
     let marks = rustix::fs::getxattr(rootfs.join("opt"), "user.overlay.opaque", &mut value);
     assert!(marks.is_err());
 }

@@ -32,7 +32,8 @@ use crate::{
     sys,
 };
 
-/// A staging directory that is deleted when it is dropped, or after its process died.
+/// A staging directory that is deleted when it is dropped, or after its process died. Drop it
+/// before a supervisor is forked: that would inherit the lock and keep the lease alive.
 #[derive(Debug)]
 pub struct Lease<'store> {
     store: &'store Store,
