@@ -21,8 +21,8 @@ pub use requests::{
 };
 
 use crate::{
-    model::{Error, Platform, Reference, Result, host::UserMode},
-    storage::Store,
+    model::{Error, ErrorKind, Platform, Reference, Result, host::UserMode},
+    storage::{Driver, Store, unpack::Privilege},
 };
 
 /// Where things are and how they are stored, as flags, environment and configuration say.
@@ -91,6 +91,8 @@ pub struct Pulled {
 /// The door of the library. Opening it reads no image and no container.
 pub struct Engine {
     pub(crate) store: Store,
+    /// `--storage-driver`, if it was given.
+    pub(crate) forced_driver: Option<Driver>,
     user: identity::User,
 }
 
@@ -98,9 +100,17 @@ impl Engine {
     /// Finds out who runs this and opens the store, making it if it is not there.
     pub fn open(options: EngineOptions) -> Result<Engine> {
         let user = identity::User::detect()?;
-        let (root, runroot) = folders(&options, user.mode())?;
+        let is_root = *user.mode() == UserMode::Root;
+        let root = options.store_root(is_root)?;
+        let runroot = options.store_runroot(rustix::process::getuid().as_raw());
+        let forced_driver = options
+            .storage_driver
+            .as_deref()
+            .map(Driver::parse)
+            .transpose()?;
         Ok(Engine {
             store: Store::open(&root, &runroot)?,
+            forced_driver,
             user,
         })
     }
@@ -108,6 +118,16 @@ impl Engine {
     /// What the user should know about the mode this runs in, said once a boot.
     pub fn notice(&self) -> Option<String> {
         self.user.notice(&self.store)
+    }
+
+    /// Whether files of layers may have every owner and be devices: only in the first user
+    /// namespace.
+    pub(crate) fn privilege(&self) -> Privilege {
+        if self.user.is_real_root() {
+            Privilege::Root
+        } else {
+            Privilege::Rootless
+        }
     }
 
     /// Becomes root of the user's own ids, in a user namespace, where files of other ids can be
@@ -119,47 +139,71 @@ impl Engine {
     }
 }
 
-/// The store's root and run root, as flags say or where the XDG base directory specification has
-/// them.
-fn folders(options: &EngineOptions, mode: &UserMode) -> Result<(PathBuf, PathBuf)> {
-    if *mode == UserMode::Root {
-        return Ok((
-            options
-                .root
-                .clone()
-                .unwrap_or_else(|| "/var/lib/coracle".into()),
-            options
-                .runroot
-                .clone()
-                .unwrap_or_else(|| "/run/coracle".into()),
-        ));
-    }
-    let root = match (&options.root, &options.xdg_data_home, &options.home) {
-        (Some(root), _, _) => root.clone(),
-        (None, Some(data), _) => data.join("coracle"),
-        (None, None, Some(home)) => home.join(".local/share/coracle"),
-        (None, None, None) => {
-            return Err(
-                Error::invalid("cannot tell where to keep images: HOME is not set")
-                    .with_hint("set HOME, or name a folder with --root"),
-            );
+impl EngineOptions {
+    fn store_root(&self, is_root: bool) -> Result<PathBuf> {
+        if let Some(root) = &self.root {
+            return Ok(root.clone());
         }
-    };
-    let runroot = match (&options.runroot, &options.xdg_runtime_dir) {
-        (Some(runroot), _) => runroot.clone(),
-        (None, Some(runtime)) => runtime.join("coracle"),
-        (None, None) => default_runroot(rustix::process::getuid().as_raw()),
-    };
-    Ok((root, runroot))
+        if is_root {
+            return Ok("/var/lib/coracle".into());
+        }
+        let data = match (&self.xdg_data_home, &self.home) {
+            (Some(data), _) if data.is_absolute() => data.clone(),
+            (_, Some(home)) if home.is_absolute() => home.join(".local/share"),
+            _ => {
+                let message = "cannot tell where images and containers belong: HOME is not set";
+                return Err(Error::new(ErrorKind::InvalidArgument, message)
+                    .with_hint("set HOME, or name a directory with --root"));
+            }
+        };
+        Ok(data.join("coracle"))
+    }
+
+    /// The last resort is in /tmp, where [`Store::open`] checks whose it is.
+    fn store_runroot(&self, uid: u32) -> PathBuf {
+        if let Some(runroot) = &self.runroot {
+            return runroot.clone();
+        }
+        if uid == 0 {
+            return "/run/coracle".into();
+        }
+        let session = PathBuf::from(format!("/run/user/{uid}"));
+        match &self.xdg_runtime_dir {
+            Some(dir) if dir.is_absolute() && dir.is_dir() => dir.join("coracle"),
+            _ if session.is_dir() => session.join("coracle"),
+            _ => PathBuf::from(format!("/tmp/coracle-{uid}")),
+        }
+    }
 }
 
-/// Without XDG_RUNTIME_DIR (`su`, cron): the folder that a login would have made, else one in
-/// /tmp, whose owner the store checks.
-fn default_runroot(uid: u32) -> PathBuf {
-    let of_login = PathBuf::from(format!("/run/user/{uid}"));
-    if of_login.is_dir() {
-        of_login.join("coracle")
-    } else {
-        PathBuf::from(format!("/tmp/coracle-{uid}"))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ordinary_users_store_is_below_the_home() {
+        let options = EngineOptions {
+            home: Some("/home/u".into()),
+            ..EngineOptions::default()
+        };
+        let root = options.store_root(false).unwrap();
+        assert_eq!(root, PathBuf::from("/home/u/.local/share/coracle"));
+        let options = EngineOptions {
+            xdg_data_home: Some("/data".into()),
+            ..options
+        };
+        let root = options.store_root(false).unwrap();
+        assert_eq!(root, PathBuf::from("/data/coracle"));
+        assert_eq!(
+            options.store_root(true).unwrap(),
+            PathBuf::from("/var/lib/coracle")
+        );
+    }
+
+    #[test]
+    fn without_a_home_the_user_is_asked_for_a_root() {
+        let error = EngineOptions::default().store_root(false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.hint().unwrap_or_default().contains("--root"));
     }
 }

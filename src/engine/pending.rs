@@ -11,39 +11,6 @@ fn pending<T>(what: &str) -> Result<T> {
 }
 
 impl Engine {
-    pub fn images(&self) -> Result<Vec<ImageRecord>> {
-        pending("listing images")
-    }
-
-    /// One object as Docker's `image inspect` shows it.
-    pub fn inspect_image(&self, _image: &str) -> Result<serde_json::Value> {
-        pending("inspecting images")
-    }
-
-    pub fn tag(&self, _image: &str, _name: &Reference) -> Result<()> {
-        pending("tagging images")
-    }
-
-    pub fn remove_image(&self, _image: &str, _force: bool) -> Result<Vec<Removed>> {
-        pending("removing images")
-    }
-
-    pub fn load(
-        &self,
-        _request: &LoadRequest,
-        _progress: &dyn Progress,
-    ) -> Result<Vec<ImageRecord>> {
-        pending("loading images")
-    }
-
-    pub fn import(
-        &self,
-        _request: &ImportRequest,
-        _progress: &dyn Progress,
-    ) -> Result<ImageRecord> {
-        pending("importing images")
-    }
-
     /// Newest first. `size` measures the writable layers, which walks them.
     pub fn containers(&self, _all: bool, _size: bool) -> Result<Vec<ContainerSummary>> {
         pending("listing containers")

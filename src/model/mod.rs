@@ -17,6 +17,7 @@ pub mod names;
 pub mod platform;
 pub mod reference;
 pub mod registry;
+pub mod seccomp;
 pub mod signal;
 pub mod sink;
 pub mod user;

@@ -164,7 +164,7 @@ impl Status {
     }
 }
 
-fn read_record(dir: impl AsFd) -> Result<Stored<ContainerRecord>> {
+pub(super) fn read_record(dir: impl AsFd) -> Result<Stored<ContainerRecord>> {
     files::read_json(dir, "record.json")
 }
 
@@ -316,7 +316,7 @@ impl Drop for StagedContainer<'_> {
 }
 
 impl Store {
-    fn open_container(&self, id: &ContainerId) -> Result<Option<ContainerDir>> {
+    pub(super) fn open_container(&self, id: &ContainerId) -> Result<Option<ContainerDir>> {
         let place = format!("containers/{id}");
         match rustix::fs::openat(&self.root, &place, FOLDER, Mode::empty()) {
             Ok(dir) => Ok(Some(ContainerDir {
@@ -349,7 +349,7 @@ impl Store {
         }
     }
 
-    fn target_of_name(&self, name: &str) -> Result<Option<ContainerId>> {
+    pub(super) fn target_of_name(&self, name: &str) -> Result<Option<ContainerId>> {
         match rustix::fs::readlinkat(&self.root, format!("names/{name}"), Vec::new()) {
             Ok(target) => Ok(target.to_str().ok().and_then(|text| text.parse().ok())),
             Err(Errno::NOENT | Errno::INVAL | Errno::NAMETOOLONG) => Ok(None),
@@ -376,7 +376,7 @@ impl Store {
         Ok(())
     }
 
-    fn unlink_name(&self, name: &str) -> Result<()> {
+    pub(super) fn unlink_name(&self, name: &str) -> Result<()> {
         match rustix::fs::unlinkat(&self.root, format!("names/{name}"), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno).system(|| format!("cannot free the name {name}")),

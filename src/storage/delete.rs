@@ -6,7 +6,7 @@
 
 use std::{
     ffi::{CStr, CString},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use rustix::{
@@ -27,15 +27,20 @@ pub fn remove_tree(dir: impl AsFd, name: &str) -> Result<()> {
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(errno) => return Err(errno).system(what),
     }
-    match open_folder(&dir, &text) {
-        Ok(folder) => empty(folder).system(what)?,
-        Err(Errno::NOENT) => return Ok(()),
-        Err(errno) => return Err(errno).system(what),
+    let mut attempt = 0;
+    loop {
+        match remove_folder(dir.as_fd(), &text) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            // Another sweep deletes the same tree, and a listing may miss what moves meanwhile.
+            Err(Errno::NOTEMPTY) if attempt < 10 => attempt += 1,
+            Err(errno) => return Err(errno).system(what),
+        }
     }
-    match rustix::fs::unlinkat(dir, &text, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(errno).system(what),
-    }
+}
+
+fn remove_folder(dir: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
+    empty(open_folder(dir, name)?)?;
+    rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
 }
 
 /// Deletes everything in a directory. Only the current directory is open (a hostile image may be
@@ -102,7 +107,11 @@ fn remove_files(folder: &OwnedFd) -> rustix::io::Result<Vec<CString>> {
     let mut space = Vec::with_capacity(32 << 10);
     let mut reader = RawDir::new(folder, space.spare_capacity_mut());
     while let Some(entry) = reader.next() {
-        let entry = entry?;
+        let entry = match entry {
+            // The directory was deleted by somebody else after it was opened.
+            Err(Errno::NOENT) => break,
+            entry => entry?,
+        };
         let name = entry.file_name();
         if name == c"." || name == c".." {
             continue;

@@ -140,14 +140,22 @@ pub fn read_json<T: DeserializeOwned>(dir: impl AsFd, name: &str) -> Result<Stor
 
 /// The names in a directory, without those that begin with a dot (staged files among them).
 pub fn names(dir: impl AsFd) -> rustix::io::Result<Vec<String>> {
+    let mut names = all_names(dir)?;
+    names.retain(|name| !name.starts_with('.'));
+    Ok(names)
+}
+
+/// The names in a directory, without `.` and `..`. A descriptor can be listed once: reading moves
+/// its offset.
+pub fn all_names(dir: impl AsFd) -> rustix::io::Result<Vec<String>> {
     let mut names = Vec::new();
-    // `dir` must have been opened for this listing: reading moves its offset.
     let mut space = Vec::with_capacity(8 << 10);
     let mut reader = rustix::fs::RawDir::new(dir, space.spare_capacity_mut());
     while let Some(entry) = reader.next() {
         let entry = entry?;
         if let Ok(name) = entry.file_name().to_str()
-            && !name.starts_with('.')
+            && name != "."
+            && name != ".."
         {
             names.push(name.to_owned());
         }

@@ -9,7 +9,7 @@ use sha2::Digest as _;
 
 use super::{
     Durability, Store, files,
-    locks::{FolderLock, SharedLock},
+    locks::{ExclusiveLock, FolderLock, SharedLock},
 };
 use crate::model::{Context, Digest, Error, ErrorKind, Reference, Result, image::ImageRecord};
 
@@ -186,8 +186,8 @@ impl Store {
     }
 
     /// Takes a name (or, for a record without one, the image) away. Nothing else is deleted: that
-    /// is [`Store::collect_garbage`]'s. Needs no disk space.
-    pub fn remove_image_record(&self, record: &ImageRecord) -> Result<()> {
+    /// is [`Store::bury_garbage`]'s, under the same lock. Needs no disk space.
+    pub fn remove_image_record(&self, _alone: &ExclusiveLock, record: &ImageRecord) -> Result<()> {
         let folder = FolderLock::hold(self, "images")?;
         self.unlink_image_file(&folder, &file_of(record))
     }

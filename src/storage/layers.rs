@@ -6,7 +6,10 @@ use std::{
     path::PathBuf,
 };
 
-use rustix::{fs::Mode, io::Errno};
+use rustix::{
+    fs::{Mode, RenameFlags},
+    io::Errno,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Durability, Lease, Store, files, lease::exists, make_folder};
@@ -15,6 +18,11 @@ use crate::model::{Context, Digest, Error, ErrorKind, Result};
 /// Where a layer lies below the root. SHA-512 is told by its length.
 pub(super) fn place(chain_id: &Digest) -> String {
     format!("layers/{}", chain_id.hex())
+}
+
+/// A layer counts if this file is there: deletion without room for a rename begins with it.
+pub(super) fn facts_place(chain_id: &Digest) -> String {
+    format!("{}/layer.json", place(chain_id))
 }
 
 /// `layer.json`.
@@ -31,12 +39,17 @@ pub struct LayerFacts {
 impl Store {
     /// Whether the layer is there now; [`Lease::has_layer`] makes it stay.
     pub fn has_layer(&self, chain_id: &Digest) -> Result<bool> {
-        exists(&self.root, &place(chain_id))
+        exists(&self.root, &facts_place(chain_id))
     }
 
     /// The tree of a layer, for a mount. Not checked to be there.
     pub fn layer_tree(&self, chain_id: &Digest) -> PathBuf {
         self.root_path.join(place(chain_id)).join("tree")
+    }
+
+    /// The tree of a layer, open for listing.
+    pub(super) fn layer_folder(&self, chain_id: &Digest) -> Result<OwnedFd> {
+        self.folder(&format!("{}/tree", place(chain_id)))
     }
 
     /// # Errors
@@ -49,7 +62,7 @@ impl Store {
             )
             .with_hint("pull or load the image again")
         };
-        files::read_json(&self.root, &format!("{}/layer.json", place(chain_id)))?
+        files::read_json(&self.root, &facts_place(chain_id))?
             .good()
             .ok_or_else(missing)
     }
@@ -115,10 +128,20 @@ impl StagedLayer {
             return Err(Error::new(ErrorKind::System, what())
                 .with_source("it was never said to be complete"));
         }
-        match rustix::fs::renameat(lease, &self.name, &store.root, place(&self.chain_id)) {
+        let to = place(&self.chain_id);
+        match rustix::fs::renameat(lease, &self.name, &store.root, &to) {
             Ok(()) => Ok(()),
             // Another process was faster; ours goes with the lease.
-            Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(()),
+            Err(Errno::EXIST | Errno::NOTEMPTY) if store.has_layer(&self.chain_id)? => Ok(()),
+            // The remains of an interrupted deletion: they change places with ours.
+            Err(Errno::EXIST | Errno::NOTEMPTY) => rustix::fs::renameat_with(
+                lease,
+                &self.name,
+                &store.root,
+                &to,
+                RenameFlags::EXCHANGE,
+            )
+            .system(what),
             Err(errno) => Err(errno).system(what),
         }
     }

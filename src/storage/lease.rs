@@ -20,13 +20,17 @@ use std::{
 use rustix::{
     fs::{Access, AtFlags, Mode, OFlags},
     io::Errno,
+    rand::GetRandomFlags,
 };
 
 use super::{
     Durability, FOLDER, StagedBlob, StagedLayer, Store, blobs, delete, files, layers,
     locks::ObjectLock,
 };
-use crate::model::{Context, Digest, Result, image::ImageRecord};
+use crate::{
+    model::{Context, Digest, Result, image::ImageRecord},
+    sys,
+};
 
 /// A staging directory that is deleted when it is dropped, or after its process died.
 #[derive(Debug)]
@@ -40,20 +44,17 @@ pub struct Lease<'store> {
 }
 
 impl Store {
-    /// Begins a lease.
+    /// Begins a lease, and sweeps away those of the dead.
     pub fn lease(&self) -> Result<Lease<'_>> {
+        self.sweep()?;
         let what = || "cannot make a staging directory".to_owned();
         let _shared = self.lock_shared()?;
-        let pid = rustix::process::getpid().as_raw_nonzero();
-        let mut attempt = 0;
-        let name = loop {
-            let name = format!("lease-{pid}-{attempt}");
-            match rustix::fs::mkdirat(&self.root, format!("tmp/{name}"), Mode::RWXU) {
-                Ok(()) => break name,
-                Err(Errno::EXIST) => attempt += 1,
-                Err(errno) => return Err(errno).system(what),
-            }
-        };
+        // Random, so that no name comes back: whoever still deletes an old lease by its name must
+        // not meet a new one.
+        let mut bits = [0; 8];
+        rustix::rand::getrandom(&mut bits, GetRandomFlags::empty()).system(what)?;
+        let name = format!("lease-{:016x}", u64::from_ne_bytes(bits));
+        rustix::fs::mkdirat(&self.root, format!("tmp/{name}"), Mode::RWXU).system(what)?;
         let dir = self.folder(&format!("tmp/{name}"))?;
         let lock = ObjectLock::try_hold(&dir, "lock")?
             .ok_or(Errno::BUSY)
@@ -129,15 +130,10 @@ impl Store {
 
 /// `pid start-time boot-id`
 fn holder() -> String {
-    let pid = rustix::process::getpid().as_raw_nonzero();
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The command's name may hold spaces and parentheses; fields are counted behind the last ')'.
-    let start = stat
-        .rsplit_once(") ")
-        .and_then(|(_, fields)| fields.split(' ').nth(19))
-        .unwrap_or("?");
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    format!("{pid} {start} {}\n", boot.trim())
+    let pid = rustix::process::getpid().as_raw_pid();
+    let start = sys::process::start_time(pid).unwrap_or_default();
+    let boot = sys::process::boot_id().unwrap_or_default();
+    format!("{pid} {start} {boot}\n")
 }
 
 impl Lease<'_> {
@@ -162,7 +158,7 @@ impl Lease<'_> {
 
     /// Whether the unpacked layer is in the store. If so, it stays as long as the lease lives.
     pub fn has_layer(&self, chain_id: &Digest) -> Result<bool> {
-        self.claim(chain_id, &layers::place(chain_id))
+        self.claim(chain_id, &layers::facts_place(chain_id))
     }
 
     /// First the claim, then the look, both under the shared lock: a collection runs entirely

@@ -7,7 +7,7 @@
 //! descriptor.
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -159,18 +159,25 @@ pub struct ObjectLock {
     file: OwnedFd,
 }
 
+/// For handing it on to a process that execs.
+impl AsFd for ObjectLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
 impl ObjectLock {
     /// Makes the file `name` if need be and takes its lock; `None` if somebody has it.
     pub fn try_hold(dir: impl AsFd, name: &str) -> Result<Option<ObjectLock>> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = rustix::fs::openat(dir, name, flags, Mode::from(0o600))
             .system(|| format!("cannot open {name}"))?;
-        Ok(try_lock_file(&file)?.then_some(ObjectLock { file: file }))
+        Ok(try_lock_file(&file)?.then_some(ObjectLock { file }))
     }
 
     /// The lock that a parent held when it executed this program, by its descriptor.
     pub fn from_inherited(file: OwnedFd) -> ObjectLock {
-        ObjectLock { file: file }
+        ObjectLock { file }
     }
 
     /// Whether somebody (this process too) holds the lock. Takes nothing, so it disturbs nobody.
@@ -186,12 +193,6 @@ impl ObjectLock {
             .map_err(std::io::Error::from)
             .system(|| format!("cannot examine {name}"))?;
         Ok(i32::from(question.l_type) != libc::F_UNLCK)
-    }
-}
-
-impl AsFd for ObjectLock {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.file.as_fd()
     }
 }
 

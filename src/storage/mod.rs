@@ -19,6 +19,7 @@
 //!   partial/HEX               a blob whose download was begun; locked while someone writes it
 //!   tmp/LEASE/                staging: lock, keep (digests in use), blobs and layers to be
 //!   tmp/dead-…                whatever was taken out of sight and is being deleted
+//!   orphans                   there while a container keeps an image that was removed
 //! RUNROOT (0700)              sockets, the user namespace's handle, what was found out about the
 //!                             machine: gone at reboot, and that is right
 //! ```
@@ -51,8 +52,11 @@
 
 pub mod blobs;
 pub mod containers;
+pub mod copy;
 pub mod delete;
+pub mod driver;
 pub mod files;
+pub mod gc;
 pub mod images;
 pub mod layers;
 pub mod lease;
@@ -74,7 +78,9 @@ use crate::model::{Context, Error, ErrorKind, Result};
 
 pub use blobs::{BlobWriter, StagedBlob};
 pub use containers::{ContainerDir, ContainerLock, StagedContainer};
+pub use driver::Driver;
 pub use files::Durability;
+pub use gc::Garbage;
 pub use layers::{LayerFacts, StagedLayer};
 pub use lease::Lease;
 

@@ -7,7 +7,7 @@ use crate::{
     model::{
         ContainerId, ContainerSpec, Context, Digest, Error, ErrorKind, Platform, Reference, Result,
         container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
-        image::{ImageConfig, ImageRecord, MAX_DOCUMENT_BYTES},
+        image::{ImageConfig, ImageRecord},
         mount::MountSource,
         names,
     },
@@ -100,11 +100,6 @@ impl Engine {
             record,
             image: config,
         })
-    }
-
-    /// The configuration with this digest (an image ID).
-    pub(super) fn image_config(&self, id: &Digest) -> Result<ImageConfig> {
-        ImageConfig::parse(&self.store.read_blob(id, MAX_DOCUMENT_BYTES)?)
     }
 }
 

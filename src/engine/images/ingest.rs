@@ -158,13 +158,13 @@ impl<'a> Ingest<'a> {
         Ok(sinks)
     }
 
-    /// The blobs that [`Self::sinks`] or [`Self::provide`] must still deliver.
-    pub fn missing(&self) -> Vec<Digest> {
+    /// The blobs that [`Self::sinks`] or [`Self::provide`] must still deliver, and their sizes.
+    pub fn missing(&self) -> Vec<(Digest, u64)> {
         let staged = self.staged();
         let missing = self.layers.iter().filter(|layer| !layer.has_blob);
         missing
-            .map(|layer| layer.blob.clone())
-            .filter(|blob| !staged.blobs.contains_key(blob))
+            .map(|layer| (layer.blob.clone(), layer.size))
+            .filter(|(blob, _)| !staged.blobs.contains_key(blob))
             .collect()
     }
 
@@ -178,7 +178,7 @@ impl<'a> Ingest<'a> {
     /// # Errors
     /// [`ErrorKind::NoSuchBlob`] if a blob was not delivered, and those of unpacking.
     pub fn complete(self) -> Result<Ingested> {
-        if let Some(blob) = self.missing().first() {
+        if let Some((blob, _)) = self.missing().first() {
             return Err(Error::new(
                 ErrorKind::NoSuchBlob,
                 format!("layer {blob} of the image is missing"),

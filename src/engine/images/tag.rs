@@ -1,0 +1,33 @@
+use crate::{
+    engine::Engine,
+    model::{Context, Error, ErrorKind, Reference, Result, image::ImageRecord},
+};
+
+impl Engine {
+    /// Gives the image another name. If another image had it, that one stays without a name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchImage`]; [`ErrorKind::InvalidArgument`] if the new name has a digest.
+    pub fn tag(&self, image: &str, name: &Reference) -> Result<()> {
+        if name.digest().is_some() {
+            return Err(Error::invalid(format!(
+                "cannot give the name {name}: a digest cannot be chosen"
+            )));
+        }
+        let shared = self.store.lock_shared()?;
+        let record = ImageRecord {
+            name: Some(name.clone()),
+            tagged: now()?,
+            ..self.store.resolve_image(image)?
+        };
+        self.store.put_images(&shared, &[record])
+    }
+}
+
+/// Unix seconds.
+fn now() -> Result<i64> {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .context(ErrorKind::System, || "the clock is before 1970".to_owned())?;
+    Ok(now.as_secs().cast_signed())
+}

@@ -1,0 +1,93 @@
+//! How a container's root file system is put together: overlay or copy.
+//!
+//! Overlay is tried unless the user says otherwise. If the kernel refuses it (nested in another
+//! container, an old kernel, a file system that cannot be below), that is remembered in the run
+//! root until the next boot, so that `run` asks one `access` instead of trying again.
+
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::{ContainerDir, Lease, Store, copy, lease::exists};
+use crate::model::{Context, Digest, Error, Result};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// Layers below, `upper/` and `work/` of the container above.
+    Overlay,
+    /// All layers copied into the container's `rootfs/`.
+    Copy,
+}
+
+/// In the run root if overlay was refused.
+const REFUSED: &str = "overlay-refused";
+
+impl Driver {
+    /// `--storage-driver`; `vfs` is podman's and Docker's word for copies.
+    pub fn parse(text: &str) -> Result<Driver> {
+        match text {
+            "overlay" | "overlay2" => Ok(Driver::Overlay),
+            "copy" | "vfs" => Ok(Driver::Copy),
+            _ => Err(Error::invalid(format!(
+                "unknown storage driver {text:?}: there are overlay and copy"
+            ))),
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Driver::Overlay => "overlay",
+            Driver::Copy => "copy",
+        }
+    }
+}
+
+impl Store {
+    /// The driver to begin with; `forced` is the user's.
+    pub fn driver(&self, forced: Option<Driver>) -> Result<Driver> {
+        match forced {
+            Some(driver) => Ok(driver),
+            None if exists(&self.runroot, REFUSED)? => Ok(Driver::Copy),
+            None => Ok(Driver::Overlay),
+        }
+    }
+
+    /// Called when the kernel has refused an overlay mount: from now on copies are made.
+    pub fn remember_overlay_is_refused(&self) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        rustix::fs::openat(&self.runroot, REFUSED, flags, Mode::from(0o600))
+            .map(drop)
+            .system(|| "cannot note that overlay is refused".to_owned())
+    }
+
+    /// The trees of layers given lowest first, topmost first as overlayfs wants its `lowerdir`.
+    pub fn overlay_lowers(&self, chain_ids: &[Digest]) -> Vec<PathBuf> {
+        chain_ids
+            .iter()
+            .rev()
+            .map(|chain_id| self.layer_tree(chain_id))
+            .collect()
+    }
+}
+
+impl Lease<'_> {
+    /// Makes the container's `rootfs/` from its layers (lowest first) if it is not there. It is
+    /// staged in the lease and appears by one rename, so an interrupted copy is begun anew. The
+    /// caller holds the container's lock, and is in the user namespace that can give files away.
+    pub fn copy_rootfs(&self, container: &ContainerDir, chain_ids: &[Digest]) -> Result<()> {
+        if exists(container.fd(), "rootfs")? {
+            return Ok(());
+        }
+        let what = || format!("cannot make the root of container {:?}", container.id());
+        let name = self.fresh_name("rootfs");
+        rustix::fs::mkdirat(self.dir(), &name, Mode::RWXU).system(what)?;
+        let open = |path: &str, dir| rustix::fs::openat(dir, path, super::FOLDER, Mode::empty());
+        let rootfs = open(&name, self.dir()).system(what)?;
+        rustix::fs::fchmod(&rootfs, Mode::from(0o755)).system(what)?;
+        for chain_id in chain_ids {
+            let tree = self.store().layer_folder(chain_id)?;
+            copy::apply_layer(&tree, &rootfs).system(|| format!("cannot copy layer {chain_id}"))?;
+        }
+        rustix::fs::renameat(self.dir(), &name, container.fd(), "rootfs").system(what)
+    }
+}

@@ -1,0 +1,272 @@
+//! Garbage collection by reachability.
+//!
+//! Kept are: what an image record names (manifest, configuration, index, blobs, layers), the
+//! configuration and layers of every container, and what live leases claim. Everything else in
+//! `blobs/` and `layers/` goes; so do records that a power cut has destroyed, names of containers
+//! that are not there, and downloads that nobody went on with for a day.
+//!
+//! It has two parts. Under the exclusive lock, things are taken out of sight: one rename each,
+//! blobs before layers (so whoever finds an image's configuration finds its layers too). Then,
+//! without any lock, they are deleted. Killed anywhere, the next collection or sweep goes on.
+//!
+//! If any record cannot be understood (a newer program's), nothing is collected: what it needs is
+//! not known.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use rustix::{
+    fs::{AtFlags, Mode, OFlags, Timespec},
+    io::Errno,
+};
+
+use super::{
+    Store, containers, delete, files,
+    files::Stored,
+    lease::exists,
+    locks::{ExclusiveLock, ObjectLock, try_lock_file},
+};
+use crate::model::{
+    ContainerId, Context, Digest, Result, container::ContainerRecord, image::ImageRecord,
+};
+
+/// How long a begun download may lie about.
+const KEEP_PARTIAL: Duration = Duration::from_secs(24 * 3600);
+
+/// In the root while a container keeps an image that has no record any more: whoever removes a
+/// container then knows, by one system call, whether there could be garbage.
+const ORPHANS: &str = "orphans";
+
+/// What was taken out of sight, and is deleted by [`Garbage::delete`].
+#[derive(Debug, Default)]
+#[must_use = "the space is not free until it is deleted"]
+pub struct Garbage {
+    /// Hexadecimal digits of the digests.
+    pub blobs: Vec<String>,
+    pub layers: Vec<String>,
+    graves: Vec<String>,
+}
+
+impl Garbage {
+    /// Deletes it. A failure does not stop the rest; the first one is returned.
+    pub fn delete(self, store: &Store) -> Result<()> {
+        let mut outcome = Ok(());
+        for grave in &self.graves {
+            let deleted = store.decompose(grave);
+            outcome = outcome.and(deleted);
+        }
+        outcome
+    }
+}
+
+struct Marked {
+    digests: HashSet<String>,
+    /// Name of every whole container.
+    names: HashMap<ContainerId, String>,
+    orphans: bool,
+}
+
+impl Store {
+    /// Collects and deletes. Waits for the exclusive lock.
+    pub fn collect_garbage(&self) -> Result<()> {
+        let alone = self.lock_exclusive()?;
+        let garbage = self.bury_garbage(&alone)?;
+        drop(alone);
+        garbage.delete(self)?;
+        self.sweep()
+    }
+
+    /// Collects if the container that was just removed may have been the last that kept an image
+    /// removed before.
+    pub fn collect_orphans(&self) -> Result<()> {
+        if exists(&self.root, ORPHANS)? {
+            self.collect_garbage()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The first part of a collection.
+    pub fn bury_garbage(&self, _alone: &ExclusiveLock) -> Result<Garbage> {
+        let mut garbage = Garbage::default();
+        let Some(marked) = self.mark(&mut garbage)? else {
+            log::warn!("no space is freed: the store has records of a newer coracle");
+            return Ok(garbage);
+        };
+        self.note_orphans(marked.orphans);
+        self.unlink_dead_names(&marked.names)?;
+        self.unlink_old_partials()?;
+        for folder in ["blobs/sha256", "blobs/sha512"] {
+            self.bury_blobs(folder, &marked.digests, &mut garbage)?;
+        }
+        self.bury_layers(&marked.digests, &mut garbage)?;
+        Ok(garbage)
+    }
+
+    fn mark(&self, garbage: &mut Garbage) -> Result<Option<Marked>> {
+        let Some(images) = self.mark_images()? else {
+            return Ok(None);
+        };
+        let Some(containers) = self.mark_containers(garbage)? else {
+            return Ok(None);
+        };
+        let configs: HashSet<&Digest> = images.iter().map(|image| &image.config).collect();
+        let orphans = containers
+            .iter()
+            .any(|container| !configs.contains(&container.image_id));
+        let mut digests: HashSet<String> = self.leased()?.iter().map(hex).collect();
+        for image in &images {
+            digests.extend([&image.manifest, &image.config].map(hex));
+            digests.extend(image.index.iter().map(hex));
+            digests.extend(image.blobs.iter().chain(&image.layers).map(hex));
+        }
+        for container in &containers {
+            digests.insert(hex(&container.image_id));
+            digests.extend(container.layers.iter().map(hex));
+        }
+        Ok(Some(Marked {
+            digests,
+            names: containers
+                .into_iter()
+                .map(|container| (container.id, container.name))
+                .collect(),
+            orphans,
+        }))
+    }
+
+    /// All image records, hidden ones too. Destroyed ones and staged leftovers are unlinked.
+    fn mark_images(&self) -> Result<Option<Vec<ImageRecord>>> {
+        let folder = self.folder("images")?;
+        let names = files::all_names(&folder).system(|| "cannot list images/".to_owned())?;
+        let mut records = Vec::new();
+        for name in names {
+            let stored = match name.starts_with('.') {
+                true => Stored::Damaged,
+                false => files::read_json(&folder, &name)?,
+            };
+            match stored {
+                Stored::Good(record) => records.push(record),
+                Stored::Missing => {}
+                Stored::Foreign(_) => return Ok(None),
+                Stored::Damaged => delete::remove_tree(&folder, &name)?,
+            }
+        }
+        Ok(Some(records))
+    }
+
+    fn mark_containers(&self, garbage: &mut Garbage) -> Result<Option<Vec<ContainerRecord>>> {
+        let folder = self.folder("containers")?;
+        let mut records = Vec::new();
+        for id in self.container_ids()? {
+            let Some(dir) = self.open_container(&id)? else {
+                continue;
+            };
+            match containers::read_record(dir.fd())? {
+                Stored::Good(record) => records.push(record),
+                Stored::Foreign(_) => return Ok(None),
+                Stored::Missing | Stored::Damaged => {
+                    if !ObjectLock::is_held(dir.fd(), "lock")? {
+                        let what = || format!("cannot remove the remains of container {id:?}");
+                        let grave = self.bury(&folder, id.as_str()).system(what)?;
+                        garbage.graves.extend(grave);
+                    }
+                }
+            }
+        }
+        Ok(Some(records))
+    }
+
+    /// Only a hint, so a full disk is no failure: the next collection will note it again.
+    fn note_orphans(&self, orphans: bool) {
+        if orphans {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+            let _ = rustix::fs::openat(&self.root, ORPHANS, flags, Mode::from(0o600));
+        } else {
+            let _ = rustix::fs::unlinkat(&self.root, ORPHANS, AtFlags::empty());
+        }
+    }
+
+    fn unlink_dead_names(&self, names: &HashMap<ContainerId, String>) -> Result<()> {
+        let folder = self.folder("names")?;
+        for name in files::names(&folder).system(|| "cannot list names/".to_owned())? {
+            let owner = self.target_of_name(&name)?;
+            if owner.and_then(|id| names.get(&id)) != Some(&name) {
+                self.unlink_name(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn unlink_old_partials(&self) -> Result<()> {
+        let folder = self.folder("partial")?;
+        let what = || "cannot sweep partial/".to_owned();
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        for name in files::names(&folder).system(what)? {
+            let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let Ok(file) = rustix::fs::openat(&folder, &name, flags, Mode::empty()) else {
+                continue;
+            };
+            let stat = rustix::fs::fstat(&file).system(what)?;
+            if is_older(&now, stat.st_mtime, KEEP_PARTIAL) && try_lock_file(&file)? {
+                delete::remove_tree(&folder, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bury_blobs(
+        &self,
+        folder: &str,
+        kept: &HashSet<String>,
+        garbage: &mut Garbage,
+    ) -> Result<()> {
+        let dir = match rustix::fs::openat(&self.root, folder, super::FOLDER, Mode::empty()) {
+            Ok(dir) => dir,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(errno) => return Err(errno).system(|| format!("cannot open {folder}")),
+        };
+        for name in files::names(&dir).system(|| format!("cannot list {folder}"))? {
+            if kept.contains(&name) {
+                continue;
+            }
+            match self.bury(&dir, &name) {
+                Ok(grave) => garbage.graves.extend(grave),
+                // No room for one more entry in tmp/. A file is as well deleted at once.
+                Err(_) => delete::remove_tree(&dir, &name)?,
+            }
+            garbage.blobs.push(name);
+        }
+        Ok(())
+    }
+
+    fn bury_layers(&self, kept: &HashSet<String>, garbage: &mut Garbage) -> Result<()> {
+        let dir = self.folder("layers")?;
+        for name in files::names(&dir).system(|| "cannot list layers/".to_owned())? {
+            if kept.contains(&name) {
+                continue;
+            }
+            match self.bury(&dir, &name) {
+                Ok(grave) => garbage.graves.extend(grave),
+                // No room in tmp/. Without its layer.json a layer does not count, so a killed
+                // deletion leaves none that lacks files.
+                Err(_) => {
+                    delete::remove_tree(&dir, &format!("{name}/layer.json"))?;
+                    delete::remove_tree(&dir, &name)?;
+                }
+            }
+            garbage.layers.push(name);
+        }
+        Ok(())
+    }
+}
+
+/// Both algorithms' digests can be told by their length.
+fn hex(digest: &Digest) -> String {
+    digest.hex().to_owned()
+}
+
+fn is_older(now: &Timespec, modified: i64, limit: Duration) -> bool {
+    now.tv_sec.saturating_sub(modified) > limit.as_secs().cast_signed()
+}
