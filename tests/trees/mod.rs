@@ -98,15 +98,11 @@ pub fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 pub fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+    privilege() == Privilege::Root
 }
 
 pub fn privilege() -> Privilege {
-    if is_root() {
-        Privilege::Root
-    } else {
-        Privilege::Rootless
-    }
+    Privilege::of_this_process()
 }
 
 pub fn options() -> UnpackOptions {
