@@ -11,26 +11,6 @@ fn pending<T>(what: &str) -> Result<T> {
 }
 
 impl Engine {
-    pub fn pull(&self, _request: &PullRequest, _progress: &dyn Progress) -> Result<Pulled> {
-        pending("pulling images")
-    }
-
-    pub fn load(
-        &self,
-        _request: &LoadRequest,
-        _progress: &dyn Progress,
-    ) -> Result<Vec<ImageRecord>> {
-        pending("loading images")
-    }
-
-    pub fn import(
-        &self,
-        _request: &ImportRequest,
-        _progress: &dyn Progress,
-    ) -> Result<ImageRecord> {
-        pending("importing images")
-    }
-
     /// Newest first. `size` measures the writable layers, which walks them.
     pub fn containers(&self, _all: bool, _size: bool) -> Result<Vec<ContainerSummary>> {
         pending("listing containers")

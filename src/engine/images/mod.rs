@@ -1,7 +1,14 @@
 //! Images: pull, load, import, list, tag, remove, inspect.
 
+pub mod archive;
+pub mod changes;
+pub mod embedded;
+pub mod import;
+pub mod ingest;
 mod inspect;
 mod list;
+pub mod load;
+pub mod pull;
 mod remove;
 mod tag;
 

@@ -52,12 +52,13 @@ use std::{
     path::PathBuf,
 };
 
-pub use decompress::{Decompressor, sniff};
+pub use decompress::{Decompressor, Detected, sniff};
 pub use diff_id::{DiffId, hash_while};
+pub use entries::{Entry, Kind, Metadata, TarStream};
 pub use inherit::inherit_parents;
+pub use sparse::{Segment, SparseMap};
 
 use crate::model::{Error, ErrorKind, Result};
-use entries::{Entry, Kind, TarStream};
 use tree::Tree;
 
 /// Holds what an ordinary user cannot give to a file; format in the module's head.
