@@ -64,6 +64,6 @@ fn run(session: &Session, flags: Flags, arguments: &[String]) -> Outcome {
     let image = session
         .engine()?
         .import(&request, &Show::new(Stream::Stderr, true))?;
-    ui::line(image.config.as_str())?;
+    ui::line(image.as_str())?;
     Ok(0)
 }

@@ -54,9 +54,11 @@ fn run(session: &Session, flags: Flags) -> Outcome {
     let loaded = session.engine()?.load(&request, &show);
     show.finish();
     for image in loaded? {
-        match &image.name {
-            Some(name) => ui::line(&format!("Loaded image: {}", name.familiar()))?,
-            None => ui::line(&format!("Loaded image ID: {}", image.config))?,
+        for name in &image.names {
+            ui::line(&format!("Loaded image: {}", name.familiar()))?;
+        }
+        if image.names.is_empty() {
+            ui::line(&format!("Loaded image ID: {}", image.id))?;
         }
     }
     Ok(0)
