@@ -5,7 +5,11 @@
 //! archive does, by being loaded: there is no second way in. Nothing of it is in the store before
 //! somebody runs it, and `rmi` removes it like any other image (the next `run` brings it back).
 
-use crate::model::Reference;
+use super::{archive::LoadSource, load};
+use crate::{
+    engine::{Engine, Silent},
+    model::{Reference, Result, image::ImageRecord},
+};
 
 /// The name the archive gives its image.
 pub const NAME: &str = "localhost/coracle-hello:latest";
@@ -13,6 +17,25 @@ pub const NAME: &str = "localhost/coracle-hello:latest";
 /// The archive: an OCI image layout in an uncompressed tar, as `load` reads it.
 pub fn archive() -> &'static [u8] {
     include_bytes!(concat!(env!("OUT_DIR"), "/embedded.tar"))
+}
+
+impl Engine {
+    /// The embedded image if that is what the user typed, taken into the store if it is not there.
+    pub(crate) fn embedded_image(&self, typed: &str) -> Result<Option<ImageRecord>> {
+        let (Ok(wanted), Ok(name)) = (typed.parse::<Reference>(), NAME.parse::<Reference>()) else {
+            return Ok(None);
+        };
+        if !is_named(&wanted) {
+            return Ok(None);
+        }
+        if let Some(image) = self.store.image(&name)? {
+            return Ok(Some(image));
+        }
+        self.enter_user_namespace()?;
+        let source = LoadSource::Stream(Box::new(archive()));
+        load::load(&self.store, self.privilege(), source, None, &Silent)?;
+        self.store.image(&name)
+    }
 }
 
 /// Whether `wanted` names the embedded image: in full, or by the short name `coracle-hello`.
