@@ -3,8 +3,11 @@
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
 pub mod containers;
+mod doctor;
 mod identity;
 pub mod images;
+mod info;
+mod machine;
 mod pending;
 pub mod plan;
 pub mod requests;

@@ -30,18 +30,4 @@ impl Engine {
     ) -> Result<ImageRecord> {
         pending("importing images")
     }
-
-    /// One object as Docker's `container inspect` shows it.
-    pub fn inspect_container(&self, _container: &str, _size: bool) -> Result<serde_json::Value> {
-        pending("inspecting containers")
-    }
-
-    /// One object with the keys of Docker's `info`.
-    pub fn info(&self) -> Result<serde_json::Value> {
-        pending("describing the engine")
-    }
-
-    pub fn doctor(&self) -> Vec<Check> {
-        Vec::new()
-    }
 }

@@ -52,12 +52,11 @@ impl Engine {
             .filter_map(|layer| self.store.layer_facts(layer).ok())
             .map(|facts| facts.size)
             .sum();
-        let writable = match super::size::of_tree(directory, "upper")? {
-            Some(bytes) => bytes,
-            // The copy driver keeps no difference, only the sum.
-            None => super::size::of_tree(directory, "rootfs")?
-                .unwrap_or(0)
-                .saturating_sub(image),
+        let writable = if super::size::is_copy(directory)? {
+            // Only the sum is kept.
+            super::size::of_tree(directory, "rootfs")?.saturating_sub(image)
+        } else {
+            super::size::of_tree(directory, "upper")?
         };
         Ok(ContainerSize { writable, image })
     }

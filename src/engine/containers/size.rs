@@ -26,15 +26,26 @@ const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC)
     .union(OFlags::NOFOLLOW);
 
-/// Bytes below the container's folder `name`; `None` if it has no such folder.
-pub(super) fn of_tree(directory: &ContainerDir, name: &str) -> Result<Option<u64>> {
+/// Whether the container's root file system is a copy of its layers, in `rootfs/`. It is made
+/// before the first start.
+pub(super) fn is_copy(directory: &ContainerDir) -> Result<bool> {
+    match rustix::fs::statat(directory.fd(), "rootfs", AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => {
+            Err(errno).system(|| format!("cannot examine container {:?}", directory.id()))
+        }
+    }
+}
+
+/// Bytes below the container's folder `name`; none if it has no such folder.
+pub(super) fn of_tree(directory: &ContainerDir, name: &str) -> Result<u64> {
     let what = || format!("cannot measure container {:?}", directory.id());
-    let top = match rustix::fs::openat(directory.fd(), name, FOLDER, Mode::empty()) {
-        Ok(top) => top,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(errno).system(what),
-    };
-    measure(&top).system(what).map(Some)
+    match rustix::fs::openat(directory.fd(), name, FOLDER, Mode::empty()) {
+        Ok(top) => measure(&top).system(what),
+        Err(Errno::NOENT) => Ok(0),
+        Err(errno) => Err(errno).system(what),
+    }
 }
 
 fn measure(top: &OwnedFd) -> rustix::io::Result<u64> {
