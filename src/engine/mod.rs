@@ -13,6 +13,7 @@ pub mod supervisor;
 
 use std::path::PathBuf;
 
+pub use crate::model::RegistryOptions;
 pub use requests::{
     AttachOptions, Check, ContainerSize, ContainerSummary, ExecSpec, Health, ImportRequest,
     LoadRequest, LogLine, LogOptions, LogStream, PullSettings, Removed, RunOptions, RunOutcome,
@@ -39,26 +40,6 @@ pub struct EngineOptions {
     pub home: Option<PathBuf>,
     pub xdg_data_home: Option<PathBuf>,
     pub xdg_runtime_dir: Option<PathBuf>,
-}
-
-/// How to talk to registries, as flags, environment and configuration say.
-#[derive(Clone, Debug, Default)]
-pub struct RegistryOptions {
-    /// `--tls-verify`: `Some(false)` also allows plain http; `None` verifies, and allows plain http
-    /// for loopback addresses as Docker does.
-    pub tls_verify: Option<bool>,
-    /// `--creds user:password`.
-    pub credentials: Option<(String, String)>,
-    /// `--authfile`, and the default places to look for one, first match wins.
-    pub auth_files: Vec<PathBuf>,
-    /// Folders like `/etc/docker/certs.d`, holding `HOST[:PORT]/ca.crt`, `client.cert`, `client.key`.
-    pub certs_dirs: Vec<PathBuf>,
-    /// `SSL_CERT_FILE`.
-    pub ca_file: Option<PathBuf>,
-    /// `http_proxy`, `https_proxy`, `no_proxy` as the environment gives them.
-    pub http_proxy: Option<String>,
-    pub https_proxy: Option<String>,
-    pub no_proxy: Option<String>,
 }
 
 #[derive(Clone, Debug)]

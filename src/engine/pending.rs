@@ -11,10 +11,6 @@ fn pending<T>(what: &str) -> Result<T> {
 }
 
 impl Engine {
-    pub fn pull(&self, _request: &PullRequest, _progress: &dyn Progress) -> Result<Pulled> {
-        pending("pulling images")
-    }
-
     /// Newest first. `size` measures the writable layers, which walks them.
     pub fn containers(&self, _all: bool, _size: bool) -> Result<Vec<ContainerSummary>> {
         pending("listing containers")

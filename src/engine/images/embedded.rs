@@ -5,7 +5,11 @@
 //! archive does, by being loaded: there is no second way in. Nothing of it is in the store before
 //! somebody runs it, and `rmi` removes it like any other image (the next `run` brings it back).
 
-use crate::model::Reference;
+use super::{archive::LoadSource, load};
+use crate::{
+    engine::{Engine, Silent},
+    model::{Reference, Result, image::ImageRecord},
+};
 
 /// The name the archive gives its image.
 pub const NAME: &str = "localhost/coracle-hello:latest";
@@ -25,6 +29,22 @@ pub fn is_named(wanted: &Reference) -> bool {
         && wanted.tag() == Some("latest")
         && (repository == "localhost/coracle-hello"
             || repository == "docker.io/library/coracle-hello")
+}
+
+impl Engine {
+    /// Takes the embedded image into the store, if that is what the user means.
+    ///
+    /// # Errors
+    /// Those of [`Engine::load`].
+    pub(crate) fn embedded_image(&self, typed: &str) -> Result<Option<ImageRecord>> {
+        if !typed.parse().is_ok_and(|wanted| is_named(&wanted)) {
+            return Ok(None);
+        }
+        self.enter_user_namespace()?;
+        let source = LoadSource::Stream(Box::new(archive()));
+        let loaded = load::load(&self.store, self.privilege(), source, None, &Silent)?;
+        Ok(loaded.into_iter().flat_map(|image| image.records).next())
+    }
 }
 
 #[cfg(test)]

@@ -8,14 +8,6 @@ pub mod ingest;
 mod inspect;
 mod list;
 pub mod load;
+pub mod pull;
 mod remove;
 mod tag;
-
-use super::Engine;
-use crate::model::{Result, image::ImageRecord};
-
-impl Engine {
-    pub(crate) fn embedded_image(&self, _typed: &str) -> Result<Option<ImageRecord>> {
-        Ok(None)
-    }
-}
