@@ -19,6 +19,25 @@ pub fn archive() -> &'static [u8] {
     include_bytes!(concat!(env!("OUT_DIR"), "/embedded.tar"))
 }
 
+impl Engine {
+    /// The embedded image if that is what the user typed, taken into the store if it is not there.
+    pub(crate) fn embedded_image(&self, typed: &str) -> Result<Option<ImageRecord>> {
+        let (Ok(wanted), Ok(name)) = (typed.parse::<Reference>(), NAME.parse::<Reference>()) else {
+            return Ok(None);
+        };
+        if !is_named(&wanted) {
+            return Ok(None);
+        }
+        if let Some(image) = self.store.image(&name)? {
+            return Ok(Some(image));
+        }
+        self.enter_user_namespace()?;
+        let source = LoadSource::Stream(Box::new(archive()));
+        load::load(&self.store, self.privilege(), source, None, &Silent)?;
+        self.store.image(&name)
+    }
+}
+
 /// Whether `wanted` names the embedded image: in full, or by the short name `coracle-hello`.
 ///
 /// The short name is tried only when the store has no such image, and before a registry is asked:
