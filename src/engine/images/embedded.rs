@@ -50,22 +50,6 @@ pub fn is_named(wanted: &Reference) -> bool {
             || repository == "docker.io/library/coracle-hello")
 }
 
-impl Engine {
-    /// Takes the embedded image into the store, if that is what the user means.
-    ///
-    /// # Errors
-    /// Those of [`Engine::load`].
-    pub(crate) fn embedded_image(&self, typed: &str) -> Result<Option<ImageRecord>> {
-        if !typed.parse().is_ok_and(|wanted| is_named(&wanted)) {
-            return Ok(None);
-        }
-        self.enter_user_namespace()?;
-        let source = LoadSource::Stream(Box::new(archive()));
-        let loaded = load::load(&self.store, self.privilege(), source, None, &Silent)?;
-        Ok(loaded.into_iter().flat_map(|image| image.records).next())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{collections::BTreeMap, io::Read};
