@@ -5,7 +5,7 @@ use coracle::model::{ContainerSpec, ErrorKind, signal::SIGKILL};
 use super::world::World;
 
 const SLEEP: &str = "echo; exec sleep 1000";
-const STUBBORN: &str = "trap '' TERM USR1; echo; while :; do sleep 1; done";
+const STUBBORN: &str = "trap '' TERM USR1; echo; while :; do sleep 0.05; done";
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()

@@ -217,7 +217,8 @@ impl Supervised {
         }
         let word = supervisor::protocol::Event::Exited(code).encode();
         for client in clients {
-            packet::send(client, &word, &[], None::<&OwnedFd>, true).unwrap();
+            // It may have gone meanwhile.
+            let _ = packet::send(client, &word, &[], None::<&OwnedFd>, true);
         }
         drop(self.socket);
         self.stand_in.kill().unwrap();
