@@ -17,8 +17,6 @@ pub enum Failure {
     Template(String),
     /// A message as Docker has it, with the code.
     Plain(String, u8),
-    /// Everything is said already.
-    Said(u8),
     /// The reader of standard output went away.
     BrokenPipe,
 }
@@ -45,7 +43,7 @@ impl Failure {
                 ui::error(&format!("template parsing error: {message}"), None);
             }
             Failure::Plain(message, _) => ui::error(message, None),
-            Failure::Said(_) | Failure::BrokenPipe => {}
+            Failure::BrokenPipe => {}
         }
         match self {
             Failure::Arity(_) | Failure::UnknownCommand(_) => {
@@ -62,7 +60,7 @@ impl Failure {
             Failure::Flag(_) => 125,
             Failure::Arity(_) | Failure::UnknownCommand(_) => 1,
             Failure::Template(_) => 64,
-            Failure::Plain(_, code) | Failure::Said(code) => *code,
+            Failure::Plain(_, code) => *code,
             Failure::BrokenPipe => BROKEN_PIPE,
         }
     }

@@ -8,6 +8,7 @@
 //! template  --format                               columns   aligned tables
 //! filter    --filter                               times     ages, dates, --since
 //! container_flags  what run and create share       progress  pulls, as lines or bars
+//! unsupported  Docker's flags that are not there   each      several objects, one by one
 //! NAME      one command: its flags, then one function
 //! ```
 //!
@@ -15,20 +16,45 @@
 //! measure: spellings, texts on standard output, exit codes.
 
 mod columns;
+mod container_flags;
+mod each;
 mod env;
 mod failure;
 mod filter;
 mod help;
 mod parse;
 mod progress;
+mod registry_flags;
 mod settings;
 mod template;
+mod terminal;
 mod times;
 mod tree;
 mod ui;
+mod unsupported;
 mod verb;
 
+mod attach;
+mod create;
+mod doctor;
+mod exec;
+mod images;
+mod import;
+mod info;
+mod inspect;
+mod kill;
+mod load;
+mod logs;
+mod ps;
+mod pull;
+mod rm;
+mod rmi;
+mod run;
+mod start;
+mod stop;
+mod tag;
 mod version;
+mod wait;
 
 use std::{cell::OnceCell, ffi::OsString, process::ExitCode};
 
@@ -56,6 +82,15 @@ impl Session {
         self.engine
             .get()
             .ok_or_else(|| Failure::Plain("the store was not opened".to_owned(), 1))
+    }
+
+    /// The engine, to start a container with: what limits containers here is told first.
+    fn starting_engine(&self) -> Result<&Engine, Failure> {
+        let engine = self.engine()?;
+        if let Some(text) = engine.notice() {
+            ui::notice(&text);
+        }
+        Ok(engine)
     }
 }
 
@@ -188,7 +223,13 @@ fn unknown(command: &str, group: &str) -> u8 {
 fn execute(globals: GlobalFlags, found: &Found) -> Outcome {
     let verb = found.verb;
     let mut command = parse::declare(verb.name(), verb.flags);
-    match parse::parse(&mut command, found.words, verb.program_after)? {
+    let words = unsupported::take_out(
+        verb.unsupported,
+        &command,
+        found.words,
+        verb.program_after.unwrap_or(usize::MAX),
+    )?;
+    match parse::parse(&mut command, &words, verb.program_after)? {
         Parsed::Help => {
             help::show(&help::verb(verb, found.spelling, &command))?;
             Ok(0)

@@ -65,6 +65,7 @@ fn like_pflag(arg: Arg) -> Arg {
     match arg.get_action() {
         ArgAction::SetTrue => boolean(arg, "false"),
         ArgAction::SetFalse => boolean(arg, "true"),
+        _ if arg.is_require_equals_set() => arg.value_parser(go_bool),
         ArgAction::Set | ArgAction::Append => arg.allow_hyphen_values(true),
         _ => arg,
     }
@@ -154,7 +155,7 @@ pub fn split(command: &Command, words: &[OsString], count: usize) -> usize {
 }
 
 /// Whether the value of this flag is the following word.
-fn takes_next_word(command: &Command, word: &OsStr) -> bool {
+pub fn takes_next_word(command: &Command, word: &OsStr) -> bool {
     let Some(word) = word.to_str() else {
         return false;
     };

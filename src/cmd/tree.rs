@@ -3,7 +3,10 @@
 //! Looking a command up compares a few dozen names; nothing is built before it is found. A new
 //! command is a file with a `VERB` and a line here.
 
-use super::{verb::Verb, version};
+use super::{
+    attach, create, doctor, exec, images, import, info, inspect, kill, load, logs, ps, pull, rm,
+    rmi, run, start, stop, tag, verb::Verb, version, wait,
+};
 
 /// The groups that some spellings begin with.
 pub const GROUPS: &[(&str, &str)] = &[
@@ -12,7 +15,32 @@ pub const GROUPS: &[(&str, &str)] = &[
     ("system", "Commands on the engine"),
 ];
 
-pub static VERBS: &[&Verb] = &[&version::VERB];
+/// The most frequent first: that is the order they are compared in.
+pub static VERBS: &[&Verb] = &[
+    &run::VERB,
+    &exec::VERB,
+    &ps::VERB,
+    &inspect::VERB,
+    &inspect::CONTAINER,
+    &inspect::IMAGE,
+    &rm::VERB,
+    &stop::VERB,
+    &start::VERB,
+    &create::VERB,
+    &logs::VERB,
+    &images::VERB,
+    &pull::VERB,
+    &rmi::VERB,
+    &tag::VERB,
+    &load::VERB,
+    &import::VERB,
+    &kill::VERB,
+    &wait::VERB,
+    &attach::VERB,
+    &info::VERB,
+    &doctor::VERB,
+    &version::VERB,
+];
 
 /// The command of exactly this spelling, and the spelling.
 pub fn find(spelling: &str) -> Option<(&'static Verb, &'static str)> {

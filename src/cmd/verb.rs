@@ -2,7 +2,7 @@
 
 use clap::ArgMatches;
 
-use super::{Session, failure::Failure};
+use super::{Session, failure::Failure, unsupported::Unsupported};
 
 /// The exit code, or why there is none.
 pub type Outcome = Result<u8, Failure>;
@@ -19,6 +19,8 @@ pub struct Verb {
     pub arity: Arity,
     /// Everything behind the n-th argument belongs to the container's program, flags included.
     pub program_after: Option<usize>,
+    /// Docker's flags that are known and not there yet.
+    pub unsupported: &'static [Unsupported],
     pub class: Class,
     /// `Args::augment_args` of the command's flags: called for the chosen command alone.
     pub flags: fn(clap::Command) -> clap::Command,
@@ -46,6 +48,19 @@ pub enum Class {
 }
 
 impl Verb {
+    /// What most commands are: flags anywhere, nothing run.
+    pub const PLAIN: Verb = Verb {
+        spellings: &[],
+        about: "",
+        usage: "",
+        arity: Arity::None,
+        program_after: None,
+        unsupported: &[],
+        class: Class::Other,
+        flags: |command| command,
+        run: |_, _, _| Ok(0),
+    };
+
     /// The spelling that help and messages use: the short one.
     pub fn name(&self) -> &'static str {
         self.spellings.last().copied().unwrap_or_default()

@@ -4,10 +4,9 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    Session,
     failure::Failure,
     parse, template, ui,
-    verb::{Arity, Class, Outcome, Verb},
+    verb::{Arity, Outcome, Verb},
 };
 
 /// The Docker API whose objects `inspect` and templates show.
@@ -25,10 +24,9 @@ pub const VERB: Verb = Verb {
     about: "Show the version",
     usage: "[OPTIONS]",
     arity: Arity::None,
-    program_after: None,
-    class: Class::Other,
     flags: Flags::augment_args,
     run: |_, matches, _| run(&parse::flags(matches)?),
+    ..Verb::PLAIN
 };
 
 fn run(flags: &Flags) -> Outcome {

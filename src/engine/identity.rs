@@ -58,6 +58,11 @@ impl User {
         &self.mode
     }
 
+    /// Root of the first user namespace.
+    pub(super) fn is_real_root(&self) -> bool {
+        self.initial_namespace
+    }
+
     /// What the planner may know of this machine.
     pub(super) fn host_facts(&self) -> Result<HostFacts> {
         let capabilities = match self.mode {

@@ -8,7 +8,6 @@ mod identity;
 pub mod images;
 mod info;
 mod machine;
-mod pending;
 pub mod plan;
 pub mod requests;
 pub mod sandbox;
@@ -16,6 +15,7 @@ pub mod supervisor;
 
 use std::path::PathBuf;
 
+pub use crate::model::RegistryOptions;
 pub use requests::{
     AttachOptions, Check, ContainerSize, ContainerSummary, ExecSpec, Health, ImportRequest,
     LoadRequest, LogLine, LogOptions, LogStream, PullSettings, Removed, RunOptions, RunOutcome,
@@ -24,7 +24,7 @@ pub use requests::{
 
 use crate::{
     model::{Error, ErrorKind, Platform, Reference, Result, host::UserMode},
-    storage::{Driver, Store},
+    storage::{Driver, Store, unpack::Privilege},
 };
 
 /// Where things are and how they are stored, as flags, environment and configuration say.
@@ -42,26 +42,6 @@ pub struct EngineOptions {
     pub home: Option<PathBuf>,
     pub xdg_data_home: Option<PathBuf>,
     pub xdg_runtime_dir: Option<PathBuf>,
-}
-
-/// How to talk to registries, as flags, environment and configuration say.
-#[derive(Clone, Debug, Default)]
-pub struct RegistryOptions {
-    /// `--tls-verify`: `Some(false)` also allows plain http; `None` verifies, and allows plain http
-    /// for loopback addresses as Docker does.
-    pub tls_verify: Option<bool>,
-    /// `--creds user:password`.
-    pub credentials: Option<(String, String)>,
-    /// `--authfile`, and the default places to look for one, first match wins.
-    pub auth_files: Vec<PathBuf>,
-    /// Folders like `/etc/docker/certs.d`, holding `HOST[:PORT]/ca.crt`, `client.cert`, `client.key`.
-    pub certs_dirs: Vec<PathBuf>,
-    /// `SSL_CERT_FILE`.
-    pub ca_file: Option<PathBuf>,
-    /// `http_proxy`, `https_proxy`, `no_proxy` as the environment gives them.
-    pub http_proxy: Option<String>,
-    pub https_proxy: Option<String>,
-    pub no_proxy: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -140,6 +120,16 @@ impl Engine {
     /// What the user should know about the mode this runs in, said once a boot.
     pub fn notice(&self) -> Option<String> {
         self.user.notice(&self.store)
+    }
+
+    /// Whether files of layers may have every owner and be devices: only in the first user
+    /// namespace.
+    pub(crate) fn privilege(&self) -> Privilege {
+        if self.user.is_real_root() {
+            Privilege::Root
+        } else {
+            Privilege::Rootless
+        }
     }
 
     /// Becomes root of the user's own ids, in a user namespace, where files of other ids can be

@@ -164,3 +164,12 @@ pub fn layer_compression(media_type: &str) -> Result<Compression> {
         )),
     }
 }
+
+/// The media type of an OCI layer compressed so.
+pub fn layer_media_type(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None => "application/vnd.oci.image.layer.v1.tar",
+        Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+        Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+    }
+}

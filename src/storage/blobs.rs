@@ -237,6 +237,13 @@ impl BlobWriter {
         Ok(())
     }
 
+    /// A second descriptor, to read at positions what is there while more arrives.
+    pub fn reader(&self) -> Result<File> {
+        self.file
+            .try_clone()
+            .system(|| format!("cannot read {}", self.name()))
+    }
+
     fn take_over(&mut self) -> Result<()> {
         let mut buffer = vec![0; 256 << 10];
         loop {

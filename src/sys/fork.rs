@@ -66,9 +66,10 @@ pub fn fork(namespaces: Namespaces, child: impl FnOnce() -> i32) -> io::Result<C
                 .ok()
                 .and_then(Pid::from_raw)
                 .ok_or(io::ErrorKind::Other)?;
-            // SAFETY: the kernel has stored a new descriptor there (CLONE_PIDFD), owned by nobody else.
             Ok(Child {
                 pid,
+                // SAFETY: the kernel has stored a new descriptor there (CLONE_PIDFD), owned by
+                // nobody else.
                 pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
             })
         }
@@ -107,9 +108,10 @@ pub fn split() -> io::Result<Option<Child>> {
                 .ok()
                 .and_then(Pid::from_raw)
                 .ok_or(io::ErrorKind::Other)?;
-            // SAFETY: the kernel has stored a new descriptor there (CLONE_PIDFD), owned by nobody else.
             Ok(Some(Child {
                 pid,
+                // SAFETY: the kernel has stored a new descriptor there (CLONE_PIDFD), owned by
+                // nobody else.
                 pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
             }))
         }

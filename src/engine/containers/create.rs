@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use crate::{
     engine::{Engine, PullRequest, PullSettings, plan, supervisor},
     model::{
-        ContainerId, ContainerSpec, Context, Digest, Error, ErrorKind, Platform, Reference, Result,
+        ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
         container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
         image::{ImageConfig, ImageRecord},
         mount::MountSource,

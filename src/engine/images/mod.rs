@@ -1,15 +1,13 @@
 //! Images: pull, load, import, list, tag, remove, inspect.
 
+pub mod archive;
+pub mod changes;
+pub mod embedded;
+pub mod import;
+pub mod ingest;
 mod inspect;
 mod list;
+pub mod load;
+pub mod pull;
 mod remove;
 mod tag;
-
-use super::Engine;
-use crate::model::{Result, image::ImageRecord};
-
-impl Engine {
-    pub(crate) fn embedded_image(&self, _typed: &str) -> Result<Option<ImageRecord>> {
-        Ok(None)
-    }
-}

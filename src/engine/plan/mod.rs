@@ -65,6 +65,17 @@ pub enum RootSource {
     Directory(PathBuf),
 }
 
+impl RootSource {
+    /// Not the container's folder, which holds files that are mounted later: a directory that
+    /// nobody needs any more once the root is there.
+    fn mount_point(&self) -> PathBuf {
+        match self {
+            RootSource::Overlay { upper, .. } => upper.clone(),
+            RootSource::Directory(tree) => tree.clone(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum MountStep {
     Proc,
@@ -169,7 +180,7 @@ pub fn container(
         own_network,
         root: RootPlan {
             source: files.root.clone(),
-            mount_point: files.directory.clone(),
+            mount_point: files.root.mount_point(),
             read_only: spec.read_only,
         },
         mounts: mounts::steps(spec, host, files)?,

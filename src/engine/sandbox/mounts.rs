@@ -437,8 +437,8 @@ impl Mask<'_> {
                 self.spare_null = Some(null);
                 Ok(())
             }
-            // A file cannot be mounted on a directory.
-            Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => {
+            // A file cannot be mounted on a directory (move_mount(2) says so with EINVAL).
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                 self.spare_null = Some(null);
                 self.hide_directory(file_system, &path).system(what)
             }

@@ -27,6 +27,11 @@ pub struct Decompressor<R: Read> {
     produced: u64,
 }
 
+/// A source whose first bytes were looked at.
+pub type Detected<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
+
+const MAGIC_BYTES: usize = 6;
+
 type Source<R> = BufReader<Counted<R>>;
 
 enum Inner<R: Read> {
@@ -55,6 +60,21 @@ impl<R: Read> Decompressor<R> {
             consumed,
             produced: 0,
         })
+    }
+
+    /// Like [`Self::new`] with the compression that the first bytes show. Blocks for those.
+    ///
+    /// Media types are not asked: there are images whose layers are gzip and called zstd, or
+    /// plain and called gzip, and other engines go by the bytes.
+    pub fn detect(mut source: R) -> io::Result<Decompressor<Detected<R>>> {
+        let mut start = Vec::with_capacity(MAGIC_BYTES);
+        source
+            .by_ref()
+            .take(MAGIC_BYTES as u64)
+            .read_to_end(&mut start)?;
+        let compression = sniff(&start);
+        Decompressor::new(compression, io::Cursor::new(start).chain(source))
+            .map_err(io::Error::other)
     }
 
     fn check_ratio(&self) -> io::Result<()> {
@@ -94,7 +114,7 @@ impl<R: Read> Read for Decompressor<R> {
 fn describe(format: &str, error: io::Error) -> io::Error {
     let from_source = error.raw_os_error().is_some()
         || error.kind() == io::ErrorKind::Interrupted
-        || error.get_ref().is_some_and(|inner| inner.is::<Error>());
+        || matches!(error.get_ref(), Some(inner) if inner.is::<Error>());
     if from_source {
         return error;
     }
@@ -116,7 +136,7 @@ impl<R: Read> Read for Counted<R> {
 }
 
 /// The compression that the first bytes of a stream show: RFC 1952 and RFC 8878 magic numbers (a
-/// zstd stream may begin with a skippable frame). Six bytes are enough.
+/// zstd stream may begin with a skippable frame).
 pub fn sniff(start: &[u8]) -> Compression {
     match start {
         [0x1f, 0x8b, 8, ..] => Compression::Gzip,

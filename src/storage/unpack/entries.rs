@@ -26,7 +26,7 @@ const BLOCK: u64 = 512;
 const MAX_EXTENSION: u64 = 1 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     File,
     HardLink,
     Symlink,
@@ -38,7 +38,7 @@ pub(super) enum Kind {
 
 /// One member of the archive, its metadata decoded and range-checked, its names raw.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub struct Entry {
     pub kind: Kind,
     pub path: Vec<u8>,
     /// Target of a link of either sort.
@@ -51,7 +51,7 @@ pub(super) struct Entry {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Metadata {
+pub struct Metadata {
     pub uid: u32,
     pub gid: u32,
     /// Permission, set-id and sticky bits.
@@ -63,7 +63,7 @@ pub(super) struct Metadata {
 
 impl Entry {
     /// Size of the file once it is unpacked.
-    pub(super) fn size(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.sparse.as_ref().map_or(self.stored, |map| map.size)
     }
 }
@@ -76,7 +76,7 @@ struct Extensions {
     long_link: Option<Vec<u8>>,
 }
 
-pub(super) struct TarStream<R> {
+pub struct TarStream<R> {
     source: R,
     /// Data of the current entry not read yet, and the padding behind it.
     unread: u64,
@@ -86,7 +86,7 @@ pub(super) struct TarStream<R> {
 }
 
 impl<R: BufRead> TarStream<R> {
-    pub(super) fn new(source: R) -> Self {
+    pub fn new(source: R) -> Self {
         TarStream {
             source,
             unread: 0,
@@ -96,7 +96,7 @@ impl<R: BufRead> TarStream<R> {
     }
 
     /// The next member; what was left of the former one's data is skipped. `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         let mut extensions = Extensions::default();
         let mut described = false;
         loop {
@@ -124,11 +124,7 @@ impl<R: BufRead> TarStream<R> {
     }
 
     /// Hands the next `length` bytes of the current entry's data to `take`, piece by piece.
-    pub(super) fn data(
-        &mut self,
-        length: u64,
-        mut take: impl FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
+    pub fn data(&mut self, length: u64, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let mut left = length.min(self.unread);
         while left > 0 {
             let piece = match self.source.fill_buf() {
@@ -148,7 +144,7 @@ impl<R: BufRead> TarStream<R> {
 
     /// Reads to the end of the stream what follows the end marker, so that a digest over the
     /// stream covers it; returns how many bytes that were.
-    pub(super) fn drain(&mut self, limit: u64) -> Result<u64> {
+    pub fn drain(&mut self, limit: u64) -> Result<u64> {
         let mut drained = 0;
         loop {
             let length = match self.source.fill_buf() {

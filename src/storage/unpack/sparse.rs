@@ -16,14 +16,14 @@ pub(super) const MAX_SEGMENTS: usize = 1 << 20;
 
 /// `length` bytes of data at `offset` of the file; between segments are holes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Segment {
+pub struct Segment {
     pub offset: u64,
     pub length: u64,
 }
 
 /// The layout of one sparse file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SparseMap {
+pub struct SparseMap {
     pub segments: Vec<Segment>,
     /// Size of the file with its holes.
     pub size: u64,

@@ -1,0 +1,364 @@
+//! Hostile and broken input: one clear line, the right exit code, the store as it was.
+
+use crate::{
+    case::{Case, Outcome, shared},
+    image::{Image, Layer, busybox_layer},
+    registry::answering,
+};
+
+cases! {
+    truncated_archive: root ordinary;
+    flipped_bits: root ordinary;
+    wrong_digest: root ordinary;
+    wrong_diff_id: root ordinary;
+    wrong_size: root ordinary;
+    not_a_tar: root ordinary;
+    unknown_media_type: root ordinary;
+    both_manifest_and_index: root ordinary;
+    climbing_names: root ordinary;
+    links_out_of_the_tree: root ordinary;
+    bomb: root ordinary;
+    huge_manifest: root ordinary;
+    bad_configuration: root ordinary;
+    not_an_archive: root ordinary;
+    failing_registry: root ordinary;
+    nonsense_registry: root ordinary;
+    full_disk: root;
+    unknown_flags: root ordinary;
+    usage: root ordinary;
+}
+
+/// Loads what must be refused, into a store that has an image already.
+#[track_caller]
+fn refused(case: &Case, archive: &[u8], says: &str) -> Outcome {
+    if !case.root().join("images").exists() {
+        case.load_busybox();
+    }
+    let before = case.store_listing();
+    let outcome = case.with_input(&["load"], archive).fails(1, says);
+    assert_eq!(before, case.store_listing(), "the store changed\n{outcome}");
+    outcome
+}
+
+fn good() -> Image {
+    Image::new(
+        "localhost/bad",
+        vec![busybox_layer().bytes(), Layer::new().file("x", "x").bytes()],
+    )
+}
+
+fn truncated_archive(case: &Case) {
+    let archive = good().archive();
+    for part in [10, 512, 1000, archive.len() / 3, archive.len() - 2000] {
+        refused(case, &archive[..part], "");
+    }
+    let docker = std::fs::read(shared().join("images/busybox.tar")).unwrap();
+    refused(case, &docker[..docker.len() / 2], "");
+}
+
+fn flipped_bits(case: &Case) {
+    let archive = good().archive();
+    let at = |needle: &[u8]| {
+        archive
+            .windows(needle.len())
+            .position(|window| window == needle)
+            .unwrap()
+    };
+    // In a layer's content, in the configuration, in the manifest.
+    for place in [
+        archive.len() / 2,
+        at(b"\"rootfs\"") + 3,
+        at(b"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest") + 2,
+    ] {
+        let mut flipped = archive.clone();
+        flipped[place] ^= 0x10;
+        refused(case, &flipped, "");
+    }
+}
+
+fn wrong_digest(case: &Case) {
+    let mut image = good();
+    image.spoil = |manifest| {
+        manifest["layers"][1]["digest"] = format!("sha256:{}", "a".repeat(64)).into();
+    };
+    refused(case, &image.archive(), "sha256:aaaa");
+    image.spoil =
+        |manifest| manifest["layers"][1]["digest"] = "sha256:../../../../etc/passwd".into();
+    refused(case, &image.archive(), "digest");
+}
+
+fn wrong_diff_id(case: &Case) {
+    let mut image = good();
+    image.diff_ids = vec![format!("sha256:{}", "b".repeat(64)); 2];
+    refused(case, &image.archive(), "sha256:");
+    image.diff_ids.truncate(1);
+    refused(case, &image.archive(), "layer");
+}
+
+fn wrong_size(case: &Case) {
+    let mut image = good();
+    image.spoil = |manifest| manifest["layers"][1]["size"] = 7.into();
+    refused(case, &image.archive(), "");
+    image.spoil = |manifest| manifest["layers"][0]["size"] = (-1).into();
+    refused(case, &image.archive(), "");
+}
+
+fn not_a_tar(case: &Case) {
+    refused(
+        case,
+        &Image::new("localhost/bad", vec![b"this is no tar".repeat(1000)]).archive(),
+        "",
+    );
+    let mut image = good();
+    image.layer_media_type = "application/vnd.oci.image.layer.v1.tar+gzip".into();
+    refused(case, &image.archive(), "");
+    image.layer_media_type = "application/vnd.oci.image.layer.v1.tar+zstd".into();
+    refused(case, &image.archive(), "");
+}
+
+fn unknown_media_type(case: &Case) {
+    let mut image = good();
+    image.layer_media_type = "application/vnd.example.layer+lz4".into();
+    refused(case, &image.archive(), "application/vnd.example.layer+lz4");
+}
+
+/// The same bytes must not be an index for one reader and a manifest for another (CVE-2021-41190).
+fn both_manifest_and_index(case: &Case) {
+    let mut image = good();
+    image.spoil = |manifest| manifest["manifests"] = serde_json::json!([]);
+    refused(case, &image.archive(), "");
+}
+
+fn climbing_names(case: &Case) {
+    let canary = case.make_file("canary", "alive");
+    for name in [
+        "../../../../../../../canary",
+        "a/../../../../../../../../../canary",
+    ] {
+        let layer = Layer::new().file(name, "dead").bytes();
+        let outcome = case.with_input(
+            &["load"],
+            Image::new("localhost/climb", vec![layer]).archive(),
+        );
+        assert!(!outcome.stderr.contains("panicked"), "{outcome}");
+        assert!(!std::path::Path::new("/canary").exists());
+    }
+    // Absolute names mean the image's root, as everywhere.
+    let absolute = canary.to_str().unwrap();
+    let layer = busybox_layer()
+        .file(&absolute[..absolute.len().min(99)], "dead")
+        .bytes();
+    case.with_input(
+        &["load"],
+        Image::new("localhost/absolute", vec![layer]).archive(),
+    );
+    assert_eq!(std::fs::read_to_string(&canary).unwrap(), "alive");
+}
+
+/// A link first, then something through it: by name, by hard link, by whiteout, by mode.
+fn links_out_of_the_tree(case: &Case) {
+    let outside = case.make_dir("outside");
+    let canary = case.make_file("outside/canary", "alive");
+    let out = outside.to_str().unwrap().to_owned();
+    let layers = [
+        Layer::new()
+            .symlink("link", &out)
+            .file("link/canary", "dead"),
+        Layer::new().symlink("link", &out).file("link/new", "dead"),
+        Layer::new()
+            .hardlink("name", &format!("{out}/canary"))
+            .file("name", "dead"),
+        Layer::new()
+            .symlink("link", &out)
+            .hardlink("name", "link/canary")
+            .file("name", "dead"),
+        Layer::new()
+            .symlink("link", &out)
+            .file("link/.wh.canary", ""),
+        Layer::new()
+            .symlink("link", &out)
+            .file("link/.wh..wh..opq", ""),
+        Layer::new().symlink("link", &out).dir("link/"),
+        Layer::new()
+            .symlink("a", "b")
+            .symlink("b", &out)
+            .file("a/canary", "dead"),
+        Layer::new().file(".wh...", "").file(".wh..", ""),
+    ];
+    for layer in layers {
+        let outcome = case.with_input(
+            &["load"],
+            Image::new("localhost/link", vec![layer.bytes()]).archive(),
+        );
+        assert!(!outcome.stderr.contains("panicked"), "{outcome}");
+        assert_eq!(
+            std::fs::read_to_string(&canary).unwrap(),
+            "alive",
+            "{outcome}"
+        );
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1, "{outcome}");
+    }
+    // The same over two layers.
+    let below = Layer::new().symlink("link", &out).bytes();
+    let above = Layer::new().file("link/canary", "dead").bytes();
+    case.with_input(
+        &["load"],
+        Image::new("localhost/link", vec![below, above]).archive(),
+    );
+    assert_eq!(std::fs::read_to_string(&canary).unwrap(), "alive");
+}
+
+/// Zeros that shrink a thousandfold are refused long before they fill the disk.
+fn bomb(case: &Case) {
+    use std::io::Write;
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let mut header = tar::Header::new_gnu();
+    header.set_path("zeros").unwrap();
+    header.set_size(20 << 30);
+    header.set_mode(0o644);
+    header.set_cksum();
+    gzip.write_all(header.as_bytes()).unwrap();
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..512 {
+        gzip.write_all(&zeros).unwrap();
+    }
+    let mut image = Image::new("localhost/bomb", vec![gzip.finish().unwrap()]);
+    image.layer_media_type = "application/vnd.oci.image.layer.v1.tar+gzip".into();
+    image.diff_ids = vec![format!("sha256:{}", "c".repeat(64))];
+    refused(case, &image.archive(), "");
+}
+
+fn huge_manifest(case: &Case) {
+    let mut image = good();
+    image.spoil =
+        |manifest| manifest["annotations"] = serde_json::json!({ "x": "y".repeat(5 << 20) });
+    refused(case, &image.archive(), "");
+}
+
+fn bad_configuration(case: &Case) {
+    let mut image = good();
+    for config in [
+        serde_json::json!({ "Env": ["*"] }),
+        serde_json::json!({ "Env": ["NAME_ALONE"] }),
+        serde_json::json!({ "Cmd": "a string" }),
+        serde_json::json!({ "Entrypoint": [1, 2] }),
+    ] {
+        image.config = config;
+        refused(case, &image.archive(), "config");
+    }
+}
+
+fn not_an_archive(case: &Case) {
+    refused(case, b"hello, world\n", "");
+    refused(case, &[0; 4096], "");
+    refused(case, &Layer::new().file("something", "else").bytes(), "");
+    case.engine("load -i /no/such/file")
+        .fails(1, "/no/such/file");
+    case.engine("load -i /dev/null").exits(1);
+}
+
+fn failing_registry(case: &Case) {
+    case.load_busybox();
+    let before = case.store_listing();
+    for (response, says) in [
+        (
+            "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            "500",
+        ),
+        (
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            "503",
+        ),
+        (
+            "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            "",
+        ),
+        (
+            "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            "429",
+        ),
+    ] {
+        let address = answering(response);
+        case.words(&["pull", &format!("{address}/x/y")])
+            .fails(1, says);
+    }
+    assert_eq!(before, case.store_listing());
+}
+
+fn nonsense_registry(case: &Case) {
+    case.load_busybox();
+    let before = case.store_listing();
+    for response in [
+        "SSH-2.0-OpenSSH_9.2\r\n",
+        "",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
+        "HTTP/1.1 302 Found\r\nLocation: /v2/x/y/manifests/latest\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    ] {
+        let address = answering(response);
+        case.words(&["pull", &format!("{address}/x/y")])
+            .fails(1, "");
+    }
+    assert_eq!(before, case.store_listing());
+}
+
+/// A store on a file system that fills up: nothing half-made is left, and deleting still works.
+fn full_disk(case: &Case) {
+    let store = case.make_dir("root");
+    let script = format!(
+        "mount -t tmpfs -o size=6m none {store} || exit 99\n\
+         C='{engine}'\n\
+         $C load -q -i {images}/busybox.tar || exit 1\n\
+         $C load -q -i {images}/debian.oci.tar; echo code $?\n\
+         $C images --format '{{{{.Repository}}}}'\n\
+         dd if=/dev/zero of={store}/filler bs=4k 2>/dev/null\n\
+         $C rmi localhost/busybox >/dev/null; echo removed $?\n\
+         rm {store}/filler\n\
+         $C load -q -i {images}/busybox.tar >/dev/null; echo again $?\n\
+         $C run --rm --network none localhost/busybox echo runs",
+        store = store.display(),
+        engine = case.engine_words().join(" "),
+        images = shared().join("images").display(),
+    );
+    let mut command = case.program("unshare");
+    command.args(["-m", "--propagation", "private", "sh", "-c", &script]);
+    let outcome = crate::case::finish(command);
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    assert_eq!(
+        lines[1..],
+        [
+            "code 1",
+            "localhost/busybox",
+            "removed 0",
+            "again 0",
+            "runs"
+        ],
+        "{outcome}"
+    );
+    assert!(
+        outcome.stderr.contains("full") || outcome.stderr.contains("space"),
+        "{outcome}"
+    );
+}
+
+fn unknown_flags(case: &Case) {
+    case.engine("--no-such-flag ps")
+        .fails(125, "--no-such-flag");
+    case.engine("ps --no-such-flag")
+        .fails(125, "--no-such-flag");
+    case.engine("pull --no-such-flag x")
+        .fails(125, "--no-such-flag");
+    case.engine("run --memory=lots x").fails(125, "lots");
+    case.engine("--storage-driver nonsense ps")
+        .fails(125, "nonsense");
+}
+
+fn usage(case: &Case) {
+    case.engine("no-such-command").fails(1, "no-such-command");
+    case.engine("pull").fails(1, "pull");
+    case.engine("run").fails(125, "run");
+    case.engine("rm").fails(1, "rm");
+    case.engine("version").ok();
+    case.engine("--help").ok().contains("run");
+    case.engine("run --help").ok().contains("--rm");
+}

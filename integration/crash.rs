@@ -1,0 +1,284 @@
+//! Killed anywhere: afterwards what was finished is there and right, the same command succeeds,
+//! and nothing is leaked.
+//!
+//! strace kills the command at the n-th of the calls that change something, for every n (or a
+//! sample of them: `CORACLE_CRASH=full` takes all). Two kinds of death: the one process, and
+//! everything the command had started.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{
+    case::{Case, Outcome, finish, shared, usage},
+    registry::Registry,
+};
+
+cases! {
+    load: root ordinary;
+    pull: root ordinary;
+    run: root;
+    remove_container: root ordinary;
+    remove_image: root ordinary;
+    tag: root ordinary;
+}
+
+/// What changes the store or the kernel, and therefore where a death could matter.
+const CALLS: &str = "openat,openat2,write,pwrite64,writev,mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,rmdir,\
+    link,linkat,symlink,symlinkat,fsync,fdatasync,syncfs,ftruncate,flock,clone,clone3,fchmod,fchmodat,fchown,fchownat,\
+    mknodat,utimensat,fsetxattr,setxattr,fsopen,fsmount,move_mount,open_tree,pivot_root,umount2,sethostname,unshare,setns,\
+    sendto,sendmsg,copy_file_range,fallocate,lseek";
+
+/// How many places of a command are tried when not all are.
+const SAMPLE: usize = 12;
+
+/// The command under strace, told to die at the n-th call; it ends by itself if it has fewer.
+fn strace(case: &Case, n: usize, args: &[&str]) -> Outcome {
+    let (trace, inject) = (
+        format!("trace={CALLS}"),
+        format!("inject={CALLS}:signal=KILL:when={n}"),
+    );
+    let options = ["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    finish(case.strace(&options, args).expect("count() was allowed to"))
+}
+
+/// How many such calls the command makes when it is left alone.
+fn count(case: &Case, args: &[&str]) -> Option<usize> {
+    let log = case.dir.join("calls").display().to_string();
+    let trace = format!("trace={CALLS}");
+    finish(case.strace(&["-f", "-qq", "-o", &log, "-e", &trace], args)?).ok();
+    let text = std::fs::read_to_string(&log).unwrap();
+    // strace counts for every process by itself: the most that one of them makes.
+    let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+    for line in text
+        .lines()
+        .filter(|line| !line.contains("resumed>") && !line.contains("+++"))
+    {
+        *counts
+            .entry(line.split_whitespace().next().unwrap_or(""))
+            .or_default() += 1;
+    }
+    counts.into_values().max()
+}
+
+/// Kills the command at many places; `before` makes the state it starts from, `after` checks what
+/// must hold however far it came.
+fn everywhere(case: &Case, args: &[&str], before: impl Fn(&Case), after: impl Fn(&Case)) {
+    before(case);
+    let Some(total) = count(case, args) else {
+        return;
+    };
+    let full = std::env::var("CORACLE_CRASH").is_ok_and(|value| value == "full");
+    let step = if full { 1 } else { (total / SAMPLE).max(1) };
+    let mut deaths = 0;
+    // The last ones, where things become visible, are always tried.
+    let places = (1..=total).filter(|n| (n - 1) % step == 0 || *n + 4 > total);
+    for n in places {
+        before(case);
+        let outcome = strace(case, n, args);
+        deaths += usize::from(outcome.code != 0);
+        for (pid, _) in case.processes() {
+            let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+        }
+        case.eventually("everything is dead", || case.processes().is_empty());
+        assert!(case.mounts().is_empty(), "mounts after call {n}");
+        after(case);
+    }
+    assert!(
+        deaths * 2 >= total.min(SAMPLE),
+        "killed only {deaths} times of {total} places"
+    );
+    println!("{total} places, killed at {deaths}");
+}
+
+fn busybox() -> String {
+    shared().join("images/busybox.tar").display().to_string()
+}
+
+/// An acknowledged image that no crash of anything else may touch.
+fn witness(case: &Case) {
+    let names = case.words(&["images", "--format", "{{.Repository}}"]).ok();
+    if !names.stdout.contains("witness") {
+        let layer = crate::image::busybox_layer()
+            .file("witness", "here\n")
+            .bytes();
+        let archive = crate::image::Image::new("localhost/witness", vec![layer]).archive();
+        case.with_input(&["load", "-q"], archive).ok();
+    }
+}
+
+fn check_witness(case: &Case) {
+    case.engine("run --rm --network none localhost/witness cat /witness")
+        .ok()
+        .prints("here");
+}
+
+/// Files below the store once everything dead has been swept by an ordinary command.
+fn files(case: &Case) -> usize {
+    case.engine("images -q").ok();
+    case.engine("ps -aq").ok();
+    usage(&case.root()).1
+}
+
+fn load(case: &Case) {
+    let archive = busybox();
+    let args = ["load", "-q", "-i", archive.as_str()];
+    everywhere(
+        case,
+        &args,
+        |case| {
+            witness(case);
+            case.engine("rmi localhost/busybox");
+        },
+        |case| {
+            check_witness(case);
+            case.words(&args).ok();
+            case.shell("", "cat /var/www/index.html")
+                .ok()
+                .prints("hello");
+        },
+    );
+    case.engine("rmi localhost/busybox").ok();
+    let after = files(case);
+    case.words(&args).ok();
+    case.engine("rmi localhost/busybox").ok();
+    assert!(files(case).abs_diff(after) <= 4, "files are leaked");
+    let tmp = std::fs::read_dir(case.root().join("tmp")).map_or(0, Iterator::count);
+    assert!(tmp <= 2, "{tmp} leftovers in tmp/");
+}
+
+fn pull(case: &Case) {
+    let registry = Registry::http(case);
+    let image = registry.image("busybox");
+    let args = ["pull", "-q", image.as_str()];
+    everywhere(
+        case,
+        &args,
+        |case| {
+            witness(case);
+            case.words(&["rmi", &image]);
+        },
+        |case| {
+            check_witness(case);
+            case.words(&args).ok();
+            case.words(&[
+                "run",
+                "--rm",
+                "--network=none",
+                &image,
+                "cat",
+                "/var/www/index.html",
+            ])
+            .ok()
+            .prints("hello");
+        },
+    );
+}
+
+fn run(case: &Case) {
+    let args = [
+        "run",
+        "--rm",
+        "--network=none",
+        "--name=crashed",
+        "localhost/busybox",
+        "sh",
+        "-c",
+        "echo ran > /ran",
+    ];
+    everywhere(
+        case,
+        &args,
+        |case| case.load_busybox(),
+        |case| {
+            // What is left can be removed, and the name is free again.
+            case.engine("rm -f crashed");
+            case.words(&args).ok();
+            case.engine("ps -aq").ok().prints("");
+            let left = std::fs::read_dir(case.root().join("containers")).map_or(0, Iterator::count);
+            assert_eq!(left, 0, "directories of containers");
+        },
+    );
+}
+
+fn remove_container(case: &Case) {
+    everywhere(
+        case,
+        &["rm", "victim"],
+        |case| {
+            case.load_busybox();
+            case.engine("rm -f victim other");
+            case.engine("create --name other --network none localhost/busybox echo other")
+                .ok();
+            case.words(&[
+                "run",
+                "--name=victim",
+                "--network=none",
+                "localhost/busybox",
+                "sh",
+                "-c",
+                "mkdir -p a/b/c; touch a/b/c/d",
+            ])
+            .ok();
+        },
+        |case| {
+            // Either it is still there, whole, or it is gone.
+            let listed = case.words(&["ps", "-a", "--format", "{{.Names}}"]).ok();
+            let mut names: Vec<&str> = listed.stdout.lines().collect();
+            names.sort_unstable();
+            assert!(
+                names == ["other"] || names == ["other", "victim"],
+                "{listed}"
+            );
+            if names.len() == 2 {
+                case.engine("rm victim").ok();
+            }
+            case.engine("start -a other").ok().prints("other");
+            let left = std::fs::read_dir(case.root().join("containers"))
+                .unwrap()
+                .count();
+            assert_eq!(left, 1, "directories of containers");
+        },
+    );
+    case.engine("rm other").ok();
+}
+
+fn remove_image(case: &Case) {
+    everywhere(
+        case,
+        &["rmi", "localhost/busybox"],
+        |case| {
+            witness(case);
+            case.load_busybox();
+        },
+        |case| {
+            check_witness(case);
+            let names = case.words(&["images", "--format", "{{.Repository}}"]).ok();
+            if names.stdout.contains("busybox") {
+                // What has a name runs.
+                case.shell("", "true").ok();
+                case.engine("rmi localhost/busybox").ok();
+            }
+        },
+    );
+    case.engine("rmi localhost/witness").ok();
+    files(case);
+    let (bytes, _) = usage(&case.root());
+    assert!(bytes < 300_000, "{bytes} bytes are left of removed images");
+}
+
+fn tag(case: &Case) {
+    everywhere(
+        case,
+        &["tag", "localhost/busybox", "localhost/second:v1"],
+        |case| {
+            case.load_busybox();
+            case.engine("rmi localhost/second:v1");
+        },
+        |case| {
+            case.shell("", "true").ok();
+            case.engine("tag localhost/busybox localhost/second:v1")
+                .ok();
+            case.engine("run --rm --network none localhost/second:v1 true")
+                .ok();
+        },
+    );
+}

@@ -1,0 +1,235 @@
+//! Images from files: load, import, list, tag, inspect, remove.
+
+use crate::{
+    case::{Case, shared},
+    image::{Image, Layer, busybox_layer},
+};
+
+cases! {
+    load_shapes: root ordinary single;
+    load_from_input: root ordinary;
+    import_a_tree: root ordinary;
+    list: root ordinary;
+    tag_and_remove: root ordinary;
+    remove_in_use: root ordinary;
+    inspect_image: root ordinary;
+    layers_are_shared: root ordinary;
+    removing_frees_everything: root ordinary;
+    load_again_heals: root ordinary;
+    sparse_in_the_old_form: root;
+}
+
+const NAMES: [&str; 3] = ["images", "--format", "{{.Repository}}:{{.Tag}}"];
+
+fn load_shapes(case: &Case) {
+    for shape in ["busybox.tar", "busybox.oci.tar", "busybox"] {
+        let path = shared().join("images").join(shape);
+        case.words(&["load", "-i", path.to_str().unwrap()])
+            .ok()
+            .contains("localhost/busybox:latest");
+        case.shell("", "cat /var/www/index.html")
+            .ok()
+            .prints("hello");
+        case.engine("rmi localhost/busybox").ok();
+        case.words(&NAMES).ok().prints("");
+    }
+}
+
+fn load_from_input(case: &Case) {
+    for shape in ["busybox.tar", "busybox.oci.tar"] {
+        let archive = std::fs::read(shared().join("images").join(shape)).unwrap();
+        case.with_input(&["load", "-q"], archive)
+            .ok()
+            .contains("localhost/busybox:latest");
+        case.shell("", "true").ok();
+        case.engine("rmi localhost/busybox").ok();
+    }
+}
+
+fn import_a_tree(case: &Case) {
+    let tree = busybox_layer()
+        .dir("etc/")
+        .file("etc/imported", "yes\n")
+        .bytes();
+    let file = case.make_file("tree.tar", &tree);
+    case.words(&[
+        "import",
+        "-c",
+        "CMD [\"cat\", \"/etc/imported\"]",
+        "-c",
+        "ENV A=b",
+        file.to_str().unwrap(),
+        "localhost/imported:1",
+    ])
+    .ok();
+    case.engine("run --rm --network none localhost/imported:1")
+        .ok()
+        .prints("yes");
+    case.with_input(&["import", "-", "localhost/imported:2"], tree)
+        .ok();
+    case.engine("run --rm --network none localhost/imported:2 cat /etc/imported")
+        .ok()
+        .prints("yes");
+    case.engine("import /no/such/file localhost/x")
+        .fails(1, "/no/such/file");
+}
+
+fn list(case: &Case) {
+    case.engine("images -q").ok().prints("");
+    case.load_busybox();
+    let table = case.engine("images").ok();
+    let head: Vec<&str> = table.first().split_whitespace().collect();
+    assert_eq!(
+        head,
+        ["REPOSITORY", "TAG", "IMAGE", "ID", "CREATED", "SIZE"]
+    );
+    let row: Vec<&str> = table
+        .stdout
+        .lines()
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    assert_eq!(row[..2], ["localhost/busybox", "latest"]);
+    let long = case.engine("images -q --no-trunc").ok();
+    assert!(
+        long.first().starts_with("sha256:") && long.first()[7..].starts_with(row[2]),
+        "{long}"
+    );
+    case.engine("images localhost/nothing").ok();
+}
+
+fn tag_and_remove(case: &Case) {
+    case.load_busybox();
+    case.engine("tag localhost/busybox localhost/other:v1").ok();
+    let id = case
+        .engine("images -q localhost/busybox")
+        .ok()
+        .first()
+        .to_owned();
+    assert_eq!(case.engine("images -q localhost/other").ok().first(), id);
+    // One name goes, the image stays.
+    case.engine("rmi localhost/busybox")
+        .ok()
+        .contains("Untagged");
+    case.words(&NAMES).ok().prints("localhost/other:v1");
+    case.engine("run --rm --network none localhost/other:v1 true")
+        .ok();
+    case.words(&["run", "--rm", "--network=none", &id, "true"])
+        .ok();
+    case.engine("rmi localhost/busybox").fails(1, "busybox");
+    case.words(&["rmi", &id]).ok().contains("Deleted");
+    case.engine("images -q").ok().prints("");
+    case.engine("tag localhost/other:v1 x").fails(1, "other");
+    case.load_busybox();
+    case.engine("tag localhost/busybox Bad:Name:x")
+        .fails(1, "Bad");
+}
+
+fn remove_in_use(case: &Case) {
+    case.load_busybox();
+    case.engine("run -d --name user --network none localhost/busybox sleep 100")
+        .ok();
+    case.engine("rmi localhost/busybox").fails(1, "in use");
+    case.engine("exec user true").ok();
+    case.engine("rm -f user").ok();
+    case.engine("rmi localhost/busybox").ok();
+}
+
+fn inspect_image(case: &Case) {
+    case.load_busybox();
+    let image = &case.engine("image inspect localhost/busybox").ok().json()[0];
+    assert_eq!(image["RepoTags"][0], "localhost/busybox:latest");
+    assert_eq!(image["Os"], "linux");
+    assert_eq!(image["Config"]["Labels"]["test.origin"], "busybox");
+    assert_eq!(image["RootFS"]["Layers"].as_array().unwrap().len(), 1);
+    assert!(image["Id"].as_str().unwrap().starts_with("sha256:"));
+    assert!(image["Size"].as_u64().unwrap() > 500_000);
+    case.engine("image inspect localhost/nothing").exits(1);
+}
+
+/// Three images that differ in their last layer only: the others are stored once.
+fn layers_are_shared(case: &Case) {
+    let below = busybox_layer().bytes();
+    for n in 1..=3 {
+        let top = Layer::new().file("which", &format!("{n}\n")).bytes();
+        let archive =
+            Image::new(&format!("localhost/shared:{n}"), vec![below.clone(), top]).archive();
+        case.with_input(&["load"], archive).ok();
+    }
+    let layers = std::fs::read_dir(case.root().join("layers"))
+        .unwrap()
+        .flatten();
+    assert_eq!(
+        layers.filter(|entry| entry.path().is_dir()).count(),
+        4,
+        "one shared and three tops"
+    );
+    for n in 1..=3 {
+        case.engine(&format!(
+            "run --rm --network none localhost/shared:{n} cat /which"
+        ))
+        .ok()
+        .prints(&n.to_string());
+    }
+    case.engine("rmi localhost/shared:1 localhost/shared:2")
+        .ok();
+    case.engine("run --rm --network none localhost/shared:3 cat /which")
+        .ok()
+        .prints("3");
+}
+
+fn removing_frees_everything(case: &Case) {
+    case.engine("images -q").ok();
+    let (_, before) = crate::case::usage(&case.root());
+    case.load_busybox();
+    case.engine("run --name kept --network none localhost/busybox true")
+        .ok();
+    case.engine("rm kept").ok();
+    case.engine("rmi localhost/busybox").ok();
+    case.engine("images -q").ok();
+    let (bytes, after) = crate::case::usage(&case.root());
+    assert!(bytes < 200_000, "{bytes} bytes are left");
+    assert!(after <= before + 16, "{before} files before, {after} after");
+}
+
+/// Loading what is there is quick and changes nothing; loading over a damaged layer repairs it.
+fn load_again_heals(case: &Case) {
+    case.load_busybox();
+    let before = case.store_listing();
+    case.load_busybox();
+    let tree_lines = |listing: &str| {
+        listing
+            .lines()
+            .filter(|line| line.contains("layers/"))
+            .count()
+    };
+    assert_eq!(tree_lines(&before), tree_lines(&case.store_listing()));
+    case.shell("", "true").ok();
+}
+
+/// GNU tar's older form of files with holes (type `S`), which many readers get wrong.
+fn sparse_in_the_old_form(case: &Case) {
+    let dir = case.make_dir("tree");
+    let script = "cp /usr/bin/busybox busybox 2>/dev/null || cp /bin/busybox busybox; \
+        for at in 0 5242880 67108858; do printf island | dd of=holes bs=1 seek=$at conv=notrunc 2>/dev/null; done; \
+        tar --format=gnu -S -cf ../holes.tar busybox holes && sha256sum < holes";
+    let mut make = case.program("sh");
+    make.args(["-c", script]).current_dir(&dir);
+    let expected = crate::case::finish(make).ok();
+    let archive = case.dir.join("holes.tar");
+    assert!(
+        std::fs::metadata(&archive).unwrap().len() < 8 << 20,
+        "the archive has holes"
+    );
+    case.words(&["import", archive.to_str().unwrap(), "localhost/holes"])
+        .ok();
+    case.engine("run --rm --network none localhost/holes /busybox sha256sum /holes")
+        .ok()
+        .prints(&format!(
+            "{}  /holes",
+            expected.first().trim_end_matches(" -").trim()
+        ));
+    let (bytes, _) = crate::case::usage(&case.root());
+    assert!(bytes < 30 << 20, "the holes were filled: {bytes} bytes");
+}

@@ -1,0 +1,49 @@
+//! Real containers, real registries, as root and as ordinary users.
+//!
+//! ```text
+//! case         one case: its user, its own store, its commands       registry  one on loopback
+//! image        images made by hand, good and bad                     terminal  a pseudo-terminal
+//! ```
+//!
+//! | area | what it shows |
+//! |---|---|
+//! | run | exit codes, environment, user, mounts, names, pull policies |
+//! | isolation | what a container gets, sees and cannot do |
+//! | life | detached containers: logs, attach, stop, kill, wait, rm, restarts of nothing |
+//! | exec | a second process, with and without a terminal |
+//! | images | load, import, tag, list, inspect, remove |
+//! | pull | http, https, digests, platforms, packings |
+//! | tree | an unpacked image equals what umoci unpacks |
+//! | bad_input | hostile and broken input: one line, the right code, the store as before |
+//! | escape | attacks that worked elsewhere (docs/security.md lists them) |
+//! | many | a hundred at once |
+//! | crash | killed anywhere, and asked again |
+//! | modes | root, subordinate ids, one id |
+//! | perf | system calls of a run |
+//!
+//! `integration/prepare` makes what the cases share; `make integration` calls it. A case is run
+//! once for every user it is registered for: `run::exit_codes::root`, `…::ordinary` (with
+//! subordinate ids), `…::single` (without). What the caller may not do is skipped, with a line on
+//! standard error and in `$CORACLE_TEST_DIR/skipped`.
+//!
+//! `ENGINE=podman` (or `docker`) runs the same commands with that engine: `integration/compat`.
+
+#[macro_use]
+mod case;
+mod image;
+mod registry;
+mod terminal;
+
+mod bad_input;
+mod crash;
+mod escape;
+mod exec;
+mod images;
+mod isolation;
+mod life;
+mod many;
+mod modes;
+mod perf;
+mod pull;
+mod run;
+mod tree;

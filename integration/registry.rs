@@ -1,0 +1,126 @@
+//! A registry on loopback, for one case: Debian's `docker-registry` over the shared images, read
+//! only, by http or https; or one that only fails.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::case::{Case, shared};
+
+pub struct Registry {
+    /// `127.0.0.1:PORT`
+    pub address: String,
+    server: Child,
+}
+
+impl Registry {
+    pub fn http(case: &Case) -> Registry {
+        Self::start(case, "")
+    }
+
+    /// With a certificate of the shared private authority.
+    pub fn https(case: &Case) -> Registry {
+        let tls = shared().join("tls");
+        let file = |name: &str| tls.join(name).display().to_string();
+        Self::start(
+            case,
+            &format!(
+                ", tls: {{certificate: {}, key: {}}}",
+                file("server.crt"),
+                file("server.key")
+            ),
+        )
+    }
+
+    pub fn authority() -> PathBuf {
+        shared().join("tls/ca.crt")
+    }
+
+    fn start(case: &Case, tls: &str) -> Registry {
+        // The port may be taken by somebody else between here and there.
+        for attempt in 0.. {
+            let address = free_address();
+            let config = case.dir.join("registry.yml");
+            let storage = shared().join("registry");
+            fs::write(
+                &config,
+                format!(
+                    "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
+                     storage: {{filesystem: {{rootdirectory: {}}}, maintenance: {{readonly: {{enabled: true}}}}}}\n\
+                     http: {{addr: \"{address}\"{tls}}}\n",
+                    storage.display()
+                ),
+            )
+            .unwrap();
+            let server = Command::new("docker-registry")
+                .arg("serve")
+                .arg(&config)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(fs::File::create(case.dir.join("registry.log")).unwrap())
+                .spawn()
+                .expect("docker-registry is installed");
+            let mut registry = Registry { address, server };
+            if registry.answers() {
+                return registry;
+            }
+            assert!(attempt < 5, "docker-registry does not start");
+        }
+        unreachable!()
+    }
+
+    fn answers(&mut self) -> bool {
+        let end = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < end {
+            if self.server.try_wait().unwrap().is_some() {
+                return false;
+            }
+            if TcpStream::connect(&self.address).is_ok() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+
+    /// `ADDRESS/test/NAME`
+    pub fn image(&self, name: &str) -> String {
+        format!("{}/test/{name}", self.address)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// An address nobody listens at, at this moment.
+pub fn free_address() -> String {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap().to_string()
+}
+
+/// Answers every request with the same bytes, for as long as the test's process lives.
+pub fn answering(response: &'static str) -> String {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in socket.incoming().flatten() {
+            std::thread::spawn(move || answer(stream, response));
+        }
+    });
+    address
+}
+
+fn answer(mut stream: TcpStream, response: &str) {
+    let mut request = [0; 4096];
+    let _ = stream.read(&mut request);
+    let _ = stream.write_all(response.as_bytes());
+}

@@ -1,0 +1,355 @@
+//! The flags that `run` and `create` share, and the [`ContainerSpec`] they become.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+
+use super::{env, failure::Failure, registry_flags::RegistryFlags, ui};
+use crate::model::{
+    ContainerId, ContainerSpec, Context, Error, ErrorKind, Result,
+    container::{AttachedStreams, LogDriver, NetworkMode, PullPolicy, check_name},
+    env as variables,
+    mount::{self, Mount, MountSource},
+    signal::parse_signal,
+};
+
+#[derive(Args)]
+pub struct ContainerFlags {
+    /// Connect these streams: stdin, stdout, stderr
+    #[arg(long, short = 'a', value_name = "list", value_parser = stream)]
+    pub attach: Vec<Stream>,
+    /// Write the container's ID to a new file
+    #[arg(long, value_name = "string")]
+    cidfile: Option<PathBuf>,
+    /// Program to run instead of the image's entrypoint
+    #[arg(long, value_name = "string")]
+    entrypoint: Option<String>,
+    /// Set a variable, or copy one from this environment
+    #[arg(long, short = 'e', value_name = "list")]
+    env: Vec<String>,
+    /// Read variables from a file
+    #[arg(long, value_name = "list")]
+    env_file: Vec<PathBuf>,
+    /// Name of the host inside the container
+    #[arg(long, short = 'h', value_name = "string")]
+    hostname: Option<String>,
+    /// Run a small init that forwards signals and reaps processes
+    #[arg(long)]
+    init: bool,
+    /// Keep standard input open
+    #[arg(long, short = 'i')]
+    pub interactive: bool,
+    /// Set a label, KEY=VALUE
+    #[arg(long, short = 'l', value_name = "list")]
+    label: Vec<String>,
+    /// Read labels from a file
+    #[arg(long, value_name = "list")]
+    label_file: Vec<PathBuf>,
+    /// Where the output goes: json-file or none
+    #[arg(long, value_name = "string")]
+    log_driver: Option<String>,
+    /// Mount a path or a tmpfs, type=...,source=...,target=...
+    #[arg(long, value_name = "mount")]
+    mount: Vec<String>,
+    /// Name the container
+    #[arg(long, value_name = "string")]
+    name: Option<String>,
+    /// Network of the container: none or host
+    #[arg(long, alias = "net", value_name = "network")]
+    network: Vec<String>,
+    /// Platform to choose from a multi-platform image
+    #[arg(long, value_name = "string")]
+    platform: Option<String>,
+    /// When to pull the image: always, missing or never
+    #[arg(long, value_name = "string", default_value = "missing")]
+    pull: String,
+    /// Do not show a pull's progress
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
+    /// Mount the root file system read-only
+    #[arg(long)]
+    read_only: bool,
+    /// Remove the container when it ends
+    #[arg(long)]
+    rm: bool,
+    /// Signal that asks the container to end
+    #[arg(long, value_name = "string")]
+    stop_signal: Option<String>,
+    /// Seconds between that signal and SIGKILL
+    #[arg(long, value_name = "int")]
+    stop_timeout: Option<i64>,
+    /// Mount a tmpfs, PATH[:OPTIONS]
+    #[arg(long, value_name = "list")]
+    tmpfs: Vec<String>,
+    /// Give the program a terminal
+    #[arg(long, short = 't')]
+    pub tty: bool,
+    /// User of the program, name or number, with an optional group
+    #[arg(long, short = 'u', value_name = "string")]
+    user: Option<String>,
+    /// Mount a path of the host, SOURCE:TARGET[:OPTIONS]
+    #[arg(long, short = 'v', value_name = "list")]
+    volume: Vec<String>,
+    /// Folder to start in
+    #[arg(long, short = 'w', value_name = "string")]
+    workdir: Option<String>,
+    #[command(flatten)]
+    pub registry: RegistryFlags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Stdin,
+    Stdout,
+    Stderr,
+}
+
+fn stream(text: &str) -> std::result::Result<Stream, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "stdin" => Ok(Stream::Stdin),
+        "stdout" => Ok(Stream::Stdout),
+        "stderr" => Ok(Stream::Stderr),
+        _ => Err("valid streams are STDIN, STDOUT and STDERR".to_owned()),
+    }
+}
+
+impl ContainerFlags {
+    /// The image and the program with its arguments come behind the flags.
+    pub fn into_spec(
+        self,
+        detach: bool,
+        arguments: Vec<String>,
+    ) -> std::result::Result<ContainerSpec, Failure> {
+        let attach = self.attached(detach);
+        let mut arguments = arguments.into_iter();
+        let name = self.name.filter(|name| !name.is_empty());
+        if let Some(name) = &name {
+            check_name(name)?;
+        }
+        if let Some(workdir) = self
+            .workdir
+            .as_deref()
+            .filter(|path| !path.starts_with('/'))
+        {
+            return Err(Error::invalid(format!(
+                "the working directory {workdir:?} is not an absolute path"
+            ))
+            .into());
+        }
+        if let Some(path) = &self.cidfile {
+            refuse_existing(path)?;
+        }
+        Ok(ContainerSpec {
+            image: arguments.next().unwrap_or_default(),
+            platform: platform(self.platform)?,
+            pull: pull_policy(&self.pull)?,
+            name,
+            entrypoint: self.entrypoint.map(|program| match program.as_str() {
+                "" => Vec::new(),
+                _ => vec![program],
+            }),
+            command: arguments.collect(),
+            env: environment(&self.env_file, &self.env)?,
+            workdir: self.workdir,
+            user: self.user.filter(|user| !user.is_empty()),
+            hostname: self.hostname.filter(|name| !name.is_empty()),
+            labels: labels(&self.label_file, &self.label)?,
+            mounts: mounts(&self.volume, &self.mount, &self.tmpfs)?,
+            network: network(&self.network)?,
+            read_only: self.read_only,
+            init: self.init,
+            tty: self.tty,
+            interactive: self.interactive,
+            auto_remove: self.rm,
+            stop_signal: self.stop_signal.as_deref().map(parse_signal).transpose()?,
+            stop_timeout: self.stop_timeout,
+            log: log_driver(self.log_driver.as_deref())?,
+            cidfile: self.cidfile.map(|path| path.to_string_lossy().into_owned()),
+            attach,
+        })
+    }
+
+    /// Docker's rule: what `-a` names; otherwise both outputs, and the input with `-i`.
+    fn attached(&self, detach: bool) -> AttachedStreams {
+        let named = |stream| self.attach.contains(&stream);
+        if detach {
+            AttachedStreams::default()
+        } else if self.attach.is_empty() {
+            AttachedStreams {
+                stdin: self.interactive,
+                stdout: true,
+                stderr: true,
+            }
+        } else {
+            AttachedStreams {
+                stdin: named(Stream::Stdin) || self.interactive,
+                stdout: named(Stream::Stdout),
+                stderr: named(Stream::Stderr),
+            }
+        }
+    }
+}
+
+/// `--platform`, or what `DOCKER_DEFAULT_PLATFORM` says.
+pub fn platform(flag: Option<String>) -> Result<Option<crate::model::Platform>> {
+    flag.filter(|text| !text.is_empty())
+        .or_else(env::default_platform)
+        .map(|text| text.parse())
+        .transpose()
+}
+
+fn pull_policy(text: &str) -> Result<PullPolicy> {
+    match text {
+        "always" => Ok(PullPolicy::Always),
+        "missing" | "" => Ok(PullPolicy::Missing),
+        "never" => Ok(PullPolicy::Never),
+        other => Err(Error::invalid(format!(
+            "invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\""
+        ))),
+    }
+}
+
+fn log_driver(text: Option<&str>) -> Result<LogDriver> {
+    match text {
+        None | Some("" | "json-file") => Ok(LogDriver::JsonFile),
+        Some("none") => Ok(LogDriver::None),
+        Some(other) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("log driver {other:?} is not supported"),
+        )
+        .with_hint("--log-driver json-file, or none")),
+    }
+}
+
+/// Files first, so that a flag wins over them.
+pub fn environment(files: &[PathBuf], flags: &[String]) -> Result<Vec<String>> {
+    let lookup = &env::forwarded;
+    let mut all = Vec::new();
+    for path in files {
+        let bytes = read(path)?;
+        let parsed = variables::parse_env_file(&bytes, lookup)
+            .context(ErrorKind::InvalidArgument, || {
+                format!("invalid environment file {}", path.display())
+            })?;
+        all.extend(parsed);
+    }
+    for flag in flags {
+        all.extend(variables::resolve_env(flag, lookup)?);
+    }
+    Ok(all)
+}
+
+fn labels(files: &[PathBuf], flags: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut all = Vec::new();
+    for path in files {
+        let bytes = read(path)?;
+        // A key alone is a label without a value, not one from the environment.
+        let empty = |_: &str| Some(String::new());
+        let parsed = variables::parse_env_file(&bytes, &empty)
+            .context(ErrorKind::InvalidArgument, || {
+                format!("invalid label file {}", path.display())
+            })?;
+        all.extend(parsed);
+    }
+    all.extend_from_slice(flags);
+    let mut labels = BTreeMap::new();
+    for label in all {
+        let (key, value) = label.split_once('=').unwrap_or((&label, ""));
+        if key.is_empty() {
+            return Err(Error::invalid(format!(
+                "invalid label {label:?}: the key is missing"
+            )));
+        }
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(labels)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).context(ErrorKind::InvalidArgument, || {
+        format!("cannot read {}", path.display())
+    })
+}
+
+fn mounts(volumes: &[String], mounts: &[String], tmpfs: &[String]) -> Result<Vec<Mount>> {
+    let mut all = Vec::new();
+    for text in volumes {
+        all.push(absolute(mount::parse_volume(text)?)?);
+    }
+    for text in mounts {
+        all.push(absolute(mount::parse_mount(text)?)?);
+    }
+    for text in tmpfs {
+        all.push(mount::parse_tmpfs(text)?);
+    }
+    Ok(all)
+}
+
+/// A source is relative to the working directory, or to the home if it begins with `~`.
+fn absolute(mut mount: Mount) -> Result<Mount> {
+    if let MountSource::Bind { source, .. } = &mut mount.source
+        && !source.starts_with('/')
+    {
+        let path = match (source.as_str(), env::home()) {
+            ("~", Some(home)) => home,
+            (path, Some(home)) if path.starts_with("~/") => home.join(&path[2..]),
+            (path, _) => PathBuf::from(path),
+        };
+        let path = std::path::absolute(&path).context(ErrorKind::InvalidArgument, || {
+            format!("cannot find where {source:?} is")
+        })?;
+        *source = path
+            .into_os_string()
+            .into_string()
+            .map_err(|path| Error::invalid(format!("the mount source {path:?} is not UTF-8")))?;
+    }
+    Ok(mount)
+}
+
+/// The last of several counts, as for every flag.
+fn network(names: &[String]) -> Result<NetworkMode> {
+    let mut mode = NetworkMode::None;
+    for name in names {
+        mode = match NetworkMode::parse(name)? {
+            Some(mode) => mode,
+            None if name.starts_with("container:") || name.starts_with("ns:") => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("--network {name} is not supported yet"),
+                ));
+            }
+            None => {
+                ui::notice(&format!(
+                    "--network {name} has no effect yet: the container gets a loopback interface only"
+                ));
+                NetworkMode::None
+            }
+        };
+    }
+    Ok(mode)
+}
+
+fn refuse_existing(path: &Path) -> Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return Err(
+            Error::invalid(format!("container ID file {} exists", path.display()))
+                .with_hint("another container may be using it; delete the file if none is"),
+        );
+    }
+    Ok(())
+}
+
+/// Writes `--cidfile`, which must be new.
+pub fn write_cidfile(path: Option<&str>, id: &ContainerId) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let write = || {
+        let mut file = fs::File::create_new(path)?;
+        file.write_all(id.as_str().as_bytes())
+    };
+    write().system(|| format!("cannot write container ID file {path}"))
+}

@@ -1,0 +1,53 @@
+//! Commands on several objects: one after the other, failures told and gone past.
+
+use super::{failure::Failure, ui, verb::Outcome};
+use crate::model::{Error, ErrorKind, Result};
+
+/// Calls `act` for every name and prints the name, as typed, where it succeeded. Exit code 1 if
+/// one failed.
+pub fn print_names(names: &[String], act: impl Fn(&str) -> Result<()>) -> Outcome {
+    each(names, |name| {
+        act(name)?;
+        ui::line(name)
+    })
+}
+
+pub fn each(
+    names: &[String],
+    mut act: impl FnMut(&str) -> std::result::Result<(), Failure>,
+) -> Outcome {
+    let mut code = 0;
+    for name in names {
+        match act(name) {
+            Ok(()) => {}
+            Err(Failure::Engine(error)) => {
+                tell(&error);
+                code = 1;
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(code)
+}
+
+pub fn tell(error: &Error) {
+    ui::error(&error.one_line(), error.hint());
+}
+
+/// With `--force` an object that is not there is told of, and no failure.
+pub fn forgive_missing(force: bool, result: Result<()>) -> Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error)
+            if force
+                && matches!(
+                    error.kind(),
+                    ErrorKind::NoSuchContainer | ErrorKind::NoSuchImage
+                ) =>
+        {
+            tell(&error);
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,69 @@
+//! `import`: an image from the tar archive of a file system.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{
+    Session, container_flags,
+    failure::Failure,
+    parse,
+    progress::{Show, Stream},
+    ui,
+    verb::{Arity, Outcome, Verb},
+};
+use crate::{
+    engine::ImportRequest,
+    model::{Error, ErrorKind},
+};
+
+#[derive(Args)]
+struct Flags {
+    /// Apply a Dockerfile instruction (CMD, ENV, ...) to the image
+    #[arg(long, short = 'c', value_name = "list")]
+    change: Vec<String>,
+    /// Comment in the image's history
+    #[arg(long, short = 'm', value_name = "string")]
+    message: Option<String>,
+    /// Platform the image is for
+    #[arg(long, value_name = "string")]
+    platform: Option<String>,
+}
+
+pub const VERB: Verb = Verb {
+    spellings: &["image import", "import"],
+    about: "Make an image from a tar archive of files",
+    usage: "[OPTIONS] file|- [REPOSITORY[:TAG]]",
+    arity: Arity::Between(1, 2),
+    flags: Flags::augment_args,
+    run: |session, matches, arguments| run(session, parse::flags(matches)?, &arguments),
+    ..Verb::PLAIN
+};
+
+fn run(session: &Session, flags: Flags, arguments: &[String]) -> Outcome {
+    let source = arguments[0].as_str();
+    if source.starts_with("http://") || source.starts_with("https://") {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "importing from a URL is not supported",
+        )
+        .with_hint(format!("curl -fL {source} | coracle import -"))
+        .into());
+    }
+    let input = (source != "-").then(|| PathBuf::from(source));
+    if input.is_none() && ui::stdin_is_terminal() {
+        return Err(Failure::Plain("standard input is a terminal".to_owned(), 1));
+    }
+    let request = ImportRequest {
+        input,
+        reference: arguments.get(1).map(|name| name.parse()).transpose()?,
+        changes: flags.change,
+        message: flags.message,
+        platform: container_flags::platform(flags.platform)?,
+    };
+    let image = session
+        .engine()?
+        .import(&request, &Show::new(Stream::Stderr, true))?;
+    ui::line(image.as_str())?;
+    Ok(0)
+}

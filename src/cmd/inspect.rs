@@ -1,0 +1,180 @@
+//! `inspect`: everything about containers and images, as Docker's JSON.
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Value, ser::PrettyFormatter};
+
+use super::{
+    Session, each,
+    failure::Failure,
+    parse,
+    template::Inspect,
+    ui,
+    verb::{Arity, Outcome, Verb},
+};
+use crate::model::{Error, ErrorKind, Result};
+
+#[derive(Args)]
+struct Flags {
+    /// "json", or a template in Go's language
+    #[arg(long, short = 'f', value_name = "string")]
+    format: Option<String>,
+    /// Show how much a container has written
+    #[arg(long, short = 's')]
+    size: bool,
+    /// What the name stands for: container or image
+    #[arg(long, value_name = "string")]
+    r#type: Option<String>,
+}
+
+pub const VERB: Verb = Verb {
+    spellings: &["inspect"],
+    about: "Show everything about containers and images",
+    usage: "[OPTIONS] NAME|ID [NAME|ID...]",
+    arity: Arity::AtLeast(1),
+    flags: Flags::augment_args,
+    run: |session, matches, names| {
+        let flags: Flags = parse::flags(matches)?;
+        let kind = match flags.r#type.as_deref() {
+            None => Kind::Any,
+            Some("container") => Kind::Container,
+            Some("image") => Kind::Image,
+            Some(other) => {
+                return Err(Failure::Plain(
+                    format!("{other:?} is not a valid value for --type"),
+                    1,
+                ));
+            }
+        };
+        run(session, kind, flags.size, flags.format.as_deref(), &names)
+    },
+    ..Verb::PLAIN
+};
+
+#[derive(Args)]
+struct ContainerFlags {
+    /// "json", or a template in Go's language
+    #[arg(long, short = 'f', value_name = "string")]
+    format: Option<String>,
+    /// Show how much a container has written
+    #[arg(long, short = 's')]
+    size: bool,
+}
+
+pub const CONTAINER: Verb = Verb {
+    spellings: &["container inspect"],
+    about: "Show everything about containers",
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    arity: Arity::AtLeast(1),
+    flags: ContainerFlags::augment_args,
+    run: |session, matches, names| {
+        let flags: ContainerFlags = parse::flags(matches)?;
+        run(
+            session,
+            Kind::Container,
+            flags.size,
+            flags.format.as_deref(),
+            &names,
+        )
+    },
+    ..Verb::PLAIN
+};
+
+#[derive(Args)]
+struct ImageFlags {
+    /// "json", or a template in Go's language
+    #[arg(long, short = 'f', value_name = "string")]
+    format: Option<String>,
+}
+
+pub const IMAGE: Verb = Verb {
+    spellings: &["image inspect"],
+    about: "Show everything about images",
+    usage: "[OPTIONS] IMAGE [IMAGE...]",
+    arity: Arity::AtLeast(1),
+    flags: ImageFlags::augment_args,
+    run: |session, matches, names| {
+        let flags: ImageFlags = parse::flags(matches)?;
+        run(session, Kind::Image, false, flags.format.as_deref(), &names)
+    },
+    ..Verb::PLAIN
+};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Any,
+    Container,
+    Image,
+}
+
+/// With a format, what was found is printed as it is found; without, all of it as one array, an
+/// empty one too: scripts compare with `[]`.
+fn run(
+    session: &Session,
+    kind: Kind,
+    size: bool,
+    format: Option<&str>,
+    names: &[String],
+) -> Outcome {
+    let template = match format {
+        None | Some("") => None,
+        Some(format) => Some(Inspect::parse(format)?),
+    };
+    let mut found = Vec::new();
+    let mut failed = Vec::new();
+    for name in names {
+        match (look_up(session, kind, size, name), &template) {
+            (Ok(object), None) => found.push(object),
+            (Ok(object), Some(template)) => ui::line(&template.show(&object)?)?,
+            (Err(Failure::Engine(error)), _) => failed.push(error),
+            (Err(other), _) => return Err(other),
+        }
+    }
+    match template {
+        None => ui::raw(&pretty(&found))?,
+        // Docker ends the output with an empty line when a template had nothing to show.
+        Some(_) if failed.len() == names.len() => ui::line("")?,
+        Some(_) => {}
+    }
+    failed.iter().for_each(each::tell);
+    Ok(u8::from(!failed.is_empty()))
+}
+
+fn look_up(
+    session: &Session,
+    kind: Kind,
+    size: bool,
+    name: &str,
+) -> std::result::Result<Value, Failure> {
+    let engine = session.engine()?;
+    let missing = |result: &Result<Value>| {
+        result.as_ref().is_err_and(|error| {
+            matches!(
+                error.kind(),
+                ErrorKind::NoSuchContainer | ErrorKind::NoSuchImage | ErrorKind::InvalidArgument
+            )
+        })
+    };
+    if kind != Kind::Image {
+        let container = engine.inspect_container(name, size);
+        if kind == Kind::Container || !missing(&container) {
+            return Ok(container?);
+        }
+    }
+    let image = engine.inspect_image(name);
+    if kind == Kind::Any && missing(&image) {
+        return Err(Error::new(ErrorKind::NoSuchImage, format!("no such object: {name}")).into());
+    }
+    Ok(image?)
+}
+
+/// Four spaces a level, as Go's `json.MarshalIndent` is called there.
+fn pretty(objects: &[Value]) -> Vec<u8> {
+    let mut text = Vec::new();
+    let mut serializer =
+        serde_json::Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));
+    // Writing JSON values to memory has no way to fail.
+    let _ = objects.serialize(&mut serializer);
+    text.push(b'\n');
+    text
+}

@@ -1,0 +1,73 @@
+//! `run`: create a container, start it, and watch it unless `-d`.
+
+use clap::Args;
+
+use super::{
+    Session,
+    container_flags::{ContainerFlags, write_cidfile},
+    failure::Failure,
+    parse,
+    progress::{Show, Stream},
+    terminal::{self, DetachFlags, SignalFlags},
+    ui,
+    verb::{Arity, Class, Outcome, Verb},
+};
+use crate::engine::{AttachOptions, PullSettings, RunOptions, RunOutcome};
+
+#[derive(Args)]
+struct Flags {
+    /// Leave the container running in the background and print its ID
+    #[arg(long, short = 'd')]
+    detach: bool,
+    #[command(flatten)]
+    keys: DetachFlags,
+    #[command(flatten)]
+    signals: SignalFlags,
+    #[command(flatten)]
+    container: ContainerFlags,
+}
+
+pub const VERB: Verb = Verb {
+    spellings: &["container run", "run"],
+    about: "Create a container from an image and run a program in it",
+    usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    arity: Arity::AtLeast(1),
+    program_after: Some(1),
+    unsupported: super::unsupported::RUN,
+    class: Class::Run,
+    flags: Flags::augment_args,
+    run: |session, matches, arguments| run(session, parse::flags(matches)?, arguments),
+};
+
+fn run(session: &Session, flags: Flags, arguments: Vec<String>) -> Outcome {
+    if flags.detach && !flags.container.attach.is_empty() {
+        return Err(Failure::Plain(
+            "conflicting options: cannot specify both --attach and --detach".to_owned(),
+            1,
+        ));
+    }
+    let show = Show::new(Stream::Stderr, flags.container.quiet);
+    let pull = PullSettings {
+        registry: flags.container.registry.options(session)?,
+        progress: &show,
+    };
+    let detach_keys = flags.keys.keys(session)?;
+    let spec = flags.container.into_spec(flags.detach, arguments)?;
+    terminal::check_tty(spec.attach.stdin, spec.tty)?;
+    let cidfile = spec.cidfile.clone();
+    let options = RunOptions {
+        detach: flags.detach,
+        attach: AttachOptions {
+            detach_keys,
+            sig_proxy: flags.signals.sig_proxy,
+            stdin: spec.attach.stdin,
+        },
+        pull,
+        created: &|id| write_cidfile(cidfile.as_deref(), id),
+    };
+    let outcome = session.starting_engine()?.run(spec, options)?;
+    if let (RunOutcome::Detached(id), true) = (&outcome, flags.detach) {
+        ui::line(id.as_str())?;
+    }
+    Ok(terminal::exit_code(&outcome))
+}

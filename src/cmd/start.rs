@@ -1,0 +1,60 @@
+//! `start`: run created or stopped containers again, watching one of them with `-a` or `-i`.
+
+use clap::Args;
+
+use super::{
+    Session, each,
+    failure::Failure,
+    parse,
+    terminal::{self, DetachFlags, SignalFlags},
+    verb::{Arity, Outcome, Verb},
+};
+use crate::engine::{AttachOptions, StartOptions};
+
+#[derive(Args)]
+struct Flags {
+    /// Show the output and forward signals
+    #[arg(long, short = 'a')]
+    attach: bool,
+    #[command(flatten)]
+    keys: DetachFlags,
+    /// Connect standard input
+    #[arg(long, short = 'i')]
+    interactive: bool,
+    #[command(flatten)]
+    signals: SignalFlags,
+}
+
+pub const VERB: Verb = Verb {
+    spellings: &["container start", "start"],
+    about: "Start containers that do not run",
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    arity: Arity::AtLeast(1),
+    flags: Flags::augment_args,
+    run: |session, matches, names| run(session, &parse::flags(matches)?, &names),
+    ..Verb::PLAIN
+};
+
+fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
+    let engine = session.engine()?;
+    if !flags.attach && !flags.interactive {
+        return each::print_names(names, |name| {
+            engine.start(name, StartOptions { attach: None }).map(drop)
+        });
+    }
+    let [name] = names else {
+        return Err(Failure::Plain(
+            "you cannot start and attach multiple containers at once".to_owned(),
+            1,
+        ));
+    };
+    let attach = AttachOptions {
+        detach_keys: flags.keys.keys(session)?,
+        sig_proxy: flags.signals.sig_proxy,
+        stdin: flags.interactive,
+    };
+    let options = StartOptions {
+        attach: Some(attach),
+    };
+    Ok(terminal::exit_code(&engine.start(name, options)?))
+}

@@ -1,0 +1,327 @@
+//! Flags of Docker's `run` and `create` that are known and not there yet.
+//!
+//! They are not declared: `run` would build them on every call. The words are looked through
+//! before clap sees them, and what is found here is refused or taken out with a notice. Never
+//! is a flag dropped in silence that limits or protects: a container with more rights than it
+//! was asked to have is worse than none.
+
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, Command};
+
+use super::{failure::Failure, parse, ui};
+
+pub struct Unsupported {
+    pub long: &'static str,
+    pub short: Option<char>,
+    /// Takes a value; the others are booleans.
+    pub valued: bool,
+    pub answer: Answer,
+    /// Values that ask for what happens anyway.
+    pub harmless: &'static [&'static str],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// An error.
+    Refuse,
+    /// Go on, with loopback alone.
+    NoNetwork,
+    /// Go on, it has no effect.
+    Ignore,
+}
+
+use Answer::{Ignore, NoNetwork, Refuse};
+
+const fn valued(long: &'static str, answer: Answer) -> Unsupported {
+    Unsupported {
+        long,
+        short: None,
+        valued: true,
+        answer,
+        harmless: &[],
+    }
+}
+
+const fn harmless(
+    long: &'static str,
+    answer: Answer,
+    harmless: &'static [&'static str],
+) -> Unsupported {
+    Unsupported {
+        harmless,
+        ..valued(long, answer)
+    }
+}
+
+const fn short(letter: char, flag: Unsupported) -> Unsupported {
+    Unsupported {
+        short: Some(letter),
+        ..flag
+    }
+}
+
+const fn boolean(long: &'static str, answer: Answer) -> Unsupported {
+    Unsupported {
+        valued: false,
+        harmless: &["false", "0", "f", "F", "FALSE", "False"],
+        ..valued(long, answer)
+    }
+}
+
+/// A limit of 0 is none.
+const NO_LIMIT: &[&str] = &["0", "0b", "-1"];
+
+pub static RUN: &[Unsupported] = &[
+    valued("add-host", NoNetwork),
+    valued("annotation", Ignore),
+    harmless("blkio-weight", Refuse, NO_LIMIT),
+    valued("blkio-weight-device", Refuse),
+    valued("cap-add", Refuse),
+    valued("cap-drop", Refuse),
+    valued("cgroup-parent", Refuse),
+    harmless("cgroupns", Refuse, &["private"]),
+    valued("cpu-count", Refuse),
+    valued("cpu-percent", Refuse),
+    harmless("cpu-period", Refuse, NO_LIMIT),
+    harmless("cpu-quota", Refuse, NO_LIMIT),
+    harmless("cpu-rt-period", Refuse, NO_LIMIT),
+    harmless("cpu-rt-runtime", Refuse, NO_LIMIT),
+    short('c', harmless("cpu-shares", Refuse, NO_LIMIT)),
+    harmless("cpus", Refuse, NO_LIMIT),
+    valued("cpuset-cpus", Refuse),
+    valued("cpuset-mems", Refuse),
+    valued("device", Refuse),
+    valued("device-cgroup-rule", Refuse),
+    valued("device-read-bps", Refuse),
+    valued("device-read-iops", Refuse),
+    valued("device-write-bps", Refuse),
+    valued("device-write-iops", Refuse),
+    Unsupported {
+        harmless: &["true", "false"],
+        ..boolean("disable-content-trust", Ignore)
+    },
+    valued("dns", NoNetwork),
+    valued("dns-opt", NoNetwork),
+    valued("dns-option", NoNetwork),
+    valued("dns-search", NoNetwork),
+    valued("domainname", Refuse),
+    valued("expose", NoNetwork),
+    valued("gpus", Refuse),
+    valued("group-add", Refuse),
+    valued("health-cmd", Ignore),
+    valued("health-interval", Ignore),
+    valued("health-retries", Ignore),
+    valued("health-start-interval", Ignore),
+    valued("health-start-period", Ignore),
+    valued("health-timeout", Ignore),
+    valued("io-maxbandwidth", Refuse),
+    valued("io-maxiops", Refuse),
+    valued("ip", NoNetwork),
+    valued("ip6", NoNetwork),
+    harmless("ipc", Refuse, &["private", ""]),
+    harmless("isolation", Refuse, &["default", ""]),
+    harmless("kernel-memory", Refuse, NO_LIMIT),
+    valued("link", NoNetwork),
+    valued("link-local-ip", NoNetwork),
+    valued("log-opt", Ignore),
+    valued("mac-address", NoNetwork),
+    short('m', harmless("memory", Refuse, NO_LIMIT)),
+    harmless("memory-reservation", Refuse, NO_LIMIT),
+    harmless("memory-swap", Refuse, NO_LIMIT),
+    harmless("memory-swappiness", Refuse, &["-1"]),
+    valued("net-alias", NoNetwork),
+    valued("network-alias", NoNetwork),
+    Unsupported {
+        // There are no health checks to leave out.
+        harmless: &["true", "false"],
+        ..boolean("no-healthcheck", Ignore)
+    },
+    boolean("oom-kill-disable", Refuse),
+    harmless("oom-score-adj", Refuse, &["0"]),
+    harmless("pid", Refuse, &["", "private"]),
+    harmless("pids-limit", Refuse, NO_LIMIT),
+    boolean("privileged", Refuse),
+    short('p', valued("publish", NoNetwork)),
+    short('P', boolean("publish-all", NoNetwork)),
+    harmless("restart", Refuse, &["no", ""]),
+    valued("runtime", Refuse),
+    valued("security-opt", Refuse),
+    valued("shm-size", Refuse),
+    valued("storage-opt", Refuse),
+    valued("sysctl", Refuse),
+    valued("ulimit", Refuse),
+    boolean("use-api-socket", Refuse),
+    valued("userns", Refuse),
+    harmless("uts", Refuse, &["", "private"]),
+    valued("volume-driver", Refuse),
+    valued("volumes-from", Refuse),
+];
+
+/// `exec`'s share.
+pub static EXEC: &[Unsupported] = &[boolean("privileged", Refuse)];
+
+/// The words without the flags of the table, after a notice about those that were taken out.
+/// Looks no further than the `count`-th argument.
+pub fn take_out(
+    table: &[Unsupported],
+    command: &Command,
+    words: &[OsString],
+    count: usize,
+) -> Result<Vec<OsString>, Failure> {
+    let mut sieve = Sieve {
+        table,
+        command,
+        kept: Vec::with_capacity(words.len()),
+        dropped: Vec::new(),
+    };
+    let mut arguments = 0;
+    let mut rest = words;
+    while let [first, ..] = rest {
+        let word = first.to_str().unwrap_or_default();
+        if arguments == count || word == "--" {
+            break;
+        }
+        let used = if let Some(long) = word.strip_prefix("--") {
+            sieve.long(long, rest)?
+        } else if word.len() > 1 && word.starts_with('-') {
+            sieve.cluster(word, rest)?
+        } else {
+            arguments += 1;
+            sieve.kept.push(first.clone());
+            1
+        };
+        rest = &rest[used..];
+    }
+    sieve.kept.extend_from_slice(rest);
+    notice(
+        &sieve.dropped,
+        NoNetwork,
+        ": the container gets a loopback interface only",
+    );
+    notice(&sieve.dropped, Ignore, "");
+    Ok(sieve.kept)
+}
+
+struct Sieve<'a> {
+    table: &'a [Unsupported],
+    command: &'a Command,
+    kept: Vec<OsString>,
+    dropped: Vec<&'a Unsupported>,
+}
+
+impl<'a> Sieve<'a> {
+    /// Takes `--long` and its value; how many words that are.
+    fn long(&mut self, long: &str, words: &[OsString]) -> Result<usize, Failure> {
+        let (name, value) = match long.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (long, None),
+        };
+        let table = self.table;
+        let Some(flag) = table.iter().find(|flag| flag.long == name) else {
+            return Ok(self.keep(words));
+        };
+        let (value, used) = match (value, flag.valued) {
+            (Some(value), _) => (value, 1),
+            (None, false) => ("true", 1),
+            (None, true) => {
+                let missing = || Failure::Flag(format!("flag needs an argument: --{name}"));
+                (following(words).ok_or_else(missing)?, 2)
+            }
+        };
+        self.answer(flag, value)?;
+        Ok(used)
+    }
+
+    /// The same for letters behind one dash: those before the table's stay.
+    fn cluster(&mut self, word: &str, words: &[OsString]) -> Result<usize, Failure> {
+        let mut stay = String::from("-");
+        let mut used = 1;
+        for (place, letter) in word.char_indices().skip(1) {
+            let rest = &word[place + letter.len_utf8()..];
+            let is_letter = |arg: &&Arg| arg.get_short() == Some(letter);
+            let declared = self.command.get_arguments().find(is_letter);
+            let table = self.table;
+            let flag = table.iter().find(|flag| flag.short == Some(letter));
+            match (declared, flag) {
+                (Some(arg), _) if is_letter_alone(arg, rest) => stay.push(letter),
+                (None, Some(flag)) if !flag.valued && !rest.starts_with('=') => {
+                    self.answer(flag, "true")?;
+                }
+                (None, Some(flag)) => {
+                    let value = if rest.is_empty() {
+                        used = 2;
+                        following(words).ok_or_else(|| {
+                            Failure::Flag(format!("flag needs an argument: '{letter}' in {word}"))
+                        })?
+                    } else {
+                        rest.strip_prefix('=').unwrap_or(rest)
+                    };
+                    self.answer(flag, value)?;
+                    if stay.len() > 1 {
+                        self.kept.push(stay.into());
+                    }
+                    return Ok(used);
+                }
+                // A value, or clap's to judge.
+                _ => {
+                    stay.push_str(&word[place..]);
+                    break;
+                }
+            }
+        }
+        if stay.len() == 1 {
+            return Ok(1);
+        }
+        Ok(self.keep(&[&[stay.into()], &words[1..]].concat()))
+    }
+
+    /// Keeps a flag together with the word that is its value.
+    fn keep(&mut self, words: &[OsString]) -> usize {
+        let valued = parse::takes_next_word(self.command, &words[0]);
+        let used = words.len().min(1 + usize::from(valued));
+        self.kept.extend_from_slice(&words[..used]);
+        used
+    }
+
+    fn answer(&mut self, flag: &'a Unsupported, value: &str) -> Result<(), Failure> {
+        if flag.harmless.contains(&value) {
+            return Ok(());
+        }
+        if flag.answer == Refuse {
+            return Err(Failure::Plain(
+                format!("--{} is not supported yet", flag.long),
+                125,
+            ));
+        }
+        if !self.dropped.iter().any(|other| other.long == flag.long) {
+            self.dropped.push(flag);
+        }
+        Ok(())
+    }
+}
+
+fn following(words: &[OsString]) -> Option<&str> {
+    words.get(1).and_then(|word| word.to_str())
+}
+
+/// Whether another flag's letter follows this one, and not its value.
+fn is_letter_alone(arg: &Arg, rest: &str) -> bool {
+    match arg.get_action() {
+        ArgAction::Set | ArgAction::Append => arg.is_require_equals_set() && !rest.starts_with('='),
+        _ => true,
+    }
+}
+
+fn notice(dropped: &[&Unsupported], answer: Answer, why: &str) {
+    let names: Vec<String> = dropped
+        .iter()
+        .filter(|flag| flag.answer == answer)
+        .map(|flag| format!("--{}", flag.long))
+        .collect();
+    match names.as_slice() {
+        [] => {}
+        [name] => ui::notice(&format!("{name} has no effect yet{why}")),
+        names => ui::notice(&format!("{} have no effect yet{why}", names.join(", "))),
+    }
+}

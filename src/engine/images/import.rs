@@ -1,0 +1,141 @@
+//! `import`: the tar of a root file system becomes an image of one layer.
+
+use std::io::Read;
+
+use super::{
+    changes,
+    ingest::{ImageDocuments, Ingest},
+    load::descriptor,
+};
+use crate::{
+    engine::{Engine, ImportRequest, Progress, Silent},
+    model::{
+        Context, Digest, Error, ErrorKind, Platform, Reference, Result,
+        image::{History, ImageConfig, ProcessDefaults, RootFs},
+        manifest::{self, Compression},
+    },
+    storage::{
+        Lease, StagedBlob, Store,
+        unpack::{Decompressor, Privilege},
+    },
+};
+
+const COPY_BUFFER: usize = 256 << 10;
+
+/// What an import makes of the tar.
+#[derive(Clone, Debug, Default)]
+pub struct ImportOptions {
+    /// Comment in the image's history.
+    pub message: Option<String>,
+    /// Default: this machine's.
+    pub platform: Option<Platform>,
+    /// Dockerfile instructions, see [`changes::apply`].
+    pub changes: Vec<String>,
+    pub reference: Option<Reference>,
+}
+
+impl Engine {
+    /// Makes an image of one layer from a tar stream, which may be compressed with gzip or zstd;
+    /// the layer is kept uncompressed. Returns the image ID.
+    pub fn import(&self, request: &ImportRequest, _progress: &dyn Progress) -> Result<Digest> {
+        self.enter_user_namespace()?;
+        let options = ImportOptions {
+            message: request.message.clone(),
+            platform: request.platform.clone(),
+            changes: request.changes.clone(),
+            reference: request.reference.clone(),
+        };
+        let tar: Box<dyn Read> = match &request.input {
+            Some(path) => Box::new(
+                std::fs::File::open(path).system(|| format!("cannot open {}", path.display()))?,
+            ),
+            None => Box::new(std::io::stdin()),
+        };
+        import(&self.store, self.privilege(), tar, &options)
+    }
+}
+
+/// [`Engine::import`] into a given store.
+pub fn import(
+    store: &Store,
+    privilege: Privilege,
+    tar: impl Read,
+    options: &ImportOptions,
+) -> Result<Digest> {
+    let mut defaults = ProcessDefaults::default();
+    for change in &options.changes {
+        changes::apply(&mut defaults, change)?;
+    }
+    let lease = store.lease()?;
+    let layer = spool(&lease, tar)?;
+    let config = configuration(options, defaults, layer.digest());
+    let config = serde_json::to_vec(&config).map_err(|cause| {
+        Error::new(ErrorKind::System, "cannot write the image configuration").with_source(cause)
+    })?;
+    let config_digest = {
+        use sha2::Digest as _;
+        Digest::sha256(sha2::Sha256::digest(&config))
+    };
+    let layer_type = manifest::layer_media_type(Compression::None);
+    let document = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": manifest::OCI_MANIFEST,
+        "config": descriptor(manifest::OCI_CONFIG, &config_digest, config.len() as u64),
+        "layers": [descriptor(layer_type, layer.digest(), layer.size())],
+    });
+    let documents = ImageDocuments {
+        manifest: document.to_string().into_bytes(),
+        media_type: Some(manifest::OCI_MANIFEST.to_owned()),
+        config,
+    };
+    let ingest = Ingest::begin(&lease, privilege, &Silent, &documents)?;
+    ingest.provide(layer);
+    let names: Vec<Reference> = options.reference.iter().cloned().collect();
+    ingest.complete()?.commit(&lease, &names)?;
+    Ok(config_digest)
+}
+
+fn spool(lease: &Lease<'_>, tar: impl Read) -> Result<StagedBlob> {
+    let failed = |error: std::io::Error| match error.downcast::<Error>() {
+        Ok(own) => own,
+        Err(error) => Error::new(ErrorKind::System, "cannot read the tar").with_source(error),
+    };
+    let mut plain = Decompressor::detect(tar).map_err(failed)?;
+    let mut writer = lease.write_new_blob()?;
+    let mut buffer = vec![0; COPY_BUFFER];
+    loop {
+        match plain.read(&mut buffer) {
+            Ok(0) => return writer.finish(),
+            Ok(length) => writer.write(&buffer[..length])?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+fn configuration(
+    options: &ImportOptions,
+    defaults: ProcessDefaults,
+    layer: &Digest,
+) -> ImageConfig {
+    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let created = jiff::Timestamp::now().to_string();
+    ImageConfig {
+        created: Some(created.clone()),
+        author: None,
+        architecture: platform.architecture,
+        variant: platform.variant,
+        os: platform.os,
+        config: Some(defaults),
+        rootfs: RootFs {
+            kind: "layers".to_owned(),
+            diff_ids: vec![layer.clone()],
+        },
+        history: Some(vec![History {
+            created: Some(created),
+            comment: options.message.clone(),
+            ..History::default()
+        }]),
+        ..ImageConfig::default()
+    }
+}

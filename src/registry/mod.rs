@@ -1,0 +1,334 @@
+//! What is far: the distribution protocol (OCI distribution specification 1.1, "Pull").
+//!
+//! [`Registry`] is a synchronous face over an asynchronous client. Its runtime has one thread, the
+//! caller's, starts with the first request and ends with the value; credential helpers run before,
+//! because nothing may fork beside a runtime. Bytes of blobs go into sinks that the caller gives, so this room knows no
+//! store; documents are small and returned.
+//!
+//! ```text
+//! endpoint      where a registry is, https or http        failure   answers and broken lines → errors
+//! tls           whom to trust                             session   one request: scheme, grant, redirects, retries
+//! resolver      names → addresses without getaddrinfo     blobs     many blobs at once, resumed by range
+//! credentials   auth files, credential helpers            auth      challenges, tokens
+//! ```
+//!
+//! From `oci_distribution` (the crate `oci-client`) come the protocol's types: [`RegistryAuth`] with its redacting
+//! `Debug`, `RegistryToken`, `OciEnvelope` and the error codes in it. Its `Client` is not used, and
+//! `reqwest`, which it brings, is spoken to directly, because the client lets nobody hand it an HTTP
+//! client: with it there would be no client certificates and no authorities for one host, no choice
+//! of resolver, roots read from a folder at each start, redirects and token realms
+//! followed wherever they lead with the password, no identity tokens, no limit on a manifest's size,
+//! and neither retries nor resumption.
+//!
+//! A crash leaves nothing here: this room writes no file.
+//!
+//! [`RegistryAuth`]: oci_distribution::secrets::RegistryAuth
+
+mod auth;
+mod blobs;
+mod credentials;
+mod endpoint;
+mod failure;
+mod resolver;
+mod session;
+mod tls;
+
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    thread,
+    time::Duration,
+};
+
+pub use blobs::BlobRequest;
+use reqwest::{
+    Method,
+    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue},
+};
+use session::{Ask, Repository, Session};
+use sha2::{Digest as _, Sha256, Sha512};
+use tokio::runtime::Runtime;
+
+use crate::model::{
+    BlobSink, Context, Digest, Error, ErrorKind, Reference, RegistryOptions, Result,
+    image::MAX_DOCUMENT_BYTES, manifest,
+};
+
+/// Blobs that are downloaded at the same time, as Docker's default.
+pub const PARALLEL: usize = 3;
+
+/// Told before each repetition: what is being fetched, and why the last attempt failed.
+pub type OnRetry<'a> = &'a dyn Fn(&str, &str);
+
+/// How long to wait and how often to try.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Attempts after the first one.
+    pub retries: u32,
+    /// Pause before the second attempt; doubled for each further one.
+    pub first_pause: Duration,
+    /// Until a connection stands: name, TCP and TLS.
+    pub connect: Duration,
+    /// Longest silence in the middle of an answer.
+    pub stall: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            retries: 3,
+            first_pause: Duration::from_millis(500),
+            connect: Duration::from_secs(15),
+            stall: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A manifest or index as it lies in a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteDocument {
+    /// Verified against `digest`.
+    pub bytes: Vec<u8>,
+    /// What the registry called it (`Content-Type`).
+    pub media_type: Option<String>,
+    pub digest: Digest,
+}
+
+/// A client for the registries of one command.
+pub struct Registry {
+    options: RegistryOptions,
+    session: Session,
+    /// By full name of the repository.
+    repositories: RefCell<HashMap<String, Rc<Repository>>>,
+    runtime: OnceCell<Runtime>,
+}
+
+impl Registry {
+    /// Reads nothing yet and connects to nothing.
+    pub fn new(options: &RegistryOptions) -> Self {
+        Registry::with_limits(options, Limits::default())
+    }
+
+    pub fn with_limits(options: &RegistryOptions, limits: Limits) -> Self {
+        Registry {
+            options: options.clone(),
+            session: Session::new(options.clone(), limits),
+            repositories: RefCell::default(),
+            runtime: OnceCell::new(),
+        }
+    }
+
+    /// Finds the credentials for the repository of `reference` now. A helper program may run, so a
+    /// caller that is about to change who it is, or to start threads, asks first.
+    ///
+    /// Errors: [`ErrorKind::InvalidArgument`] for an unreadable auth file,
+    /// [`ErrorKind::Unauthorized`] for a helper that fails.
+    pub fn prepare(&self, reference: &Reference) -> Result<()> {
+        self.repository(reference).map(|_| ())
+    }
+
+    /// Fetches the manifest or index that `reference` stands for: by its digest if it has one, by
+    /// its tag otherwise.
+    ///
+    /// Errors: [`ErrorKind::NotFoundInRegistry`], [`ErrorKind::Unauthorized`],
+    /// [`ErrorKind::Registry`]; [`ErrorKind::DigestMismatch`] when the bytes are not those of the
+    /// digest that was asked for or announced; [`ErrorKind::InvalidContent`] above 4 MiB.
+    pub fn document(&self, reference: &Reference, on_retry: OnRetry<'_>) -> Result<RemoteDocument> {
+        let repository = self.repository(reference)?;
+        let ask = manifest_ask(&repository, reference, Method::GET);
+        let fetched =
+            self.runtime()?
+                .block_on(self.session.retrying(&ask.what, on_retry, async || {
+                    let response = self.session.attempt(&ask).await?;
+                    let media_type = header(response.headers(), CONTENT_TYPE.as_str());
+                    let announced = announced_digest(response.headers());
+                    let body = self.session.body(response, MAX_DOCUMENT_BYTES, &ask.what);
+                    Ok((body.await?, media_type, announced))
+                }))?;
+        let (bytes, media_type, announced) = fetched;
+        let digest = match reference.digest().or(announced.as_ref()) {
+            Some(wanted) => verify(&bytes, wanted, &ask.what)?,
+            None => Digest::sha256(Sha256::digest(&bytes)),
+        };
+        Ok(RemoteDocument {
+            bytes,
+            media_type,
+            digest,
+        })
+    }
+
+    /// The digest that the registry announces for `reference`, without fetching the document (and
+    /// without counting against Docker Hub's limit). Absent if it announces none. This is the
+    /// registry's word and not verified: good enough to say that nothing has changed.
+    ///
+    /// Errors: as [`Self::document`].
+    pub fn announced_digest(
+        &self,
+        reference: &Reference,
+        on_retry: OnRetry<'_>,
+    ) -> Result<Option<Digest>> {
+        let repository = self.repository(reference)?;
+        let ask = manifest_ask(&repository, reference, Method::HEAD);
+        self.runtime()?
+            .block_on(self.session.retrying(&ask.what, on_retry, async || {
+                let response = self.session.attempt(&ask).await?;
+                Ok(announced_digest(response.headers()))
+            }))
+    }
+
+    /// Fetches blobs of the repository of `reference` into their sinks, `parallel` at a time;
+    /// [`PARALLEL`] is usual. Each sink is used by a thread of its own, so that several cores hash
+    /// and unpack. Returns when all sinks have finished, or with the first error; sinks
+    /// that have finished by then stay finished, the others are dropped.
+    ///
+    /// Errors: as [`Self::document`], and what the sinks say.
+    pub fn fetch(
+        &self,
+        reference: &Reference,
+        blobs: Vec<BlobRequest<'_>>,
+        parallel: usize,
+        on_retry: OnRetry<'_>,
+    ) -> Result<()> {
+        let repository = self.repository(reference)?;
+        let runtime = self.runtime()?;
+        thread::scope(|scope| {
+            runtime.block_on(blobs::fetch(
+                scope,
+                &self.session,
+                &repository,
+                blobs,
+                parallel,
+                on_retry,
+            ))
+        })
+    }
+
+    /// Fetches one small blob, such as an image's configuration, and verifies it.
+    ///
+    /// Errors: as [`Self::document`].
+    pub fn small_blob(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        size: u64,
+        on_retry: OnRetry<'_>,
+    ) -> Result<Vec<u8>> {
+        if size > MAX_DOCUMENT_BYTES {
+            return Err(Error::new(
+                ErrorKind::InvalidContent,
+                format!("blob {digest} is larger than {MAX_DOCUMENT_BYTES} bytes"),
+            ));
+        }
+        let mut bytes = Vec::new();
+        let sink = Box::new(Memory {
+            bytes: &mut bytes,
+            digest: digest.clone(),
+        });
+        let request = BlobRequest {
+            digest: digest.clone(),
+            size,
+            sink,
+        };
+        self.fetch(reference, vec![request], 1, on_retry)?;
+        Ok(bytes)
+    }
+
+    fn repository(&self, reference: &Reference) -> Result<Rc<Repository>> {
+        let name = reference.name();
+        if let Some(repository) = self.repositories.borrow().get(&name) {
+            return Ok(repository.clone());
+        }
+        let credentials = credentials::find(reference, &self.options)?;
+        let repository = Rc::new(Repository::new(reference, credentials));
+        self.repositories
+            .borrow_mut()
+            .insert(name, repository.clone());
+        Ok(repository)
+    }
+
+    fn runtime(&self) -> Result<&Runtime> {
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .system(|| "cannot start the network runtime".to_owned())?;
+        Ok(self.runtime.get_or_init(|| runtime))
+    }
+}
+
+fn manifest_ask<'a>(repository: &'a Repository, reference: &Reference, method: Method) -> Ask<'a> {
+    let name = match (reference.digest(), reference.tag()) {
+        (Some(digest), _) => digest.as_str(),
+        (None, Some(tag)) => tag,
+        (None, None) => "latest",
+    };
+    let mut headers = HeaderMap::new();
+    // One header for each type: some registries read only the first of a list.
+    for accepted in manifest::ACCEPTED {
+        headers.append(ACCEPT, HeaderValue::from_static(accepted));
+    }
+    Ask {
+        repository,
+        method,
+        path: format!("manifests/{name}"),
+        what: format!("manifest {}", reference.familiar()),
+        headers,
+    }
+}
+
+fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_owned())
+}
+
+fn announced_digest(headers: &HeaderMap) -> Option<Digest> {
+    header(headers, "docker-content-digest")?.parse().ok()
+}
+
+/// `wanted`, if `bytes` have it.
+fn verify(bytes: &[u8], wanted: &Digest, what: &str) -> Result<Digest> {
+    let actual = match wanted.algorithm() {
+        "sha512" => Sha512::digest(bytes).to_vec(),
+        _ => Sha256::digest(bytes).to_vec(),
+    };
+    let actual: String = actual.iter().map(|byte| format!("{byte:02x}")).collect();
+    if actual != wanted.hex() {
+        return Err(Error::new(
+            ErrorKind::DigestMismatch,
+            format!(
+                "{what} does not have the digest {wanted} but {}:{actual}",
+                wanted.algorithm()
+            ),
+        ));
+    }
+    Ok(wanted.clone())
+}
+
+/// A sink for what is small.
+struct Memory<'a> {
+    bytes: &'a mut Vec<u8>,
+    digest: Digest,
+}
+
+impl BlobSink for Memory<'_> {
+    fn received(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.bytes.clear();
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        verify(self.bytes, &self.digest, &format!("blob {}", self.digest)).map(|_| ())
+    }
+}

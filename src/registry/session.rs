@@ -1,0 +1,569 @@
+//! One request to a registry, with everything that HTTP puts around it.
+//!
+//! ```text
+//! attempt   first contact (which scheme?) → 401? get a grant, ask once more → redirects → response
+//! retrying  attempt, pause, attempt, …                         at most `Limits::retries` pauses
+//! ```
+//!
+//! Every origin has an HTTP client of its own, because `certs.d` gives every host its own trust
+//! and its own client certificate. Redirects are followed here and not by the client: a grant goes
+//! to the origin it was made for and to no other (CVE-2020-15157), and https does not lead to http.
+//! HTTP/1.1 is spoken, as podman does: one connection a blob has no shared flow-control window in
+//! which a slowly unpacked layer could hold up the others.
+
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use reqwest::{
+    Client, Method, NoProxy, Proxy, Response, StatusCode, Url,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION},
+    redirect::Policy,
+};
+use rustls::RootCertStore;
+use tokio::time::timeout;
+
+use super::{
+    Limits, OnRetry,
+    auth::{self, Challenge, Grant, TokenRequest},
+    credentials::Credentials,
+    endpoint::{self, Origin, Scheme},
+    failure::{self, Failure, Retry},
+    resolver::Resolver,
+    tls,
+};
+use crate::model::{Context, Error, ErrorKind, Reference, RegistryOptions, Result};
+
+const MAX_REDIRECTS: usize = 10;
+
+/// Largest answer of a token server, in bytes.
+const MAX_TOKEN_BYTES: u64 = 1 << 20;
+
+/// How much of an error's body is read for its message, in bytes.
+const MAX_ERROR_BYTES: u64 = 64 << 10;
+
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+
+/// A repository of a registry, and who we are there.
+pub(super) struct Repository {
+    /// `host[:port]` to connect to.
+    authority: String,
+    /// `library/alpine`
+    path: String,
+    credentials: Credentials,
+}
+
+impl Repository {
+    pub fn new(reference: &Reference, credentials: Credentials) -> Self {
+        Repository {
+            authority: endpoint::authority(reference).to_owned(),
+            path: reference.repository().to_owned(),
+            credentials,
+        }
+    }
+
+    fn url(&self, scheme: Scheme, path: &str) -> Result<Url> {
+        let scheme = scheme.as_str();
+        let url = format!("{scheme}://{}/v2/{}/{path}", self.authority, self.path);
+        Url::parse(&url).context(ErrorKind::InvalidArgument, || {
+            format!("{} is not the address of a registry", self.authority)
+        })
+    }
+
+    fn scope(&self) -> String {
+        format!("repository:{}:pull", self.path)
+    }
+}
+
+/// A request below `/v2/NAME/`.
+pub(super) struct Ask<'a> {
+    pub repository: &'a Repository,
+    pub method: Method,
+    /// `manifests/latest`, `blobs/sha256:…`
+    pub path: String,
+    /// The thing as it is called in errors: `manifest localhost/app:1`.
+    pub what: String,
+    pub headers: HeaderMap,
+}
+
+pub(super) struct Session {
+    options: RegistryOptions,
+    limits: Limits,
+    resolver: Arc<Resolver>,
+    roots: OnceCell<RootCertStore>,
+    clients: RefCell<HashMap<Origin, Client>>,
+    /// By `host[:port]`: what the registry was found to speak.
+    schemes: RefCell<HashMap<String, Scheme>>,
+    /// By origin and scope.
+    grants: RefCell<HashMap<(Origin, String), Grant>>,
+    /// The token server of each registry: the first one named stays.
+    realms: RefCell<HashMap<Origin, Origin>>,
+}
+
+impl Session {
+    pub fn new(options: RegistryOptions, limits: Limits) -> Self {
+        Session {
+            options,
+            limits,
+            resolver: Arc::default(),
+            roots: OnceCell::new(),
+            clients: RefCell::default(),
+            schemes: RefCell::default(),
+            grants: RefCell::default(),
+            realms: RefCell::default(),
+        }
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Asks until there is a response of success, and refuses all others.
+    pub async fn attempt(&self, ask: &Ask<'_>) -> Result<Response, Failure> {
+        let (registry, response) = self.attempt_any(ask).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(self.refusal(ask, &registry, response).await)
+    }
+
+    /// As [`Self::attempt`], but 416 (Range Not Satisfiable) is a response, too.
+    pub async fn attempt_range(&self, ask: &Ask<'_>) -> Result<Response, Failure> {
+        let (registry, response) = self.attempt_any(ask).await?;
+        match response.status() {
+            StatusCode::RANGE_NOT_SATISFIABLE => Ok(response),
+            status if status.is_success() => Ok(response),
+            _ => Err(self.refusal(ask, &registry, response).await),
+        }
+    }
+
+    /// The registry's origin, and the response that the redirects led to.
+    async fn attempt_any(&self, ask: &Ask<'_>) -> Result<(Origin, Response), Failure> {
+        let (origin, mut response) = self.first_contact(ask).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let grant = self.grant(ask, &origin, response.headers()).await?;
+            let scope = ask.repository.scope();
+            self.grants
+                .borrow_mut()
+                .insert((origin.clone(), scope), grant);
+            let url = ask.repository.url(origin.scheme, &ask.path)?;
+            response = self.send(ask, &url, &origin).await?;
+        }
+        let response = self.follow_redirects(ask, &origin, response).await?;
+        Ok((origin, response))
+    }
+
+    /// Sends the request with the first scheme that the registry understands.
+    async fn first_contact(&self, ask: &Ask<'_>) -> Result<(Origin, Response), Failure> {
+        let authority = &ask.repository.authority;
+        let known = self.schemes.borrow().get(authority).copied();
+        let candidates = match &known {
+            Some(scheme) => std::slice::from_ref(scheme),
+            None => endpoint::schemes(authority, self.options.tls_verify),
+        };
+        let mut candidates = candidates.iter().peekable();
+        while let Some(&scheme) = candidates.next() {
+            let url = ask.repository.url(scheme, &ask.path)?;
+            let origin = origin_of(&url)?;
+            match self.send(ask, &url, &origin).await {
+                Ok(response) => {
+                    self.schemes.borrow_mut().insert(authority.clone(), scheme);
+                    return Ok((origin, response));
+                }
+                Err(failure) if failure.not_tls && candidates.peek().is_some() => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(Error::new(ErrorKind::Registry, format!("no way to {authority}")).into())
+    }
+
+    /// One request, one response, whatever it says; with the grant for `registry` if `url` is
+    /// there and one is known.
+    async fn send(&self, ask: &Ask<'_>, url: &Url, registry: &Origin) -> Result<Response, Failure> {
+        let origin = origin_of(url)?;
+        let mut request = self
+            .client(&origin)?
+            .request(ask.method.clone(), url.clone())
+            .headers(ask.headers.clone());
+        if origin == *registry
+            && let Some(proof) = self.known_grant(&origin, ask.repository)
+        {
+            request = request.header(AUTHORIZATION, proof.header());
+        }
+        self.answer(&origin, request).await
+    }
+
+    async fn answer(
+        &self,
+        origin: &Origin,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Response, Failure> {
+        let patience = self.limits.connect + self.limits.stall;
+        match timeout(patience, request.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(cause)) => Err(failure::unreachable(origin, cause)),
+            Err(_) => Err(stalled(origin, patience)),
+        }
+    }
+
+    fn known_grant(&self, origin: &Origin, repository: &Repository) -> Option<Grant> {
+        let key = (origin.clone(), repository.scope());
+        self.grants
+            .borrow()
+            .get(&key)
+            .filter(|grant| grant.is_fresh())
+            .cloned()
+    }
+
+    /// What answers the registry's challenge.
+    async fn grant(
+        &self,
+        ask: &Ask<'_>,
+        origin: &Origin,
+        headers: &HeaderMap,
+    ) -> Result<Grant, Failure> {
+        let credentials = &ask.repository.credentials;
+        // A grant that was just refused is not tried again.
+        let refused = self.known_grant(origin, ask.repository).is_some();
+        match auth::challenge(headers) {
+            Some(Challenge::Bearer { realm, service }) => {
+                if let Some(ready) = Grant::ready_token(credentials)
+                    && !refused
+                {
+                    return Ok(ready);
+                }
+                let url = self.realm(origin, &realm)?;
+                self.token(ask, origin, url, service.as_deref()).await
+            }
+            Some(Challenge::Basic) if !refused => Grant::basic(credentials)
+                .ok_or_else(|| failure::unauthorized(origin, &ask.what, "").into()),
+            Some(Challenge::Basic) | None => {
+                Err(failure::unauthorized(origin, &ask.what, "").into())
+            }
+        }
+    }
+
+    fn realm(&self, origin: &Origin, realm: &str) -> Result<Url> {
+        let url = auth::realm_url(origin, realm)?;
+        let host = origin_of(&url)?;
+        let mut realms = self.realms.borrow_mut();
+        if realms.entry(origin.clone()).or_insert_with(|| host.clone()) != &host {
+            return Err(Error::new(
+                ErrorKind::Registry,
+                format!("registry {origin} names more than one token server"),
+            ));
+        }
+        Ok(url)
+    }
+
+    /// Asks the token server at `url` for a token to pull.
+    async fn token(
+        &self,
+        ask: &Ask<'_>,
+        registry: &Origin,
+        url: Url,
+        service: Option<&str>,
+    ) -> Result<Grant, Failure> {
+        let server = origin_of(&url)?;
+        let scope = ask.repository.scope();
+        let client = self.client(&server)?;
+        let request = match auth::token_request(url, service, &scope, &ask.repository.credentials) {
+            TokenRequest::Get { url, proof: None } => client.get(url),
+            TokenRequest::Get {
+                url,
+                proof: Some(proof),
+            } => client.get(url).header(AUTHORIZATION, proof.header()),
+            TokenRequest::Post { url, form } => client
+                .post(url)
+                .header(
+                    CONTENT_TYPE,
+                    HeaderValue::from_static("application/x-www-form-urlencoded"),
+                )
+                .body(form),
+        };
+        let asked = Instant::now();
+        let response = self.answer(&server, request).await?;
+        let status = response.status();
+        if !status.is_success() {
+            let headers = response.headers().clone();
+            let body = self.beginning(response).await;
+            // Some token servers say 400 or 404 to a wrong password.
+            return Err(
+                if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
+                    failure::unauthorized(registry, &ask.what, "").into()
+                } else {
+                    failure::refused(&server, "a token", status, &headers, &body)
+                },
+            );
+        }
+        let body = self.body(response, MAX_TOKEN_BYTES, "a token").await?;
+        auth::token_answer(&body, asked).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Registry,
+                format!("token server {server} did not send a token"),
+            )
+            .into()
+        })
+    }
+
+    async fn follow_redirects(
+        &self,
+        ask: &Ask<'_>,
+        registry: &Origin,
+        mut response: Response,
+    ) -> Result<Response, Failure> {
+        for _ in 0..MAX_REDIRECTS {
+            let Some(location) = redirect(&response) else {
+                return Ok(response);
+            };
+            let refuse = |why: &str| {
+                Error::new(
+                    ErrorKind::Registry,
+                    format!("registry {registry} redirects {} to {why}", ask.what),
+                )
+            };
+            let (from, url) = (response.url(), response.url().join(&location));
+            let url = url.map_err(|_| refuse("an invalid URL"))?;
+            let target = Origin::of(&url).ok_or_else(|| refuse("a URL that is not http"))?;
+            if from.scheme() == "https"
+                && target.scheme == Scheme::Http
+                && self.options.tls_verify != Some(false)
+            {
+                return Err(refuse("plain http")
+                    .with_hint("allow it with --tls-verify=false")
+                    .into());
+            }
+            response = self
+                .send(ask, &url, registry)
+                .await
+                .map_err(|failure| Failure {
+                    not_tls: false,
+                    ..failure
+                })?;
+        }
+        Err(Error::new(
+            ErrorKind::Registry,
+            format!("registry {registry} redirects {} in circles", ask.what),
+        )
+        .into())
+    }
+
+    async fn refusal(&self, ask: &Ask<'_>, registry: &Origin, response: Response) -> Failure {
+        let status = response.status();
+        let headers = response.headers().clone();
+        let origin = match origin_of(response.url()) {
+            Ok(origin) => origin,
+            Err(error) => return error.into(),
+        };
+        let body = self.beginning(response).await;
+        let denied = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if denied && origin != *registry {
+            // The signature of a storage server's URL ran out: the registry makes a new one.
+            return Failure::later(Error::new(
+                ErrorKind::Registry,
+                format!("storage server {origin} answered {status} for {}", ask.what),
+            ));
+        }
+        failure::refused(&origin, &ask.what, status, &headers, &body)
+    }
+
+    async fn beginning(&self, response: Response) -> Vec<u8> {
+        self.body(response, MAX_ERROR_BYTES, "the message")
+            .await
+            .unwrap_or_default()
+    }
+
+    /// The whole body, if it has at most `limit` bytes.
+    pub async fn body(
+        &self,
+        mut response: Response,
+        limit: u64,
+        what: &str,
+    ) -> Result<Vec<u8>, Failure> {
+        let origin = origin_of(response.url())?;
+        let mut body = Vec::new();
+        while let Some(bytes) = self.chunk(&origin, &mut response).await? {
+            if body.len() as u64 + bytes.len() as u64 > limit {
+                return Err(Error::new(
+                    ErrorKind::InvalidContent,
+                    format!("{what} from registry {origin} is larger than {limit} bytes"),
+                )
+                .into());
+            }
+            body.extend_from_slice(&bytes);
+        }
+        Ok(body)
+    }
+
+    /// The next bytes of a body, or none at its end.
+    pub async fn chunk(
+        &self,
+        origin: &Origin,
+        response: &mut Response,
+    ) -> Result<Option<bytes::Bytes>, Failure> {
+        match timeout(self.limits.stall, response.chunk()).await {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(cause)) => Err(Failure::later(
+                Error::new(
+                    ErrorKind::Registry,
+                    format!("the connection to registry {origin} broke"),
+                )
+                .with_source(failure::innermost(&cause.without_url())),
+            )),
+            Err(_) => Err(stalled(origin, self.limits.stall)),
+        }
+    }
+
+    /// Repeats `attempt` while that makes sense and the limit allows it.
+    pub async fn retrying<T>(
+        &self,
+        what: &str,
+        on_retry: OnRetry<'_>,
+        attempt: impl AsyncFn() -> Result<T, Failure>,
+    ) -> Result<T> {
+        let mut patience = Patience::new(&self.limits);
+        loop {
+            match attempt().await {
+                Ok(value) => return Ok(value),
+                Err(failure) => patience.pause(failure, what, on_retry).await?,
+            }
+        }
+    }
+
+    fn client(&self, origin: &Origin) -> Result<Client> {
+        if let Some(client) = self.clients.borrow().get(origin) {
+            return Ok(client.clone());
+        }
+        let client = self.build_client(origin)?;
+        self.clients
+            .borrow_mut()
+            .insert(origin.clone(), client.clone());
+        Ok(client)
+    }
+
+    fn build_client(&self, origin: &Origin) -> Result<Client> {
+        let what = || format!("cannot set up the HTTP client for {origin}");
+        let roots = match self.roots.get() {
+            Some(roots) => roots,
+            // Never read for plain http: it takes a millisecond.
+            None if origin.scheme == Scheme::Http => &RootCertStore::empty(),
+            None => {
+                let read = tls::roots(self.options.ca_file.as_deref())?;
+                self.roots.get_or_init(|| read)
+            }
+        };
+        let mut builder = Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .http1_only()
+            .user_agent(concat!("coracle/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(self.limits.connect)
+            .dns_resolver(self.resolver.clone())
+            .tls_backend_preconfigured(tls::client_config(origin, &self.options, roots)?);
+        // As in Go: what is on this machine is never asked through a proxy.
+        if !origin.is_loopback() {
+            for proxy in self.proxies()? {
+                builder = builder.proxy(proxy);
+            }
+        }
+        builder.build().map_err(|cause| {
+            Error::new(ErrorKind::Registry, what()).with_source(failure::innermost(&cause))
+        })
+    }
+
+    fn proxies(&self) -> Result<Vec<Proxy>> {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+        let except = given(&self.options.no_proxy).and_then(|list| NoProxy::from_string(&list));
+        // The text may hold a password, so the error does not repeat it.
+        let bad = |which: &str| Error::invalid(format!("{which} is not the URL of a proxy"));
+        let mut proxies = Vec::new();
+        if let Some(url) = given(&self.options.https_proxy) {
+            proxies.push(Proxy::https(&url).map_err(|_| bad("https_proxy"))?);
+        }
+        if let Some(url) = given(&self.options.http_proxy) {
+            proxies.push(Proxy::http(&url).map_err(|_| bad("http_proxy"))?);
+        }
+        Ok(proxies
+            .into_iter()
+            .map(|proxy| proxy.no_proxy(except.clone()))
+            .collect())
+    }
+}
+
+/// How many more attempts an operation has.
+pub(super) struct Patience<'a> {
+    limits: &'a Limits,
+    used: u32,
+}
+
+impl<'a> Patience<'a> {
+    pub fn new(limits: &'a Limits) -> Self {
+        Patience { limits, used: 0 }
+    }
+
+    /// Something was achieved: what comes next is another difficulty.
+    pub fn renew(&mut self) {
+        self.used = 0;
+    }
+
+    /// Waits before the next attempt, or gives the failure back as the error.
+    pub async fn pause(
+        &mut self,
+        failure: Failure,
+        what: &str,
+        on_retry: OnRetry<'_>,
+    ) -> Result<()> {
+        let pause = match failure.retry {
+            Retry::Never => return Err(failure.error),
+            _ if self.used >= self.limits.retries => return Err(failure.error),
+            Retry::After(pause) => pause,
+            Retry::Later => self.back_off(),
+        };
+        self.used += 1;
+        on_retry(what, &failure.error.one_line());
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    /// Doubles each time; up to a quarter more, so that many clients do not come back at once.
+    fn back_off(&self) -> Duration {
+        let pause = self
+            .limits
+            .first_pause
+            .saturating_mul(1 << self.used.min(16))
+            .min(LONGEST_BACK_OFF);
+        let nanos = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |now| now.subsec_nanos());
+        pause + pause.mul_f64(f64::from(nanos % 1000) / 4000.0)
+    }
+}
+
+fn stalled(origin: &Origin, patience: Duration) -> Failure {
+    Failure::later(Error::new(
+        ErrorKind::Registry,
+        format!(
+            "registry {origin} sent nothing for {} s",
+            patience.as_secs_f32()
+        ),
+    ))
+}
+
+pub(super) fn origin_of(url: &Url) -> Result<Origin> {
+    Origin::of(url).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Registry,
+            format!("cannot connect to a {} URL", url.scheme()),
+        )
+    })
+}
+
+/// Where the response sends us, if it does.
+fn redirect(response: &Response) -> Option<String> {
+    let elsewhere = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    elsewhere.then(|| location.to_owned())
+}

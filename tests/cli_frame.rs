@@ -1,0 +1,653 @@
+//! The command line's frame: help, wrong flags, wrong counts, settings. Docker 28's client is the
+//! measure for words and exit codes; nothing here needs an image or a container.
+
+use std::{
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+/// A user with an empty home and nothing else.
+struct User {
+    home: tempfile::TempDir,
+}
+
+impl User {
+    fn new() -> Self {
+        User {
+            home: tempfile::tempdir().expect("a temporary folder"),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.home.path()
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
+        command
+            .args(words)
+            .env_clear()
+            .env("HOME", self.path())
+            .current_dir(self.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Transcript {
+        self.command(words).output().expect("coracle runs").into()
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Transcript {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl From<Output> for Transcript {
+    fn from(output: Output) -> Self {
+        Transcript {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Transcript {
+    /// The first line of standard error.
+    fn first(&self) -> &str {
+        self.err.lines().next().unwrap_or_default()
+    }
+}
+
+fn coracle(words: &[&str]) -> Transcript {
+    User::new().run(words)
+}
+
+#[test]
+fn help_of_a_command_is_in_dockers_layout() {
+    let help = coracle(&["stop", "--help"]);
+    assert_eq!(help.code, 0);
+    assert_eq!(help.err, "");
+    insta::assert_snapshot!(help.out, @"
+    Usage:  coracle stop [OPTIONS] CONTAINER [CONTAINER...]
+
+    Stop running containers
+
+    Aliases:
+      coracle container stop, coracle stop
+
+    Options:
+      -s, --signal string   Signal that asks the container to end
+      -t, --timeout int     Seconds to wait before SIGKILL, -1 waits for ever
+    ");
+}
+
+#[test]
+fn help_of_run_lists_its_flags_by_name() {
+    let help = coracle(&["run", "--help"]);
+    assert_eq!(help.code, 0);
+    insta::assert_snapshot!(help.out, @"
+    Usage:  coracle run [OPTIONS] IMAGE [COMMAND] [ARG...]
+
+    Create a container from an image and run a program in it
+
+    Aliases:
+      coracle container run, coracle run
+
+    Options:
+      -a, --attach list          Connect these streams: stdin, stdout, stderr
+          --authfile string      File with registry credentials
+          --cert-dir path        Folder with a registry's ca.crt, client.cert and
+                                 client.key
+          --cidfile string       Write the container's ID to a new file
+          --creds string         Credentials for the registry, USER:PASSWORD
+      -d, --detach               Leave the container running in the background and
+                                 print its ID
+          --detach-keys string   Keys that leave the container running (default
+                                 ctrl-p,ctrl-q)
+          --entrypoint string    Program to run instead of the image's entrypoint
+      -e, --env list             Set a variable, or copy one from this environment
+          --env-file list        Read variables from a file
+      -h, --hostname string      Name of the host inside the container
+          --init                 Run a small init that forwards signals and reaps
+                                 processes
+      -i, --interactive          Keep standard input open
+      -l, --label list           Set a label, KEY=VALUE
+          --label-file list      Read labels from a file
+          --log-driver string    Where the output goes: json-file or none
+          --mount mount          Mount a path or a tmpfs,
+                                 type=...,source=...,target=...
+          --name string          Name the container
+          --network network      Network of the container: none or host
+          --platform string      Platform to choose from a multi-platform image
+          --pull string          When to pull the image: always, missing or never
+                                 (default missing)
+      -q, --quiet                Do not show a pull's progress
+          --read-only            Mount the root file system read-only
+          --rm                   Remove the container when it ends
+          --sig-proxy            Send signals for this process to the program
+                                 (default true)
+          --stop-signal string   Signal that asks the container to end
+          --stop-timeout int     Seconds between that signal and SIGKILL
+          --tls-verify           Demand https and a known certificate
+          --tmpfs list           Mount a tmpfs, PATH[:OPTIONS]
+      -t, --tty                  Give the program a terminal
+      -u, --user string          User of the program, name or number, with an
+                                 optional group
+      -v, --volume list          Mount a path of the host, SOURCE:TARGET[:OPTIONS]
+      -w, --workdir string       Folder to start in
+    ");
+}
+
+#[test]
+fn every_spelling_has_help_and_none_touches_the_store() {
+    let user = User::new();
+    for words in [
+        "attach",
+        "create",
+        "doctor",
+        "exec",
+        "images",
+        "import",
+        "info",
+        "inspect",
+        "kill",
+        "load",
+        "logs",
+        "ps",
+        "pull",
+        "rm",
+        "rmi",
+        "run",
+        "start",
+        "stop",
+        "tag",
+        "version",
+        "wait",
+        "container attach",
+        "container create",
+        "container exec",
+        "container inspect",
+        "container kill",
+        "container list",
+        "container logs",
+        "container ls",
+        "container ps",
+        "container remove",
+        "container rm",
+        "container run",
+        "container start",
+        "container stop",
+        "container wait",
+        "image import",
+        "image inspect",
+        "image list",
+        "image load",
+        "image ls",
+        "image pull",
+        "image remove",
+        "image rm",
+        "image tag",
+        "system info",
+        "system doctor",
+    ] {
+        let mut words: Vec<&str> = words.split(' ').collect();
+        words.push("--help");
+        let help = user.run(&words);
+        assert_eq!((help.code, help.err.as_str()), (0, ""), "{words:?}");
+        let usage = format!("Usage:  coracle {}", words[..words.len() - 1].join(" "));
+        assert!(help.out.starts_with(&usage), "{words:?}: {}", help.out);
+        assert_eq!(
+            user.run(&[&["help"], &words[..words.len() - 1]].concat())
+                .out,
+            help.out
+        );
+    }
+    assert_eq!(user.path().read_dir().expect("readable").count(), 0);
+}
+
+#[test]
+fn without_words_help_goes_to_standard_error() {
+    let all = coracle(&[]);
+    assert_eq!((all.code, all.out.as_str()), (0, ""));
+    let help = coracle(&["--help"]);
+    assert_eq!((help.code, help.err.as_str()), (0, ""));
+    assert_eq!(all.err, help.out);
+    let group = coracle(&["container"]);
+    assert_eq!((group.code, group.out.as_str()), (0, ""));
+    assert_eq!(group.err, coracle(&["container", "--help"]).out);
+}
+
+#[test]
+fn a_wrong_flag_is_told_as_docker_tells_it() {
+    let wrong = coracle(&["run", "--foo", "alpine"]);
+    assert_eq!((wrong.code, wrong.out.as_str()), (125, ""));
+    insta::assert_snapshot!(wrong.err, @"
+    unknown flag: --foo
+
+    Usage:  coracle run [OPTIONS] IMAGE [COMMAND] [ARG...]
+
+    Run 'coracle run --help' for more information
+    ");
+    for (words, first) in [
+        (
+            vec!["run", "-zz", "x"],
+            "unknown shorthand flag: 'z' in -zz",
+        ),
+        (
+            vec!["run", "-itz", "x"],
+            "unknown shorthand flag: 'z' in -itz",
+        ),
+        (vec!["run", "-e"], "flag needs an argument: 'e' in -e"),
+        (vec!["run", "-ite"], "flag needs an argument: 'e' in -ite"),
+        (vec!["run", "-m"], "flag needs an argument: 'm' in -m"),
+        (vec!["run", "--memory"], "flag needs an argument: --memory"),
+        (vec!["run", "--name"], "flag needs an argument: --name"),
+        (vec!["ps", "--format"], "flag needs an argument: --format"),
+        (vec!["kill", "-s"], "flag needs an argument: 's' in -s"),
+        (vec!["--foo", "ps"], "unknown flag: --foo"),
+        (vec!["pull", "--plat"], "unknown flag: --plat"),
+        (vec!["container", "--foo"], "unknown flag: --foo"),
+        (
+            vec!["run", "--attach=foo", "x"],
+            "invalid argument \"foo\" for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR",
+        ),
+        (
+            vec!["run", "--rm=maybe", "x"],
+            "invalid argument \"maybe\" for \"--rm\" flag: it is neither true nor false",
+        ),
+        (
+            vec!["ps", "-n", "abc"],
+            "invalid argument \"abc\" for \"-n, --last\" flag: invalid digit found in string",
+        ),
+        (
+            vec!["ps", "-f", "foo"],
+            "invalid argument \"foo\" for \"-f, --filter\" flag: bad format of filter (expected name=value)",
+        ),
+    ] {
+        let wrong = coracle(&words);
+        assert_eq!((wrong.code, wrong.first()), (125, first), "{words:?}");
+        assert_eq!(wrong.out, "", "{words:?}");
+    }
+}
+
+#[test]
+fn a_wrong_count_is_code_1() {
+    let wrong = coracle(&["rm"]);
+    assert_eq!(wrong.code, 1);
+    insta::assert_snapshot!(wrong.err, @"
+    coracle: 'coracle rm' requires at least 1 argument
+
+    Usage:  coracle rm [OPTIONS] CONTAINER [CONTAINER...]
+
+    Run 'coracle rm --help' for more information
+    ");
+    for (words, first) in [
+        (
+            vec!["run"],
+            "coracle: 'coracle run' requires at least 1 argument",
+        ),
+        (
+            vec!["run", "--rm", "--"],
+            "coracle: 'coracle run' requires at least 1 argument",
+        ),
+        (
+            vec!["ps", "x"],
+            "coracle: 'coracle ps' accepts no arguments",
+        ),
+        (
+            vec!["exec", "c"],
+            "coracle: 'coracle exec' requires at least 2 arguments",
+        ),
+        (
+            vec!["tag", "a"],
+            "coracle: 'coracle tag' requires 2 arguments",
+        ),
+        (
+            vec!["logs", "a", "b"],
+            "coracle: 'coracle logs' requires 1 argument",
+        ),
+        (
+            vec!["images", "a", "b"],
+            "coracle: 'coracle images' requires at most 1 argument",
+        ),
+        (
+            vec!["import"],
+            "coracle: 'coracle import' requires at least 1 and at most 2 arguments",
+        ),
+        (
+            vec!["container", "wait"],
+            "coracle: 'coracle container wait' requires at least 1 argument",
+        ),
+    ] {
+        let wrong = coracle(&words);
+        assert_eq!((wrong.code, wrong.first()), (1, first), "{words:?}");
+    }
+}
+
+#[test]
+fn an_unknown_command_is_code_1() {
+    let wrong = coracle(&["foo"]);
+    assert_eq!(wrong.code, 1);
+    insta::assert_snapshot!(wrong.err, @"
+    coracle: unknown command: coracle foo
+
+    Usage:  coracle [OPTIONS] COMMAND [ARG...]
+
+    Run 'coracle --help' for more information
+    ");
+    let wrong = coracle(&["container", "foo"]);
+    assert_eq!(
+        (wrong.code, wrong.first()),
+        (1, "coracle: unknown command: coracle container foo")
+    );
+    assert_eq!(coracle(&["help", "foo"]).code, 1);
+}
+
+/// What protects or limits is refused by name, before anything is done.
+#[test]
+fn flags_that_are_not_there_yet_are_refused_or_noticed() {
+    for (words, flag) in [
+        (vec!["run", "--cap-drop", "ALL", "x"], "--cap-drop"),
+        (vec!["run", "--cap-drop=ALL", "x"], "--cap-drop"),
+        (
+            vec!["run", "--security-opt", "no-new-privileges", "x"],
+            "--security-opt",
+        ),
+        (vec!["run", "-m", "5m", "x"], "--memory"),
+        (vec!["run", "-m5m", "x"], "--memory"),
+        (vec!["run", "-itm5m", "x"], "--memory"),
+        (vec!["run", "--privileged", "x"], "--privileged"),
+        (vec!["run", "--userns=keep-id", "x"], "--userns"),
+        (vec!["create", "--pids-limit", "10", "x"], "--pids-limit"),
+        (vec!["run", "--restart", "always", "x"], "--restart"),
+        (vec!["exec", "--privileged", "c", "sh"], "--privileged"),
+    ] {
+        let refused = coracle(&words);
+        let expected = format!("coracle: {flag} is not supported yet\n");
+        assert_eq!((refused.code, refused.err), (125, expected), "{words:?}");
+    }
+    // An invalid name ends each of these after the flags were read.
+    let words = [
+        "run",
+        "--privileged=false",
+        "--memory",
+        "0",
+        "--restart=no",
+        "-P=false",
+        "--name",
+        "?",
+        "x",
+    ];
+    assert!(
+        coracle(&words)
+            .first()
+            .starts_with("coracle: invalid container name")
+    );
+    let words = [
+        "run",
+        "-itp",
+        "80:80",
+        "--dns=1.1.1.1",
+        "-p81:81",
+        "--expose",
+        "1",
+        "--name",
+        "?",
+        "x",
+        "-p",
+        "82",
+    ];
+    let noticed = coracle(&words);
+    assert_eq!(
+        noticed.first(),
+        "note: --publish, --dns, --expose have no effect yet: the container gets a loopback interface only"
+    );
+    assert!(
+        noticed.err.contains("invalid container name"),
+        "{}",
+        noticed.err
+    );
+}
+
+/// Flags end at the image: what follows is the program's. All of these reach the check of the
+/// name, which would not happen if a word had been misread.
+#[test]
+fn words_behind_the_image_are_not_flags() {
+    for words in [
+        vec!["run", "--name", "?", "alpine", "--foo"],
+        vec!["run", "--name=?", "--", "alpine", "--foo"],
+        vec!["run", "--net", "host", "--name", "?", "alpine", "--net"],
+        vec!["run", "-e", "-x", "--name", "?", "alpine", "--help"],
+        vec!["run", "--name", "first", "--name", "?", "alpine"],
+        vec!["create", "--sig-proxy", "--name", "?", "alpine"],
+        vec![
+            "run",
+            "--sig-proxy=false",
+            "-itd=false",
+            "--name",
+            "?",
+            "alpine",
+            "-zz",
+        ],
+        vec![
+            "run", "-iw", "/", "--name", "?", "alpine", "sh", "-c", "exit 3",
+        ],
+    ] {
+        let run = coracle(&words);
+        if words[0] == "create" {
+            assert_eq!(run.first(), "unknown flag: --sig-proxy");
+        } else {
+            assert_eq!(run.code, 125, "{words:?}");
+            assert!(
+                run.first()
+                    .starts_with("coracle: invalid container name \"?\""),
+                "{words:?}: {}",
+                run.err
+            );
+        }
+    }
+}
+
+#[test]
+fn values_are_checked_before_anything_is_done() {
+    for (words, code, first) in [
+        (
+            vec!["run", "--pull=foo", "x"],
+            125,
+            "coracle: invalid pull option: 'foo': must be one of \"always\", \"missing\" or \"never\"",
+        ),
+        (
+            vec!["run", "-w", "foo", "x"],
+            125,
+            "coracle: the working directory \"foo\" is not an absolute path",
+        ),
+        (
+            vec!["run", "-d", "-a", "stdin", "x"],
+            1,
+            "coracle: conflicting options: cannot specify both --attach and --detach",
+        ),
+        (
+            vec!["run", "-it", "x"],
+            1,
+            "coracle: the input device is not a TTY",
+        ),
+        (
+            vec!["exec", "-it", "c", "sh"],
+            1,
+            "coracle: the input device is not a TTY",
+        ),
+        (
+            vec!["run", "--network=container:x", "y"],
+            125,
+            "coracle: --network container:x is not supported yet",
+        ),
+        (
+            vec!["start", "-a", "x", "y"],
+            1,
+            "coracle: you cannot start and attach multiple containers at once",
+        ),
+        (
+            vec!["inspect", "--type", "foo", "x"],
+            1,
+            "coracle: \"foo\" is not a valid value for --type",
+        ),
+        (
+            vec!["inspect", "-f", "{{", "x"],
+            64,
+            "coracle: template parsing error: template: 1:3: unclosed action",
+        ),
+        (
+            vec!["pull", "A"],
+            1,
+            "coracle: invalid image reference \"A\": repository names are lower case",
+        ),
+        (
+            vec!["ps", "-f", "status=bar"],
+            1,
+            "coracle: invalid filter 'status=bar'",
+        ),
+        (
+            vec!["logs", "--since", "foo", "x"],
+            1,
+            "coracle: invalid time \"foo\"",
+        ),
+    ] {
+        let wrong = coracle(&words);
+        assert_eq!((wrong.code, wrong.first()), (code, first), "{words:?}");
+    }
+}
+
+#[test]
+fn an_existing_cidfile_is_not_overwritten() {
+    let user = User::new();
+    std::fs::write(user.path().join("cid"), "mine").expect("writable");
+    let run = user.run(&["run", "--cidfile", "cid", "x"]);
+    assert_eq!(run.code, 125);
+    assert_eq!(run.first(), "coracle: container ID file cid exists");
+    assert_eq!(
+        std::fs::read_to_string(user.path().join("cid")).expect("readable"),
+        "mine"
+    );
+}
+
+#[test]
+fn there_is_no_daemon_to_name() {
+    for words in [
+        vec!["-H", "unix:///var/run/docker.sock", "version"],
+        vec!["--context", "remote", "version"],
+    ] {
+        let wrong = coracle(&words);
+        assert_eq!(wrong.code, 125);
+        assert!(wrong.first().contains("coracle has none"), "{}", wrong.err);
+    }
+    assert_eq!(coracle(&["-c", "default", "version"]).code, 0);
+}
+
+#[test]
+fn version_is_found_where_scripts_look_for_it() {
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(
+        coracle(&["-v"])
+            .out
+            .starts_with(&format!("coracle version {version}, build "))
+    );
+    assert_eq!(coracle(&["--version"]), coracle(&["-v"]));
+    for (format, expected) in [
+        ("{{.Server.Version}}", version),
+        ("{{.Client.Version}}", version),
+        (
+            "{{.Server.Os}}/{{.Server.Arch}} {{.Server.APIVersion}}",
+            "linux/",
+        ),
+        ("{{.Server.ApiVersion}}", "1.50"),
+        ("{{(index .Server.Components 0).Name}}", "Engine"),
+    ] {
+        let out = coracle(&["version", "--format", format]);
+        assert_eq!(out.code, 0, "{format}: {}", out.err);
+        assert!(out.out.starts_with(expected), "{format}: {}", out.out);
+    }
+    let json = coracle(&["version", "-f", "json"]).out;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("one JSON object");
+    assert_eq!(json["Client"]["Version"], version);
+    assert_eq!(coracle(&["version", "-f", "{{.Nope}}"]).code, 1);
+    assert_eq!(coracle(&["version", "-f", "{{"]).code, 64);
+}
+
+#[test]
+fn an_unknown_key_of_the_configuration_is_named_with_its_line() {
+    let user = User::new();
+    let folder = user.path().join(".config/coracle");
+    std::fs::create_dir_all(&folder).expect("writable");
+    let file = folder.join("config.toml");
+    std::fs::write(&file, "log-level = \"info\"\nrot = \"/x\"\n").expect("writable");
+    let wrong = user.run(&["version"]);
+    assert_eq!(wrong.code, 1);
+    let place = format!("coracle: {}:2: unknown field `rot`", file.display());
+    assert!(wrong.first().starts_with(&place), "{}", wrong.err);
+
+    std::fs::write(&file, "log-level = \"loud\"\n").expect("writable");
+    assert_eq!(
+        user.run(&["version"]).first(),
+        "coracle: invalid log level \"loud\": expected debug, info, warn, error or fatal"
+    );
+    // The environment wins over the file, a flag over both.
+    let mut command = user.command(&["version"]);
+    let output = command.env("CORACLE_LOG_LEVEL", "info").output();
+    assert!(output.expect("coracle runs").status.success());
+    assert_eq!(user.run(&["-l", "error", "version"]).code, 0);
+    assert_eq!(user.run(&["-D", "version"]).code, 0);
+}
+
+#[test]
+fn a_named_configuration_must_be_there() {
+    let wrong = coracle(&["--config", "/nonexistent/config.toml", "version"]);
+    assert_eq!(wrong.code, 1);
+    assert_eq!(
+        wrong.first(),
+        "coracle: cannot read configuration /nonexistent/config.toml: No such file or directory (os error 2)"
+    );
+    // A folder may be Docker's own, without our file.
+    let user = User::new();
+    assert_eq!(user.run(&["--config", ".", "version"]).code, 0);
+}
+
+/// `coracle --help | head -1` ends without a word, whatever the writer had left.
+#[test]
+fn a_closed_pipe_is_no_news() {
+    let user = User::new();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = user
+        .command(&["--help"])
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .expect("coracle runs");
+    assert_eq!(output.status.code(), Some(141));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn a_full_device_is_an_error() {
+    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
+        return;
+    };
+    let user = User::new();
+    let output: Transcript = user
+        .command(&["version"])
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .output()
+        .expect("coracle runs")
+        .into();
+    assert_eq!(output.code, 1);
+    assert!(
+        output
+            .first()
+            .starts_with("coracle: cannot write to standard output: ")
+    );
+}

@@ -1,0 +1,330 @@
+//! `pull` from a registry into a store, without privileges: documents, platforms, layers, repetition.
+
+mod fake_registry;
+
+use std::{fs, io::Write, time::Duration};
+
+use coracle::{
+    engine::{PullRequest, Pulled, Silent, images::pull::pull_into},
+    model::{
+        Digest, ErrorKind, Platform, Reference, RegistryOptions, Result,
+        image::chain_ids,
+        manifest::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST},
+    },
+    registry::{Limits, Registry},
+    storage::{Store, unpack::Privilege},
+};
+use fake_registry::{FakeRegistry, Reply, digest, part};
+use serde_json::json;
+
+struct World {
+    registry: FakeRegistry,
+    store: Store,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("root"), &folder.path().join("run")).unwrap();
+        World {
+            registry: FakeRegistry::start(),
+            store,
+            _folder: folder,
+        }
+    }
+
+    fn pull(&self, name: &str, platform: Option<&str>) -> Result<Pulled> {
+        self.pull_reference(self.registry.reference(name), platform)
+    }
+
+    fn pull_reference(&self, reference: Reference, platform: Option<&str>) -> Result<Pulled> {
+        let limits = Limits {
+            retries: 1,
+            first_pause: Duration::from_millis(1),
+            ..Limits::default()
+        };
+        let request = PullRequest {
+            reference,
+            platform: platform.map(|platform| platform.parse().unwrap()),
+            registry: RegistryOptions::default(),
+        };
+        let registry = Registry::with_limits(&request.registry, limits);
+        pull_into(
+            &self.store,
+            Privilege::Rootless,
+            &registry,
+            &request,
+            &Silent,
+        )
+    }
+
+    /// Puts an image into the registry; returns its manifest's digest and size.
+    fn publish(&self, tag: &str, platform: &Platform, layers: &[&Layer]) -> (Digest, usize) {
+        let diff_ids: Vec<&Digest> = layers.iter().map(|layer| &layer.diff_id).collect();
+        let config = json!({
+            "architecture": platform.architecture, "os": platform.os,
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        })
+        .to_string();
+        let descriptors: Vec<_> = layers
+            .iter()
+            .map(|layer| {
+                self.registry.add_blob(layer.blob.clone());
+                json!({
+                    "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+                    "digest": digest(&layer.blob), "size": layer.blob.len(),
+                })
+            })
+            .collect();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+            "config": {
+                "mediaType": OCI_CONFIG,
+                "digest": self.registry.add_blob(config.clone()), "size": config.len(),
+            },
+            "layers": descriptors,
+        })
+        .to_string();
+        let digest = self
+            .registry
+            .add_document(tag, OCI_MANIFEST, manifest.clone());
+        (digest, manifest.len())
+    }
+
+    fn blobs_asked_for(&self) -> usize {
+        let requests = self.registry.requests();
+        requests.iter().filter(|request| request.is_blob()).count()
+    }
+}
+
+struct Layer {
+    blob: Vec<u8>,
+    diff_id: Digest,
+}
+
+/// A gzipped tar of one file.
+fn layer(path: &str, content: &[u8]) -> Layer {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    header.set_uid(u64::from(rustix::process::getuid().as_raw()));
+    header.set_gid(u64::from(rustix::process::getgid().as_raw()));
+    builder.append_data(&mut header, path, content).unwrap();
+    let tar = builder.into_inner().unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&tar).unwrap();
+    Layer {
+        blob: gzip.finish().unwrap(),
+        diff_id: digest(&tar),
+    }
+}
+
+fn elsewhere() -> Platform {
+    "linux/s390x".parse().unwrap()
+}
+
+#[test]
+fn an_index_leads_to_the_image_for_this_machine() {
+    let world = World::new();
+    let (base, top) = (layer("etc/base", b"base"), layer("etc/top", b"top"));
+    let host = Platform::host();
+    let (ours, our_size) = world.publish("x", &host, &[&base, &top]);
+    let (other, other_size) = world.publish("y", &elsewhere(), &[&base]);
+    let index = json!({
+        "schemaVersion": 2, "mediaType": OCI_INDEX,
+        "manifests": [
+            {"mediaType": OCI_MANIFEST, "digest": other, "size": other_size,
+             "platform": {"os": "linux", "architecture": "s390x"}},
+            {"mediaType": OCI_MANIFEST, "digest": ours, "size": our_size,
+             "platform": {"os": host.os, "architecture": host.architecture}},
+        ],
+    });
+    let index = world
+        .registry
+        .add_document("latest", OCI_INDEX, index.to_string());
+
+    let pulled = world.pull("team/app", None).unwrap();
+    assert!(!pulled.up_to_date);
+    assert_eq!(pulled.digest, index);
+    assert_eq!(pulled.record.manifest, ours);
+    assert_eq!(pulled.record.index.as_ref(), Some(&index));
+    let reference = world.registry.reference("team/app:latest");
+    assert_eq!(
+        world.store.image(&reference).unwrap(),
+        Some(pulled.record.clone())
+    );
+    for (chain_id, (path, content)) in chain_ids(&[base.diff_id, top.diff_id])
+        .iter()
+        .zip([("etc/base", "base"), ("etc/top", "top")])
+    {
+        let file = world.store.layer_tree(chain_id).join(path);
+        assert_eq!(fs::read_to_string(file).unwrap(), content);
+    }
+    // What was pulled can be pushed bit for bit.
+    for blob in [&index, &ours, &digest(&base.blob), &digest(&top.blob)] {
+        assert!(world.store.has_blob(blob).unwrap());
+    }
+
+    let asked = world.registry.requests().len();
+    let again = world.pull("team/app", None).unwrap();
+    assert!(again.up_to_date);
+    assert_eq!((again.record, again.digest), (pulled.record, index));
+    let requests = world.registry.requests();
+    assert_eq!(requests.len(), asked + 1);
+    assert_eq!(requests[asked].method, "HEAD");
+
+    let other_pulled = world.pull("team/app", Some("linux/s390x")).unwrap();
+    assert_eq!(other_pulled.record.manifest, other);
+    let error = world.pull("team/app", Some("linux/riscv64")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoMatchingPlatform);
+    assert!(error.message().contains("linux/s390x"), "{error}");
+}
+
+#[test]
+fn a_tag_that_moved_costs_only_what_is_new() {
+    let world = World::new();
+    let (base, old, new) = (layer("a", b"1"), layer("b", b"2"), layer("b", b"3"));
+    world.publish("1", &Platform::host(), &[&base, &old]);
+    let first = world.pull("app:1", None).unwrap();
+    assert_eq!(world.blobs_asked_for(), 3);
+
+    world.publish("1", &Platform::host(), &[&base, &new]);
+    let second = world.pull("app:1", None).unwrap();
+    assert!(!second.up_to_date);
+    assert_eq!(world.blobs_asked_for(), 5); // configuration and the new layer
+    let images = world.store.images().unwrap();
+    let named: Vec<_> = images.iter().filter(|image| image.name.is_some()).collect();
+    assert_eq!(named, [&second.record]);
+    assert!(
+        images
+            .iter()
+            .any(|image| image.config == first.record.config)
+    );
+}
+
+#[test]
+fn by_digest_the_second_time_nothing_is_asked() {
+    let world = World::new();
+    let (manifest, _) = world.publish("1", &Platform::host(), &[&layer("a", b"1")]);
+    let name = format!("app:1@{manifest}");
+    let pulled = world.pull(&name, None).unwrap();
+    assert_eq!(
+        pulled.record.name,
+        Some(world.registry.reference("app").at_digest(manifest))
+    );
+    let asked = world.registry.requests().len();
+    assert!(world.pull(&name, None).unwrap().up_to_date);
+    assert_eq!(world.registry.requests().len(), asked);
+}
+
+#[test]
+fn an_image_for_another_platform_must_be_asked_for() {
+    let world = World::new();
+    let (manifest, _) = world.publish("1", &elsewhere(), &[&layer("a", b"1")]);
+    for name in ["app:1".to_owned(), format!("app@{manifest}")] {
+        let error = world.pull(&name, None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoMatchingPlatform);
+        assert!(error.hint().unwrap().contains("--platform linux/s390x"));
+    }
+    assert!(world.store.images().unwrap().is_empty());
+    let layers = world.registry.requests().into_iter().filter(|request| {
+        request
+            .path
+            .contains(&digest(&layer("a", b"1").blob).to_string())
+    });
+    assert_eq!(layers.count(), 0);
+
+    world.pull("app:1", Some("linux/s390x")).unwrap();
+    // It is there now, but still not what a pull without a platform means.
+    let error = world.pull("app:1", None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoMatchingPlatform);
+}
+
+#[test]
+fn a_wrong_layer_leaves_the_store_as_it_was() {
+    let world = World::new();
+    let (good, bad) = (layer("a", b"good"), layer("b", b"bad!"));
+    world.publish("1", &Platform::host(), &[&good, &bad]);
+    let digest_of_bad = digest(&bad.blob).to_string();
+    let mut other = bad.blob.clone();
+    let last = other.len() - 1;
+    other[last] ^= 1;
+    world.registry.chaos(move |request| {
+        request
+            .path
+            .ends_with(&digest_of_bad)
+            .then(|| Reply::ok(other.clone()))
+    });
+    let error = world.pull("app:1", None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DigestMismatch);
+    assert!(world.store.images().unwrap().is_empty());
+
+    world.registry.chaos(|_| None);
+    assert!(world.pull("app:1", None).is_ok());
+}
+
+#[test]
+fn an_interrupted_layer_is_continued_by_the_next_pull() {
+    let world = World::new();
+    let mut content = vec![0; 3 << 20];
+    let mut state = 7u64;
+    for byte in &mut content {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        *byte = (state >> 56) as u8;
+    }
+    let big = layer("big", &content);
+    world.publish("1", &Platform::host(), &[&big]);
+    let (name, whole) = (digest(&big.blob).to_string(), big.blob.clone());
+    let mut left = 1;
+    world.registry.chaos(move |request| {
+        if !request.path.ends_with(&name) {
+            return None;
+        }
+        left -= 1;
+        Some(if left == 0 {
+            Reply {
+                cut: Some(1 << 20),
+                ..part(request, &whole)
+            }
+        } else {
+            Reply::status(400)
+        })
+    });
+    let error = world.pull("app:1", None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Registry);
+
+    world.registry.chaos(|_| None);
+    let asked = world.registry.requests().len();
+    world.pull("app:1", None).unwrap();
+    let ranges: Vec<String> = world.registry.requests()[asked..]
+        .iter()
+        .filter_map(|request| request.header("range").map(str::to_owned))
+        .collect();
+    assert_eq!(ranges, [format!("bytes={}-", 1 << 20)]);
+    let tree = world.store.layer_tree(&big.diff_id);
+    assert!(fs::read(tree.join("big")).unwrap() == content);
+}
+
+#[test]
+fn an_artifact_is_not_an_image() {
+    let world = World::new();
+    let chart = world.registry.add_blob("{}");
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+        "config": {
+            "mediaType": "application/vnd.cncf.helm.config.v1+json",
+            "digest": chart, "size": 2,
+        },
+        "layers": [],
+    });
+    world
+        .registry
+        .add_document("1", OCI_MANIFEST, manifest.to_string());
+    let error = world.pull("chart:1", None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidContent);
+    assert!(error.message().contains("helm"), "{error}");
+}
