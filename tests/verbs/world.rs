@@ -93,7 +93,7 @@ impl World {
         };
         directory.put_start_record(&start).unwrap();
         let name = supervisor::socket_name(directory.id());
-        let socket = packet::listen(&self.store.socket_folder().unwrap(), &name).unwrap();
+        let socket = packet::listen(self.store.socket_folder().unwrap(), &name).unwrap();
         rustix::io::ioctl_fionbio(&socket, false).unwrap();
         Supervised {
             store: self.reopen(),

@@ -56,7 +56,7 @@ impl Watch {
     pub(super) fn begin(store: &Store, directory: &ContainerDir) -> Result<Option<Watch>> {
         let what = || format!("cannot watch container {:?}", directory.id());
         let name = supervisor::socket_name(directory.id());
-        let socket = match packet::connect(&store.socket_folder()?, &name) {
+        let socket = match packet::connect(store.socket_folder()?, &name) {
             Ok(socket) => match Request::Attach(Attachment::default()).send(&socket) {
                 Ok(()) => Some(socket),
                 Err(error) if is_closed(&error) => None,
