@@ -136,12 +136,15 @@ impl Engine {
         if let Err(error) = self.store.socket_folder() {
             return broken(NAME, error.one_line()).fix(format!("chmod u+rwx {shown}"));
         }
-        if path.starts_with("/tmp") {
+        if self.user.has_namespace() && path.starts_with("/tmp") {
+            let (name, uid) = (own_name(), rustix::process::geteuid().as_raw());
             return limited(
                 NAME,
                 format!("{shown}: not a folder of the login session, may be swept away"),
             )
-            .fix("export XDG_RUNTIME_DIR=/run/user/$(id -u), after: sudo loginctl enable-linger $USER");
+            .fix(format!(
+                "sudo loginctl enable-linger {name} && export XDG_RUNTIME_DIR=/run/user/{uid}"
+            ));
         }
         fine(NAME, shown.to_string())
     }
@@ -239,10 +242,12 @@ fn mode(mode: &UserMode) -> Check {
         UserMode::SingleId { uid: 0, why, .. } => limited(NAME, format!("single id: {why}"))
             .fix("give the outer container CAP_SYS_ADMIN, or run as an ordinary user"),
         UserMode::SingleId { why, .. } => {
-            limited(NAME, format!("single id, only user 0 exists: {why}")).fix(format!(
-                "sudo apt-get install uidmap && {ADD_RANGES} {}",
-                own_name()
-            ))
+            let install = match find_mapper("newuidmap") {
+                Some(_) => "",
+                None => "sudo apt-get install uidmap && ",
+            };
+            limited(NAME, format!("single id, only user 0 exists: {why}"))
+                .fix(format!("{install}{ADD_RANGES} {}", own_name()))
         }
     }
 }
@@ -279,11 +284,7 @@ fn kernel_version(release: &str) -> Option<(u32, u32)> {
 
 /// The program must be there and be allowed to write id maps: set-user-ID, or by capability.
 fn mapper(program: &str) -> Check {
-    let found = MAPPER_FOLDERS
-        .iter()
-        .map(|folder| Path::new(folder).join(program))
-        .find_map(|path| Some((path.metadata().ok()?, path)));
-    let Some((file, path)) = found else {
+    let Some((file, path)) = find_mapper(program) else {
         return limited(program, "not installed: only a single id can be mapped")
             .fix("sudo apt-get install uidmap");
     };
@@ -305,7 +306,14 @@ fn mapper(program: &str) -> Check {
     .fix(format!("sudo chmod u+s {shown}"))
 }
 
-fn has_capabilities(path: &PathBuf) -> bool {
+fn find_mapper(program: &str) -> Option<(fs::Metadata, PathBuf)> {
+    MAPPER_FOLDERS
+        .iter()
+        .map(|folder| Path::new(folder).join(program))
+        .find_map(|path| Some((path.metadata().ok()?, path)))
+}
+
+fn has_capabilities(path: &Path) -> bool {
     rustix::fs::getxattr(path, "security.capability", &mut [0_u8; 64]).is_ok()
 }
 

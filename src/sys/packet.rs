@@ -35,7 +35,7 @@ fn address(directory: impl AsFd, name: &str) -> io::Result<SocketAddrUnix> {
 pub fn listen(directory: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    rustix::net::bind(&socket, &address(directory, name)?)?;
+    rustix::net::bind(&socket, &address(&directory, name)?)?;
     rustix::net::listen(&socket, 64)?;
     Ok(socket)
 }
@@ -48,7 +48,7 @@ pub fn connect(directory: impl AsFd, name: &str) -> io::Result<OwnedFd> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    rustix::net::connect(&socket, &address(directory, name)?)?;
+    rustix::net::connect(&socket, &address(&directory, name)?)?;
     Ok(socket)
 }
 
@@ -102,7 +102,9 @@ pub fn receive(
             flags,
         );
         let message = match received {
-            Err(rustix::io::Errno::INTR) => continue,
+            // The peer closed without reading what we sent. The kernel says so once, before it
+            // hands over what the peer had sent: its last words must not be lost for that.
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => continue,
             other => other?,
         };
         if message.flags.contains(rustix::net::ReturnFlags::TRUNC) {
