@@ -1,6 +1,6 @@
 //! Blobs, layers, leases, the commit of images, garbage collection: also when processes stop
-//! between any two steps, which these tests imitate by forgetting (never dropping) what a killed
-//! process would have held, or by cutting a file as a power cut does.
+//! between any two steps, which these tests imitate by abandoning what a killed process would
+//! have held, or by cutting a file as a power cut does.
 
 mod storage;
 
@@ -247,7 +247,7 @@ fn the_remains_of_a_half_deleted_layer_do_not_count_and_are_replaced() {
 fn what_a_killed_pull_staged_is_swept_and_shows_nothing() {
     let world = World::new();
     die_with_lease(&world, |lease| {
-        std::mem::forget(stage_image(lease, Some("alpine"), "one"));
+        drop(stage_image(lease, Some("alpine"), "one"));
     });
     assert_eq!(world.list("tmp").len(), 1);
     assert_eq!(world.store.images().unwrap(), []);
@@ -321,7 +321,7 @@ fn a_collection_killed_before_deleting_is_completed_by_a_sweep() {
     let gone = world.add_image("debian", "two");
     let alone = world.store.lock_exclusive().unwrap();
     world.store.remove_image_record(&alone, &gone).unwrap();
-    std::mem::forget(world.store.bury_garbage(&alone).unwrap());
+    drop(world.store.bury_garbage(&alone).unwrap());
     drop(alone);
     assert_eq!(world.list("layers"), [""; 0]);
     assert_eq!(world.list("tmp").len(), 4);

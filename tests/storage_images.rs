@@ -141,7 +141,7 @@ fn names_given_at_the_same_time_lose_no_image() {
         for record in &records {
             scope.spawn(|| {
                 let engine = self::engine(&world);
-                engine.tag(record.config.as_str(), &name("latest")).unwrap()
+                engine.tag(record.config.as_str(), &name("latest")).unwrap();
             });
         }
     });

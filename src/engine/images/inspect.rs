@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     engine::Engine,
     model::{
-        Context, Digest, ErrorKind, Result,
+        Context, Digest, ErrorKind, Reference, Result,
         image::{ImageConfig, ImageRecord, MAX_DOCUMENT_BYTES, ProcessDefaults},
         manifest::OCI_MANIFEST,
     },
@@ -101,7 +101,7 @@ fn repo_tags(names: &[ImageRecord]) -> Vec<String> {
         .iter()
         .filter_map(|record| record.name.as_ref())
         .filter(|name| name.digest().is_none())
-        .map(|name| name.familiar())
+        .map(Reference::familiar)
         .collect()
 }
 

@@ -1,3 +1,5 @@
+//! `images`: what the records of `images/` say, newest first.
+
 use crate::{
     engine::Engine,
     model::{Result, image::ImageRecord},

@@ -1,3 +1,5 @@
+//! `tag`: one more name for an image, made durable before it is reported.
+
 use crate::{
     engine::Engine,
     model::{Context, Error, ErrorKind, Reference, Result, image::ImageRecord},
