@@ -67,7 +67,7 @@ pub(super) fn challenge(headers: &HeaderMap) -> Option<Challenge> {
 
 fn parse(value: &str) -> Vec<Challenge> {
     ChallengeParser::new(value)
-        .map_while(|challenge| challenge.ok())
+        .map_while(Result::ok)
         .filter_map(|challenge| {
             let parameter = |name: &str| {
                 challenge

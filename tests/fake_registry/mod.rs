@@ -6,7 +6,7 @@
 //! `ca.pem` signed `server.pem` (localhost, 127.0.0.1) and `client.pem`; `self.pem` signed itself
 //! the way `openssl req -x509` does it. The keys are of no use anywhere else.
 
-#![allow(dead_code)] // each test program uses another part
+#![allow(dead_code, reason = "each test program uses another part")]
 
 use std::{
     collections::HashMap,
