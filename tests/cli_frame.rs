@@ -420,6 +420,7 @@ fn words_behind_the_image_are_not_flags() {
     for words in [
         vec!["run", "--name", "?", "alpine", "--foo"],
         vec!["run", "--name=?", "--", "alpine", "--foo"],
+        vec!["run", "--net", "host", "--name", "?", "alpine", "--net"],
         vec!["run", "-e", "-x", "--name", "?", "alpine", "--help"],
         vec!["run", "--name", "first", "--name", "?", "alpine"],
         vec!["create", "--sig-proxy", "--name", "?", "alpine"],
@@ -595,13 +596,8 @@ fn an_unknown_key_of_the_configuration_is_named_with_its_line() {
     );
     // The environment wins over the file, a flag over both.
     let mut command = user.command(&["version"]);
-    assert!(
-        command
-            .env("CORACLE_LOG_LEVEL", "info")
-            .status()
-            .expect("runs")
-            .success()
-    );
+    let output = command.env("CORACLE_LOG_LEVEL", "info").output();
+    assert!(output.expect("coracle runs").status.success());
     assert_eq!(user.run(&["-l", "error", "version"]).code, 0);
     assert_eq!(user.run(&["-D", "version"]).code, 0);
 }

@@ -14,7 +14,7 @@ use coracle::{
         images::{
             archive::LoadSource,
             import::{ImportOptions, import},
-            ingest::{ImageDocuments, Ingest},
+            ingest::{ImageDocuments, Ingest, WantedBlob},
             load::{Loaded, load},
         },
     },
@@ -277,6 +277,11 @@ fn bad_archives_leave_nothing_behind() {
         ("empty", Vec::new(), invalid),
         ("text", b"hello ".repeat(200), invalid),
         ("truncated", good[..good.len() / 2].to_vec(), invalid),
+        (
+            "gzip without its checksum",
+            gzip(&good)[..gzip(&good).len() - 8].to_vec(),
+            invalid,
+        ),
         ("truncated gzip", gzip(&good)[..500].to_vec(), invalid),
         ("xz", b"\xfd7zXZ\0 and so on".to_vec(), invalid),
         ("flipped manifest", flipped(2), mismatch),
@@ -284,7 +289,7 @@ fn bad_archives_leave_nothing_behind() {
         ("flipped layer", flipped(4), mismatch),
         ("missing manifest", without(2), invalid),
         ("missing config", without(3), invalid),
-        ("missing layer", without(5), ErrorKind::NoSuchBlob),
+        ("missing layer", without(5), invalid),
         ("no index", without(1), invalid),
         ("other diff ids", wrong_config, mismatch),
         ("escaping layer", escaping, invalid),
@@ -393,14 +398,21 @@ fn sinks_survive_restarts_interruptions_and_wrong_bytes() {
         let ingest = Ingest::begin(&lease, privilege(), &Silent, &documents(&files)).unwrap();
         let mut sinks = ingest.sinks().unwrap();
         assert_eq!(sinks.len(), 3);
-        let (digest, _, mut sink) = sinks.remove(0);
+        let WantedBlob {
+            digest, mut sink, ..
+        } = sinks.remove(0);
         sink.write(&bytes_of(&digest)[..50]).unwrap();
         assert_eq!(sink.received(), 50);
         // Dropped: killed, say.
     }
     let lease = place.store.lease().unwrap();
     let ingest = Ingest::begin(&lease, privilege(), &Silent, &documents(&files)).unwrap();
-    for (n, (digest, size, mut sink)) in ingest.sinks().unwrap().into_iter().enumerate() {
+    for (n, wanted) in ingest.sinks().unwrap().into_iter().enumerate() {
+        let WantedBlob {
+            digest,
+            size,
+            mut sink,
+        } = wanted;
         let bytes = bytes_of(&digest);
         assert_eq!(bytes.len() as u64, size);
         let from = sink.received() as usize;
@@ -428,7 +440,9 @@ fn sinks_survive_restarts_interruptions_and_wrong_bytes() {
     }
     let mut rest = ingest.sinks().unwrap();
     assert_eq!(rest.len(), 1, "only the failed one is asked for again");
-    let (digest, _, mut sink) = rest.remove(0);
+    let WantedBlob {
+        digest, mut sink, ..
+    } = rest.remove(0);
     sink.write(&bytes_of(&digest)).unwrap();
     let too_much = sink.write(b"x").unwrap_err();
     assert_eq!(too_much.kind(), ErrorKind::DigestMismatch);

@@ -227,6 +227,27 @@ fn an_unreachable_registry_is_one_clear_line() {
 }
 
 #[test]
+fn a_host_that_does_not_exist_is_not_asked_for_again() {
+    let told = RefCell::new(0);
+    let error = Registry::with_limits(&options(), limits())
+        .document(&"registry.invalid/app:1".parse().unwrap(), &|_, _| {
+            *told.borrow_mut() += 1;
+        })
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Registry);
+    let line = error.one_line();
+    assert!(
+        line.starts_with("cannot reach registry registry.invalid: "),
+        "{line}"
+    );
+    // Without a name server there is no answer, and that may change.
+    assert!(
+        *told.borrow() == 0 || !line.contains("no address for the name"),
+        "{line}"
+    );
+}
+
+#[test]
 fn https_with_an_authority_from_certs_d() {
     let registry = FakeRegistry::start_tls("server", false);
     registry.add_document("1", OCI_MANIFEST, MANIFEST);

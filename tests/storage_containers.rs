@@ -256,7 +256,11 @@ fn removal_deletes_what_overlayfs_and_hostile_images_leave() {
     let image = world.add_image("alpine", "one");
     let (dir, lock, _) = world.add_container("boat", &image);
     fs::create_dir_all(dir.path().join("work/work")).unwrap();
-    fs::set_permissions(dir.path().join("work/work"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(
+        dir.path().join("work/work"),
+        fs::Permissions::from_mode(0o0),
+    )
+    .unwrap();
     world.store.remove_container(&dir, lock).unwrap();
     assert_eq!(world.list("containers"), [""; 0]);
     assert_eq!(world.list("names"), [""; 0]);
@@ -295,6 +299,7 @@ fn started(at: &str) -> StartRecord {
         supervisor: process.clone(),
         init: process,
         started: at.to_owned(),
+        process: serde_json::Value::Null,
     }
 }
 

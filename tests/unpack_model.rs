@@ -256,8 +256,8 @@ fn an_ordinary_user_gets_stand_ins_and_records() {
         format!("{me} {group} b 8 1")
     );
     if !is_root() {
-        // The first device, and two implied directories that would be root's.
-        assert_eq!(summary.notes[&Note::OwnerRecorded], 3);
+        // The first device; outside of a user namespace also two implied directories of root's.
+        assert!([1, 3].contains(&summary.notes[&Note::OwnerRecorded]));
     }
 }
 

@@ -38,8 +38,13 @@ fn run(session: &Session, flags: Flags, arguments: Vec<String>) -> Outcome {
     };
     let spec = flags.container.into_spec(false, arguments)?;
     let cidfile = spec.cidfile.clone();
-    let id = session.engine()?.create(spec, &pull)?;
-    write_cidfile(cidfile.as_deref(), &id)?;
+    let engine = session.starting_engine()?;
+    let id = engine.create(spec, &pull)?;
+    if let Err(error) = write_cidfile(cidfile.as_deref(), &id) {
+        // Nobody would learn its name.
+        let _ = engine.remove_container(id.as_str(), true, true);
+        return Err(error.into());
+    }
     ui::line(id.as_str())?;
     Ok(0)
 }

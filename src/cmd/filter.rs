@@ -67,22 +67,85 @@ impl Filters {
     }
 }
 
-/// Part of a name, with `^` and `$` for its ends: what scripts use of Docker's regular
-/// expressions.
+/// Docker's regular expressions, as far as scripts use them on names: `^`, `$`, `.`, `[…]`, `\`,
+/// `*`, `+`, `?`, and alternatives with `|`, alone or in parentheses around the whole. A leading
+/// slash is the one that Docker puts before names.
 pub fn name_matches(pattern: &str, name: &str) -> bool {
-    let (start, pattern) = match pattern.strip_prefix('^') {
-        Some(rest) => (true, rest.strip_prefix('/').unwrap_or(rest)),
-        None => (false, pattern.strip_prefix('/').unwrap_or(pattern)),
-    };
-    let (end, pattern) = match pattern.strip_suffix('$') {
+    let name: Vec<char> = name.chars().collect();
+    let (start, inner) = match pattern.strip_prefix('^') {
         Some(rest) => (true, rest),
         None => (false, pattern),
     };
-    match (start, end) {
-        (true, true) => name == pattern,
-        (true, false) => name.starts_with(pattern),
-        (false, true) => name.ends_with(pattern),
-        (false, false) => name.contains(pattern),
+    let inner = inner.strip_prefix('/').unwrap_or(inner);
+    let (end, body) = match inner.strip_suffix('$') {
+        Some(rest) if rest.ends_with(')') => (true, rest),
+        _ => (false, inner),
+    };
+    let grouped = body
+        .strip_prefix('(')
+        .and_then(|body| body.strip_suffix(')'));
+    let (choices, start_all, end_all) = match grouped {
+        Some(group) => (group, start, end),
+        None => (inner, false, false),
+    };
+    choices.split('|').enumerate().any(|(place, choice)| {
+        let (choice, own_start) = match choice.strip_prefix('^') {
+            Some(rest) => (rest.strip_prefix('/').unwrap_or(rest), true),
+            None => (choice, false),
+        };
+        let mut choice: Vec<char> = choice.chars().collect();
+        if end_all {
+            choice.push('$');
+        }
+        let anchored = own_start || start_all || (start && place == 0);
+        let starts = if anchored { 0 } else { name.len() };
+        (0..=starts).any(|from| matches_here(&choice, &name[from..]))
+    })
+}
+
+fn matches_here(pattern: &[char], text: &[char]) -> bool {
+    if pattern.is_empty() {
+        return true;
+    }
+    if pattern == ['$'] {
+        return text.is_empty();
+    }
+    let fits = |text: &[char]| {
+        let letter = *text.first()?;
+        match pattern[0] {
+            '.' => Some(1),
+            _ => one(pattern, 0, letter),
+        }
+    };
+    let length = atom_length(pattern);
+    let (least, most, rest) = match pattern.get(length) {
+        Some('*') => (0, usize::MAX, &pattern[length + 1..]),
+        Some('+') => (1, usize::MAX, &pattern[length + 1..]),
+        Some('?') => (0, 1, &pattern[length + 1..]),
+        _ => (1, 1, pattern.get(length..).unwrap_or_default()),
+    };
+    let mut count = 0;
+    while count < most && count < text.len() && fits(&text[count..]).is_some() {
+        count += 1;
+    }
+    (least..=count)
+        .rev()
+        .any(|taken| matches_here(rest, &text[taken..]))
+}
+
+/// How many characters of the pattern stand for one of the text.
+fn atom_length(pattern: &[char]) -> usize {
+    match pattern[0] {
+        '\\' => 2.min(pattern.len()),
+        '[' => {
+            let inside = 1 + usize::from(pattern.get(1) == Some(&'^')) + 1;
+            let closing = pattern
+                .iter()
+                .skip(inside)
+                .position(|letter| *letter == ']');
+            closing.map_or(pattern.len(), |place| inside + place + 1)
+        }
+        _ => 1,
     }
 }
 
@@ -178,10 +241,34 @@ mod tests {
     }
 
     #[test]
-    fn names_match_in_part_or_at_their_ends() {
-        assert!(name_matches("eb", "web"));
-        assert!(name_matches("^/web$", "web"));
-        assert!(!name_matches("^eb", "web"));
-        assert!(!name_matches("we$", "web"));
+    fn names_match_as_regular_expressions() {
+        for (pattern, name, matches) in [
+            ("eb", "web", true),
+            ("^/web$", "web", true),
+            ("/web", "web", true),
+            ("^eb", "web", false),
+            ("we$", "web", false),
+            ("^web.*", "web-1", true),
+            ("^w.b[0-9]+$", "wob12", true),
+            ("^w.b[0-9]+$", "wob", false),
+            ("^(a|b)$", "b", true),
+            ("^(a|b)$", "ab", false),
+            ("^/(a|b)$", "a", true),
+            ("^a$|^b$", "b", true),
+            ("^a$|^b$", "bc", false),
+            ("a\\.b", "a.b", true),
+            ("a\\.b", "axb", false),
+            ("colou?r", "my-color", true),
+            ("[^a-z]x", "1x", true),
+            ("", "web", true),
+            ("[", "web", false),
+            (
+                "a**********************b",
+                "aaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                false,
+            ),
+        ] {
+            assert_eq!(name_matches(pattern, name), matches, "{pattern} {name}");
+        }
     }
 }

@@ -83,6 +83,15 @@ impl Session {
             .get()
             .ok_or_else(|| Failure::Plain("the store was not opened".to_owned(), 1))
     }
+
+    /// The engine, to start a container with: what limits containers here is told first.
+    fn starting_engine(&self) -> Result<&Engine, Failure> {
+        let engine = self.engine()?;
+        if let Some(text) = engine.notice() {
+            ui::notice(&text);
+        }
+        Ok(engine)
+    }
 }
 
 /// Does what the words (the program's name first) ask for.

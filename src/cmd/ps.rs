@@ -228,7 +228,7 @@ fn is_descendant(container: &ContainerSummary, wanted: &[Ancestor]) -> bool {
                 container
                     .layers
                     .get(ancestor.layers - 1)
-                    .map(|layer| layer.as_str())
+                    .map(crate::model::Digest::as_str)
                     == Some(top)
             })
     })

@@ -65,7 +65,7 @@ fn run(session: &Session, flags: Flags, arguments: Vec<String>) -> Outcome {
         pull,
         created: &|id| write_cidfile(cidfile.as_deref(), id),
     };
-    let outcome = session.engine()?.run(spec, options)?;
+    let outcome = session.starting_engine()?.run(spec, options)?;
     if let (RunOutcome::Detached(id), true) = (&outcome, flags.detach) {
         ui::line(id.as_str())?;
     }

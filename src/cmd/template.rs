@@ -131,12 +131,13 @@ impl Inspect {
         let Some(template) = &self.template else {
             return Ok(object.to_string());
         };
-        // The keys first, then Go's names: whatever a template mixes, the second has it all.
+        // The keys alone first, so that `{{json .}}` is the document; what needs Go's names has
+        // both.
         match template.execute_to_string(&from_json(object)) {
             Ok(text) => Ok(text),
             Err(_) => {
                 let mut renamed = object.clone();
-                use_go_names(&mut renamed);
+                add_go_names(&mut renamed);
                 execute(template, &from_json(&renamed))
             }
         }
@@ -197,7 +198,7 @@ const NIL_FIELDS: &[(&str, &[&str])] = &[
     ),
 ];
 
-fn use_go_names(value: &mut Json) {
+fn add_go_names(value: &mut Json) {
     match value {
         Json::Object(map) => {
             for (parent, fields) in NIL_FIELDS {
@@ -208,18 +209,18 @@ fn use_go_names(value: &mut Json) {
                 }
             }
             for (json, go) in GO_NAMES {
-                if let Some(value) = map.remove(*json) {
+                if let Some(value) = map.get(*json).cloned() {
                     map.insert((*go).to_owned(), value);
                 }
             }
             // The keys of labels are the user's.
             for (key, value) in map.iter_mut() {
                 if key != "Labels" {
-                    use_go_names(value);
+                    add_go_names(value);
                 }
             }
         }
-        Json::Array(items) => items.iter_mut().for_each(use_go_names),
+        Json::Array(items) => items.iter_mut().for_each(add_go_names),
         _ => {}
     }
 }
@@ -481,6 +482,7 @@ mod tests {
     fn inspect_knows_keys_and_go_names() {
         for (format, expected) in [
             ("{{.Id}} {{.Name}}", "sha256:abc /web"),
+            ("{{.Id}} {{.ID}}", "sha256:abc sha256:abc"),
             ("{{.ID}} {{.State.Pid}}", "sha256:abc 7"),
             ("{{json .RepoTags}}", r#"["a:1","b:2"]"#),
             ("{{join .RepoTags \",\"}}", "a:1,b:2"),

@@ -3,9 +3,11 @@
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
 pub mod containers;
+mod doctor;
 mod identity;
 pub mod images;
-mod pending;
+mod info;
+mod machine;
 pub mod plan;
 pub mod requests;
 pub mod sandbox;

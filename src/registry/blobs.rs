@@ -340,3 +340,34 @@ fn range_start(headers: &HeaderMap) -> Option<u64> {
     let (first, _) = value.strip_prefix("bytes ")?.split_once('-')?;
     first.trim().parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn start(value: &str) -> Option<u64> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_RANGE, HeaderValue::from_str(value).ok()?);
+        range_start(&headers)
+    }
+
+    #[test]
+    fn only_a_range_of_bytes_has_a_start() {
+        assert_eq!(start("bytes 5-9/10"), Some(5));
+        assert_eq!(start("bytes 5-9/*"), Some(5));
+        assert_eq!(start("bytes */10"), None);
+        assert_eq!(start("items 5-9/10"), None);
+        assert_eq!(start("bytes -9/10"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_start_comes_out_as_it_went_in(first: u64, last: u64, noise in "[ -~]{0,40}") {
+            prop_assert_eq!(start(&format!("bytes {first}-{last}/*")), Some(first));
+            let _ = start(&noise);
+            let _ = start(&format!("bytes {noise}"));
+        }
+    }
+}

@@ -64,6 +64,11 @@ pub(super) fn unreachable(origin: &Origin, cause: reqwest::Error) -> Failure {
         return untrusted(origin, why).into();
     }
     let not_tls = cause.is_connect();
+    let no_such_host = causes(&cause).any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound)
+    });
     let speaks_plain = matches!(tls, Some(rustls::Error::InvalidMessage(_)));
     let alert = matches!(tls, Some(rustls::Error::AlertReceived(_)));
     let verb = if cause.is_connect() {
@@ -81,7 +86,7 @@ pub(super) fn unreachable(origin: &Origin, cause: reqwest::Error) -> Failure {
     }
     Failure {
         error,
-        retry: if speaks_plain || alert {
+        retry: if speaks_plain || alert || no_such_host {
             Retry::Never
         } else {
             Retry::Later
@@ -210,35 +215,30 @@ pub(super) fn printable(text: &str) -> String {
         .to_owned()
 }
 
-/// The cause at the bottom as text. An `io::Error` hides its payload from `source`.
+/// The cause at the bottom as text.
 pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
-    let mut current = error;
-    loop {
-        let inner = current
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-            .map(|inner| inner as &(dyn StdError + 'static))
-            .or_else(|| current.source());
-        match inner {
-            Some(inner) => current = inner,
-            None => return printable(&current.to_string()),
-        }
-    }
+    causes(error)
+        .last()
+        .map(|cause| printable(&cause.to_string()))
+        .unwrap_or_default()
 }
 
 fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    let mut current = Some(error);
-    while let Some(error) = current {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return Some(tls);
-        }
-        current = error
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// The error and what is below it. An `io::Error` hides its payload from `source`.
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        let error: &'a (dyn StdError + 'static) = *error;
+        error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref)
             .map(|inner| inner as &(dyn StdError + 'static))
-            .or_else(|| error.source());
-    }
-    None
+            .or_else(|| error.source())
+    })
 }
 
 #[cfg(test)]

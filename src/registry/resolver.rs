@@ -48,12 +48,13 @@ impl Resolver {
             }
         };
         let found = hickory.lookup_ip(name).await.map_err(|cause| {
-            let why = if cause.is_no_records_found() {
-                format!("no address for the name {name} in DNS")
+            if cause.is_no_records_found() {
+                // The kind says that asking again is of no use.
+                let why = format!("no address for the name {name} in DNS");
+                io::Error::new(io::ErrorKind::NotFound, why)
             } else {
-                format!("the name server did not answer for {name}: {cause}")
-            };
-            io::Error::other(why)
+                io::Error::other(format!("no answer from DNS for {name}: {cause}"))
+            }
         })?;
         Ok(found.iter().collect())
     }

@@ -455,10 +455,9 @@ impl Store {
     pub fn remove_container(&self, dir: &ContainerDir, lock: ContainerLock) -> Result<()> {
         let what = || format!("cannot remove container {:?}", dir.id);
         let record = read_record(&dir.dir)?.good();
-        let containers = self.folder("containers")?;
         let shared = self.lock_shared()?;
-        let buried = match self.bury(&containers, dir.id.as_str()) {
-            Ok(grave) => grave,
+        let remains = match self.bury("containers", dir.id.as_str()) {
+            Ok(grave) => grave.map(|grave| format!("tmp/{grave}")),
             // `tmp/` may have to grow for one more entry. Without its record the container is
             // gone too.
             Err(_) => {
@@ -466,8 +465,7 @@ impl Store {
                     Ok(()) | Err(Errno::NOENT) => {}
                     Err(errno) => return Err(errno).system(what),
                 }
-                super::delete::remove_tree(&containers, dir.id.as_str())?;
-                None
+                Some(format!("containers/{}", dir.id))
             }
         };
         if let Some(record) = &record
@@ -477,7 +475,9 @@ impl Store {
         }
         drop(shared);
         drop(lock);
-        buried.map_or(Ok(()), |grave| self.decompose(&grave))
+        remains.map_or(Ok(()), |place| {
+            super::delete::remove_tree(&self.root, &place)
+        })
     }
 }
 
@@ -496,6 +496,7 @@ mod tests {
             supervisor: process.clone(),
             init: process,
             started: at.into(),
+            process: serde_json::Value::Null,
         })
     }
 

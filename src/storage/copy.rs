@@ -69,6 +69,8 @@ impl Copy<'_> {
             }
         }
         let stat = rustix::fs::fstat(from)?;
+        // A directory that was there already shows the upper one's attributes only.
+        drop_attributes(to)?;
         copy_attributes((from, c"."), (to, c"."))?;
         set_owner_mode_times(to, c".", &stat)
     }
@@ -284,6 +286,21 @@ fn copy_attributes(from: (BorrowedFd<'_>, &CStr), to: (BorrowedFd<'_>, &CStr)) -
         value.resize(64 << 10, 0);
         let size = rustix::fs::lgetxattr(&from, name, &mut value[..])?;
         rustix::fs::lsetxattr(&to, name, &value[..size], XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
+fn drop_attributes(folder: BorrowedFd<'_>) -> Result<()> {
+    let mut names = vec![0; 64 << 10];
+    let length = match rustix::fs::flistxattr(folder, &mut names) {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP) => return Ok(()),
+        Err(errno) => return Err(errno),
+    };
+    for name in names[..length].split(|&byte| byte == 0) {
+        if !name.is_empty() && name != b"security.selinux" {
+            rustix::fs::fremovexattr(folder, name)?;
+        }
     }
     Ok(())
 }

@@ -149,9 +149,9 @@ fn remove_files(folder: &OwnedFd) -> rustix::io::Result<Vec<CString>> {
 }
 
 impl Store {
-    /// Takes `place/name` out of sight by one rename into `tmp/`; gives its name there. `None` if
-    /// it was not there.
-    pub(super) fn bury(&self, place: impl AsFd, name: &str) -> rustix::io::Result<Option<String>> {
+    /// Takes `folder/name` (below the root) out of sight by one rename into `tmp/`; gives its name
+    /// there. `None` if it was not there.
+    pub(super) fn bury(&self, folder: &str, name: &str) -> rustix::io::Result<Option<String>> {
         static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let pid = rustix::process::getpid().as_raw_nonzero();
@@ -159,7 +159,8 @@ impl Store {
             "dead-{:.64}-{pid}-{count}",
             name.trim_start_matches("dead-")
         );
-        match rustix::fs::renameat(place, name, &self.root, format!("tmp/{grave}")) {
+        let (from, to) = (format!("{folder}/{name}"), format!("tmp/{grave}"));
+        match rustix::fs::renameat(&self.root, from, &self.root, to) {
             Ok(()) => Ok(Some(grave)),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(errno),

@@ -157,7 +157,6 @@ impl Store {
     }
 
     fn mark_containers(&self, garbage: &mut Garbage) -> Result<Option<Vec<ContainerRecord>>> {
-        let folder = self.folder("containers")?;
         let mut records = Vec::new();
         for id in self.container_ids()? {
             let Some(dir) = self.open_container(&id)? else {
@@ -169,7 +168,7 @@ impl Store {
                 Stored::Missing | Stored::Damaged => {
                     if !ObjectLock::is_held(dir.fd(), "lock")? {
                         let what = || format!("cannot remove the remains of container {id:?}");
-                        let grave = self.bury(&folder, id.as_str()).system(what)?;
+                        let grave = self.bury("containers", id.as_str()).system(what)?;
                         garbage.graves.extend(grave);
                     }
                 }
@@ -231,7 +230,7 @@ impl Store {
             if kept.contains(&name) {
                 continue;
             }
-            match self.bury(&dir, &name) {
+            match self.bury(folder, &name) {
                 Ok(grave) => garbage.graves.extend(grave),
                 // No room for one more entry in tmp/. A file is as well deleted at once.
                 Err(_) => delete::remove_tree(&dir, &name)?,
@@ -247,7 +246,7 @@ impl Store {
             if kept.contains(&name) {
                 continue;
             }
-            match self.bury(&dir, &name) {
+            match self.bury("layers", &name) {
                 Ok(grave) => garbage.graves.extend(grave),
                 // No room in tmp/. Without its layer.json a layer does not count, so a killed
                 // deletion leaves none that lacks files.

@@ -74,52 +74,44 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::NoSuchImage`]; [`ErrorKind::InvalidArgument`] if several images fit.
     pub fn resolve_image(&self, typed: &str) -> Result<ImageRecord> {
-        let missing = || {
-            Error::new(ErrorKind::NoSuchImage, format!("no such image: {typed}"))
-                .with_hint("`coracle images` lists those that are here")
-        };
         let digits = typed.strip_prefix("sha256:").unwrap_or(typed);
-        let hexadecimal = !digits.is_empty()
-            && digits.len() <= 64
-            && digits
-                .bytes()
-                .all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit));
-        let whole = hexadecimal && digits.len() == 64;
-        let prefixed = digits.len() != typed.len();
-        if !whole && !(prefixed && hexadecimal) {
+        let could_be_id = is_hexadecimal(digits);
+        let must_be_id = could_be_id && (digits.len() == 64 || digits.len() != typed.len());
+        if !must_be_id {
             match typed.parse::<Reference>() {
                 Ok(name) => {
                     if let Some(record) = self.image_by_reference(&name)? {
                         return Ok(record);
                     }
                 }
-                Err(error) if !hexadecimal => return Err(error),
+                Err(error) if !could_be_id => return Err(error),
                 Err(_) => {}
             }
         }
-        if !hexadecimal {
-            return Err(missing());
-        }
-        let mut fitting: Vec<ImageRecord> = self
-            .images()?
-            .into_iter()
-            .filter(|record| record.config.algorithm() == "sha256")
-            .filter(|record| record.config.hex().starts_with(digits))
-            .collect();
-        if fitting
-            .iter()
-            .any(|record| record.config != fitting[0].config)
-        {
+        let found = if could_be_id {
+            self.image_by_id(digits)?
+        } else {
+            None
+        };
+        found.ok_or_else(|| {
+            Error::new(ErrorKind::NoSuchImage, format!("no such image: {typed}"))
+                .with_hint("`coracle images` lists those that are here")
+        })
+    }
+
+    fn image_by_id(&self, digits: &str) -> Result<Option<ImageRecord>> {
+        let fits = |record: &ImageRecord| {
+            record.config.algorithm() == "sha256" && record.config.hex().starts_with(digits)
+        };
+        // Named records come first.
+        let mut fitting = self.images()?.into_iter().filter(fits);
+        let first = fitting.next();
+        if fitting.any(|other| Some(&other.config) != first.as_ref().map(|first| &first.config)) {
             return Err(Error::invalid(format!(
-                "{typed} is the beginning of several image IDs"
+                "{digits} is the beginning of several image IDs"
             )));
         }
-        // Named records come first.
-        if fitting.is_empty() {
-            Err(missing())
-        } else {
-            Ok(fitting.swap_remove(0))
-        }
+        Ok(first)
     }
 
     fn image_by_reference(&self, name: &Reference) -> Result<Option<ImageRecord>> {
@@ -191,6 +183,11 @@ impl Store {
         let folder = FolderLock::hold(self, "images")?;
         self.unlink_image_file(&folder, &file_of(record))
     }
+}
+
+fn is_hexadecimal(text: &str) -> bool {
+    let digit = |digit: u8| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit);
+    (1..=64).contains(&text.len()) && text.bytes().all(digit)
 }
 
 #[cfg(test)]

@@ -32,7 +32,8 @@ use crate::{
     sys,
 };
 
-/// A staging directory that is deleted when it is dropped, or after its process died.
+/// A staging directory that is deleted when it is dropped, or after its process died. Drop it
+/// before a supervisor is forked: that would inherit the lock and keep the lease alive.
 #[derive(Debug)]
 pub struct Lease<'store> {
     store: &'store Store,
@@ -46,7 +47,8 @@ pub struct Lease<'store> {
 impl Store {
     /// Begins a lease, and sweeps away those of the dead.
     pub fn lease(&self) -> Result<Lease<'_>> {
-        self.sweep()?;
+        // What cannot be deleted (outside of the user namespace) is no reason to do nothing.
+        let _ = self.sweep();
         let what = || "cannot make a staging directory".to_owned();
         let _shared = self.lock_shared()?;
         // Random, so that no name comes back: whoever still deletes an old lease by its name must
@@ -92,7 +94,7 @@ impl Store {
             && let Some(_alone) = self.try_lock_exclusive()?
         {
             for name in leases.iter().filter(|name| !self.is_live(&tmp, name)) {
-                graves.extend(self.bury(&tmp, name).unwrap_or_default());
+                graves.extend(self.bury("tmp", name).unwrap_or_default());
             }
         }
         for grave in graves {

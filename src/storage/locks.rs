@@ -27,33 +27,33 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
 /// While it lives, nothing that is in the store is collected.
 #[derive(Debug)]
 pub struct SharedLock {
-    file: OwnedFd,
+    _file: OwnedFd,
 }
 
 /// While it lives, nobody adds to the store or takes from it.
 #[derive(Debug)]
 pub struct ExclusiveLock {
-    file: OwnedFd,
+    _file: OwnedFd,
 }
 
 impl Store {
     pub fn lock_shared(&self) -> Result<SharedLock> {
         let file = self.open_lock()?;
         wait_for(&file, FlockOperation::NonBlockingLockShared, "the store")?;
-        Ok(SharedLock { file: file })
+        Ok(SharedLock { _file: file })
     }
 
     pub fn lock_exclusive(&self) -> Result<ExclusiveLock> {
         let file = self.open_lock()?;
         wait_for(&file, FlockOperation::NonBlockingLockExclusive, "the store")?;
-        Ok(ExclusiveLock { file: file })
+        Ok(ExclusiveLock { _file: file })
     }
 
     /// `None` if anyone else has it.
     pub fn try_lock_exclusive(&self) -> Result<Option<ExclusiveLock>> {
         let file = self.open_lock()?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(ExclusiveLock { file: file })),
+            Ok(()) => Ok(Some(ExclusiveLock { _file: file })),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(errno).system(|| "cannot lock the store".to_owned()),
         }

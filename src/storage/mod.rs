@@ -33,7 +33,7 @@
 //! 1. the store lock (`flock` on `lock`): *shared* by who adds (from looking whether a thing is
 //!    there to the rename that refers to it), *exclusive* by who takes away: garbage collection,
 //!    the sweep of `tmp/`, and whoever takes over a dead name. Held for milliseconds, never while
-//!    bytes are fetched, flushed or deleted. It lies in the root, not in the run root, since two
+//!    content is fetched, flushed or deleted. It lies in the root, not in the run root, since two
 //!    run roots may serve one root.
 //! 2. the directory `images/` (`flock`, exclusive): who changes names.
 //! 3. object locks (open file description locks on `containers/ID/lock`, `tmp/LEASE/lock`,
@@ -98,7 +98,7 @@ const FOLDERS: [&str; 8] = [
     "tmp",
 ];
 
-/// An open store. Cheap to open (six system calls if it is there) and safe to share by threads.
+/// An open store. Cheap to open (seven system calls if it is there) and safe to share by threads.
 #[derive(Debug)]
 pub struct Store {
     root: OwnedFd,

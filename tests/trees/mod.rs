@@ -1,6 +1,6 @@
 //! Directory trees as comparable values, and shorthand to unpack into one.
 
-#![allow(dead_code)] // each test crate uses its part
+#![allow(dead_code, reason = "each test crate uses its part")]
 
 use std::{
     collections::BTreeMap,
@@ -98,15 +98,11 @@ pub fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 pub fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+    privilege() == Privilege::Root
 }
 
 pub fn privilege() -> Privilege {
-    if is_root() {
-        Privilege::Root
-    } else {
-        Privilege::Rootless
-    }
+    Privilege::of_this_process()
 }
 
 pub fn options() -> UnpackOptions {

@@ -35,6 +35,8 @@ const MAX_MEMBERS: usize = 100_000;
 /// A staged blob holds a descriptor; beyond so many they move into the store early.
 const MAX_STAGED: usize = 128;
 const MAX_LINKS: usize = 8;
+/// Bytes behind the end of an archive.
+const MAX_PADDING: u64 = 64 << 20;
 const COPY_BUFFER: usize = 256 << 10;
 
 /// Where an image is loaded from.
@@ -225,7 +227,7 @@ fn spool(lease: &Lease<'_>, mut source: impl Read) -> Result<Spool> {
     })?;
     let mut stream = TarStream::new(BufReader::with_capacity(COPY_BUFFER, plain));
     let mut spool = Spool::default();
-    while let Some(entry) = stream.next()? {
+    while let Some(entry) = stream.next_entry()? {
         let Some(name) = normal_name(&entry.path) else {
             return Err(strange(&entry.path, "is no name for a member"));
         };
@@ -251,6 +253,9 @@ fn spool(lease: &Lease<'_>, mut source: impl Read) -> Result<Spool> {
             _ => {}
         }
     }
+    // Whoever writes into a pipe wants to get rid of the padding, and a gzip stream has its
+    // checksum at the end.
+    stream.drain(MAX_PADDING)?;
     Ok(spool)
 }
 

@@ -65,6 +65,14 @@ pub struct ImageDocuments {
     pub config: Vec<u8>,
 }
 
+/// A blob to be fetched, and where its bytes go.
+pub struct WantedBlob<'i> {
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+    pub sink: Box<dyn BlobSink + 'i>,
+}
+
 /// One layer of the image being taken in.
 #[derive(Clone, Debug)]
 struct Layer {
@@ -143,16 +151,19 @@ impl<'a> Ingest<'a> {
         })
     }
 
-    /// Digest, size in bytes and sink of every blob that must be fetched. They may be filled in
-    /// any order and by different threads; a sink that fails may be asked for again.
-    pub fn sinks(&self) -> Result<Vec<(Digest, u64, Box<dyn BlobSink + '_>)>> {
+    /// Every blob that must be fetched. They may be filled in any order and by different threads;
+    /// for one that failed this may be called again.
+    pub fn sinks(&self) -> Result<Vec<WantedBlob<'_>>> {
         let mut seen = HashSet::new();
-        let mut sinks: Vec<(Digest, u64, Box<dyn BlobSink + '_>)> = Vec::new();
+        let mut sinks = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
             let wanted = !layer.has_blob && !self.staged().blobs.contains_key(&layer.blob);
             if wanted && seen.insert(&layer.blob) {
-                let sink = LayerSink::open(self, index)?;
-                sinks.push((layer.blob.clone(), layer.size, Box::new(sink)));
+                sinks.push(WantedBlob {
+                    digest: layer.blob.clone(),
+                    size: layer.size,
+                    sink: Box::new(LayerSink::open(self, index)?),
+                });
             }
         }
         Ok(sinks)
@@ -161,10 +172,11 @@ impl<'a> Ingest<'a> {
     /// The blobs that [`Self::sinks`] or [`Self::provide`] must still deliver, and their sizes.
     pub fn missing(&self) -> Vec<(Digest, u64)> {
         let staged = self.staged();
+        let mut seen = HashSet::new();
         let missing = self.layers.iter().filter(|layer| !layer.has_blob);
         missing
+            .filter(|layer| !staged.blobs.contains_key(&layer.blob) && seen.insert(&layer.blob))
             .map(|layer| (layer.blob.clone(), layer.size))
-            .filter(|(blob, _)| !staged.blobs.contains_key(blob))
             .collect()
     }
 

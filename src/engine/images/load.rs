@@ -96,11 +96,15 @@ fn take_in<'a>(
 ) -> Result<Loaded> {
     let ingest = Ingest::begin(lease, privilege, progress, &found.documents)?;
     for (blob, size) in ingest.missing() {
-        if let Some(staged) = archive.take(&blob, size)? {
-            progress.layer_started(&blob, size);
-            progress.layer_advanced(&blob, size);
-            ingest.provide(staged);
-        }
+        let staged = archive.take(&blob, size)?.ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidContent,
+                format!("layer {blob} is missing in the archive"),
+            )
+        })?;
+        progress.layer_started(&blob, size);
+        progress.layer_advanced(&blob, size);
+        ingest.provide(staged);
     }
     let mut ingested = ingest.complete()?;
     if let Some(index) = &found.index {

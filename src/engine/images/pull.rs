@@ -20,7 +20,6 @@ use crate::{
     engine::{Engine, Progress, PullRequest, Pulled},
     model::{
         Digest, Error, ErrorKind, Platform, Reference, Result,
-        host::UserMode,
         image::{ImageConfig, ImageRecord, MAX_DOCUMENT_BYTES},
         manifest::{self, Document},
     },
@@ -38,11 +37,7 @@ impl Engine {
         let registry = Registry::new(&request.registry);
         registry.prepare(&request.reference)?;
         self.enter_user_namespace()?;
-        let privilege = match self.user.mode() {
-            UserMode::Root => Privilege::Root,
-            UserMode::Rootless { .. } | UserMode::SingleId { .. } => Privilege::Rootless,
-        };
-        pull_into(&self.store, privilege, &registry, request, progress)
+        pull_into(&self.store, self.privilege(), &registry, request, progress)
     }
 }
 
@@ -243,7 +238,11 @@ impl Pull<'_> {
         let blobs = ingest
             .sinks()?
             .into_iter()
-            .map(|(digest, size, sink)| BlobRequest { digest, size, sink })
+            .map(|wanted| BlobRequest {
+                digest: wanted.digest,
+                size: wanted.size,
+                sink: wanted.sink,
+            })
             .collect();
         self.registry
             .fetch(&self.name, blobs, PARALLEL, &|what, why| {

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use crate::{
     engine::{Engine, Removed},
     model::{ContainerId, Digest, Error, ErrorKind, Reference, Result, image::ImageRecord},
+    storage::Garbage,
 };
 
 /// A container made from the image.
@@ -61,8 +62,20 @@ impl Engine {
         let layers = target.layers.iter().rev();
         let gone = layers.filter(|layer| garbage.layers.iter().any(|hex| hex == layer.hex()));
         removals.extend(gone.cloned().map(Removed::Deleted));
-        garbage.delete(&self.store)?;
+        self.delete(garbage)?;
         Ok(removals)
+    }
+
+    /// Layers may have files of ids that only the user namespace can delete; entering it costs
+    /// more than trying without.
+    fn delete(&self, garbage: Garbage) -> Result<()> {
+        match garbage.delete(&self.store) {
+            Err(error) if error.kind() == ErrorKind::Permission => {
+                self.enter_user_namespace()?;
+                self.store.sweep()
+            }
+            outcome => outcome,
+        }
     }
 
     fn users_of(&self, image_id: &Digest) -> Result<Vec<User>> {

@@ -7,6 +7,7 @@ mod environment;
 mod mounts;
 
 pub use environment::set as set_variable;
+pub use mounts::{MASKED, READ_ONLY, SHM_BYTES};
 
 use std::path::PathBuf;
 

@@ -10,11 +10,11 @@ use crate::model::{
     mount::{Mount, MountSource, Propagation},
 };
 
-const SHM_BYTES: u64 = 64 << 20;
+pub const SHM_BYTES: u64 = 64 << 20;
 
 /// The union of what Docker 28.5 and Podman 5.6 hide: kernel memory, keys, timing side channels
 /// (GHSA-jq35-85cj-fj4p, GHSA-6fw5-f8r9-fgfm), firmware.
-pub(super) const MASKED: [&str; 13] = [
+pub const MASKED: [&str; 13] = [
     "proc/acpi",
     "proc/asound",
     "proc/interrupts",
@@ -30,7 +30,7 @@ pub(super) const MASKED: [&str; 13] = [
     "sys/fs/selinux",
 ];
 
-pub(super) const READ_ONLY: [&str; 5] = [
+pub const READ_ONLY: [&str; 5] = [
     "proc/bus",
     "proc/fs",
     "proc/irq",

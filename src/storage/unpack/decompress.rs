@@ -114,7 +114,7 @@ impl<R: Read> Read for Decompressor<R> {
 fn describe(format: &str, error: io::Error) -> io::Error {
     let from_source = error.raw_os_error().is_some()
         || error.kind() == io::ErrorKind::Interrupted
-        || error.get_ref().is_some_and(|inner| inner.is::<Error>());
+        || matches!(error.get_ref(), Some(inner) if inner.is::<Error>());
     if from_source {
         return error;
     }

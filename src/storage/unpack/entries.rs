@@ -96,7 +96,7 @@ impl<R: BufRead> TarStream<R> {
     }
 
     /// The next member; what was left of the former one's data is skipped. `None` at the end.
-    pub fn next(&mut self) -> Result<Option<Entry>> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         let mut extensions = Extensions::default();
         let mut described = false;
         loop {

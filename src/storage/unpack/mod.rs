@@ -81,6 +81,20 @@ pub enum Privilege {
     Rootless,
 }
 
+impl Privilege {
+    /// Root only in the first user namespace, where every id is mapped to itself: elsewhere root
+    /// may neither make devices nor set `trusted.*` xattrs.
+    pub fn of_this_process() -> Privilege {
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let all = map.split_whitespace().eq(["0", "0", "4294967295"]);
+        if rustix::process::geteuid().is_root() && all {
+            Privilege::Root
+        } else {
+            Privilege::Rootless
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct UnpackOptions {
     pub privilege: Privilege,
@@ -146,7 +160,7 @@ pub fn unpack(
     let mut tree = Tree::new(tree, options.privilege)?;
     let mut summary = UnpackSummary::default();
 
-    while let Some(entry) = stream.next()? {
+    while let Some(entry) = stream.next_entry()? {
         let path = checked_path(&entry.path)?;
         summary.entries += 1;
         if summary.entries > options.max_entries {
@@ -235,7 +249,7 @@ fn checked_path(raw: &[u8]) -> Result<Vec<u8>> {
     let mut path = Vec::with_capacity(raw.len());
     for component in raw.split(|&byte| byte == b'/') {
         match component {
-            b"" | b"." => continue,
+            b"" | b"." => {}
             b".." => return Err(refused(raw, "its path contains '..'")),
             long if long.len() > MAX_NAME => {
                 return Err(refused(raw, "a name in it is longer than 255 bytes"));

@@ -76,7 +76,7 @@ pub(super) fn time(text: &[u8]) -> Option<Timespec> {
     };
     Some(Timespec {
         tv_sec: seconds,
-        tv_nsec: nanoseconds as _,
+        tv_nsec: nanoseconds,
     })
 }
 
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn times_before_and_after_1970() {
-        let parts = |text: &[u8]| time(text).map(|time| (time.tv_sec, time.tv_nsec as i64));
+        let parts = |text: &[u8]| time(text).map(|time| (time.tv_sec, time.tv_nsec));
         assert_eq!(parts(b"12"), Some((12, 0)));
         assert_eq!(parts(b"12.5"), Some((12, 500_000_000)));
         assert_eq!(parts(b"12.0000000019"), Some((12, 1)));

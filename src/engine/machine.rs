@@ -1,0 +1,101 @@
+//! What `info` and `doctor` tell about the machine: read from /proc, /sys and /etc, changing
+//! nothing. What cannot be read is `None`, never a guess.
+
+use std::fs;
+
+use rustix::fs::StatFs;
+
+const CGROUP2_SUPER_MAGIC: u32 = 0x6367_7270;
+/// With version 1 a tmpfs holds one folder a controller.
+const TMPFS_MAGIC: u32 = 0x0102_1994;
+
+/// A small file's text without the white space around it.
+pub(super) fn text(path: &str) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.trim().to_owned())
+}
+
+/// A number below /proc/sys: `number("kernel.unprivileged_userns_clone")`.
+pub(super) fn sysctl(name: &str) -> Option<i64> {
+    text(&format!("/proc/sys/{}", name.replace('.', "/")))?
+        .parse()
+        .ok()
+}
+
+/// The version of the control groups, from the file system at /sys/fs/cgroup.
+pub(super) fn cgroup_version() -> Option<u32> {
+    let kind: StatFs = rustix::fs::statfs("/sys/fs/cgroup").ok()?;
+    match u32::try_from(kind.f_type).ok()? {
+        CGROUP2_SUPER_MAGIC => Some(2),
+        TMPFS_MAGIC => Some(1),
+        _ => None,
+    }
+}
+
+/// This process's group below /sys/fs/cgroup (version 2), cgroups(7).
+pub(super) fn own_cgroup() -> Option<String> {
+    text("/proc/self/cgroup")?
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .map(|path| format!("/sys/fs/cgroup{}", path.trim_end_matches('/')))
+}
+
+/// A value of os-release(5).
+pub(super) fn os_release(key: &str) -> Option<String> {
+    let text = fs::read_to_string("/etc/os-release")
+        .or_else(|_| fs::read_to_string("/usr/lib/os-release"))
+        .ok()?;
+    os_release_value(&text, key)
+}
+
+fn os_release_value(text: &str, key: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        (name.trim() == key).then_some(value.trim())
+    })?;
+    // Quoted as for a shell.
+    Some(shlex::split(value)?.concat())
+}
+
+/// Bytes of memory, from /proc/meminfo (in KiB there).
+pub(super) fn memory_total() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+/// Of `uname`: release, machine, host name.
+pub(super) struct Kernel {
+    pub release: String,
+    pub machine: String,
+    pub hostname: String,
+}
+
+pub(super) fn kernel() -> Kernel {
+    let uname = rustix::system::uname();
+    Kernel {
+        release: uname.release().to_string_lossy().into_owned(),
+        machine: uname.machine().to_string_lossy().into_owned(),
+        hostname: uname.nodename().to_string_lossy().into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn os_release_values_are_unquoted() {
+        let text = "NAME=Debian\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\nX='a b'\n# c\n";
+        let value = |key| os_release_value(text, key);
+        assert_eq!(
+            value("PRETTY_NAME").as_deref(),
+            Some("Debian GNU/Linux 13 (trixie)")
+        );
+        assert_eq!(value("NAME").as_deref(), Some("Debian"));
+        assert_eq!(value("X").as_deref(), Some("a b"));
+        assert_eq!(value("PRETTY"), None);
+    }
+}
