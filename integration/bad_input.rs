@@ -344,7 +344,7 @@ fn unknown_flags(case: &Case) {
     case.engine("pull --no-such-flag x")
         .fails(125, "--no-such-flag");
     case.engine("--storage-driver nonsense ps")
-        .fails(125, "nonsense");
+        .fails(1, "nonsense");
 }
 
 fn usage(case: &Case) {

@@ -364,6 +364,10 @@ impl Case {
                 String::from_utf8_lossy(&bytes).replace('\0', " ")
             };
             let arguments = read("cmdline");
+            // The registry of the case ends with the value that stands for it.
+            if arguments.starts_with("docker-registry ") {
+                continue;
+            }
             if arguments.contains(&mark) || read("environ").contains(&mark) {
                 found.push((pid, arguments));
             }
