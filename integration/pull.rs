@@ -199,12 +199,13 @@ fn not_there(case: &Case) {
         .fails(1, "nothing");
     case.words(&["pull", &registry.image("busybox:no-tag")])
         .fails(1, "no-tag");
-    case.engine("pull UPPER/case").fails(1, "lower");
+    case.engine("pull localhost/UPPER").fails(1, "lower");
 }
 
 fn nobody_answers(case: &Case) {
-    let image = format!("{}/test/busybox", free_address());
-    case.words(&["pull", &image]).fails(1, &image);
+    let address = free_address();
+    case.words(&["pull", &format!("{address}/test/busybox")])
+        .fails(1, &address);
     case.engine("pull no-such-host.invalid/x")
         .fails(1, "no-such-host.invalid");
 }
