@@ -43,6 +43,8 @@ pub enum ErrorKind {
     CommandNotFound,
     /// The program to run exists but cannot be executed: exit code 126.
     CommandNotExecutable,
+    /// The kernel refuses to stack the layers; copying them is the way out.
+    OverlayRefused,
     /// The kernel or the host's configuration lacks something that is needed.
     Unsupported,
     /// Permission was denied by the host.

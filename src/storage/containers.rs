@@ -171,7 +171,7 @@ pub(super) fn read_record(dir: impl AsFd) -> Result<Stored<ContainerRecord>> {
 fn no_such_container(typed: &str) -> Error {
     Error::new(
         ErrorKind::NoSuchContainer,
-        format!("no such container: {typed}"),
+        format!("No such container: {typed}"),
     )
     .with_hint("`coracle ps -a` lists those that are here")
 }
@@ -224,6 +224,46 @@ impl StagedContainer<'_> {
     /// Makes a directory in it.
     pub fn make_folder(&self, name: &str) -> Result<()> {
         make_folder(self.fd(), name).system(|| format!("cannot make {name}"))
+    }
+
+    /// Makes `upper/` and `work/` for an overlay. The root directory that a container sees is
+    /// `upper/` itself, so it gets the mode and owner that the topmost layer has there. The owner
+    /// can only be given by who may give files away.
+    pub fn make_overlay_folders(&self, top_layer: Option<&crate::model::Digest>) -> Result<()> {
+        self.make_folder("work")?;
+        self.make_folder("upper")?;
+        let what = || "cannot make upper".to_owned();
+        let of_layer =
+            top_layer.and_then(|layer| rustix::fs::stat(self.store.layer_tree(layer)).ok());
+        let mode = of_layer
+            .as_ref()
+            .map_or(0o755, |stat| stat.st_mode & 0o7777);
+        if let Some(stat) = of_layer
+            && (stat.st_uid, stat.st_gid)
+                != (
+                    rustix::process::geteuid().as_raw(),
+                    rustix::process::getegid().as_raw(),
+                )
+        {
+            let (owner, group) = (
+                rustix::fs::Uid::from_raw(stat.st_uid),
+                rustix::fs::Gid::from_raw(stat.st_gid),
+            );
+            let _ = rustix::fs::chownat(
+                self.fd(),
+                "upper",
+                Some(owner),
+                Some(group),
+                AtFlags::empty(),
+            );
+        }
+        rustix::fs::chmodat(
+            self.fd(),
+            "upper",
+            Mode::from_raw_mode(mode),
+            AtFlags::empty(),
+        )
+        .system(what)
     }
 
     /// Makes the container appear, under its name.

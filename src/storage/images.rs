@@ -94,7 +94,7 @@ impl Store {
             None
         };
         found.ok_or_else(|| {
-            Error::new(ErrorKind::NoSuchImage, format!("no such image: {typed}"))
+            Error::new(ErrorKind::NoSuchImage, format!("No such image: {typed}"))
                 .with_hint("`coracle images` lists those that are here")
         })
     }

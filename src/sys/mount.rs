@@ -46,6 +46,8 @@ pub fn new_mount(
     attributes: Attributes,
 ) -> io::Result<OwnedFd> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    // What mount(8) and df(1) show as the device; "none" otherwise.
+    fsconfig_set_string(context.as_fd(), c"source", kind)?;
     for parameter in parameters {
         match *parameter {
             Parameter::Flag(key) => fsconfig_set_flag(context.as_fd(), key)?,

@@ -84,9 +84,7 @@ impl Engine {
         }
         let record = new_record(spec, image, &config)?;
         let staged = self.store.stage_container(&record.id)?;
-        for folder in ["upper", "work"] {
-            staged.make_folder(folder)?;
-        }
+        staged.make_overlay_folders(image.layers.last())?;
         write_network_files(staged.fd(), &record)?;
         let durability = if record.spec.auto_remove {
             Durability::Volatile

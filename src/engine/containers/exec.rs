@@ -16,7 +16,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::streams::{DetachKeys, Terminal, terminal_size, write_all};
+use super::streams::{self, DetachKeys, Terminal, terminal_size, write_all};
 use crate::{
     engine::{
         Engine, ExecSpec,
@@ -142,10 +142,7 @@ struct Ends {
 /// of the host) stays on this side of a pipe that we copy through.
 fn connect(plan: &ExecPlan) -> Result<(Option<Streams>, Ends)> {
     let mut ends = Ends::default();
-    let stdin = match (
-        plan.interactive && !plan.detach,
-        own_pipe(rustix::stdio::stdin()),
-    ) {
+    let stdin = match (plan.interactive && !plan.detach, own_pipe(streams::input())) {
         (false, _) => None,
         (true, Some(pipe)) => Some(pipe),
         (true, None) => {
@@ -165,8 +162,8 @@ fn connect(plan: &ExecPlan) -> Result<(Option<Streams>, Ends)> {
         *end = Some(read);
         Ok(Some(write))
     };
-    let stdout = output(rustix::stdio::stdout(), &mut ends.output)?;
-    let stderr = output(rustix::stdio::stderr(), &mut ends.error_output)?;
+    let stdout = output(streams::output(), &mut ends.output)?;
+    let stderr = output(streams::error_output(), &mut ends.error_output)?;
     Ok((
         Some(Streams {
             stdin,
@@ -271,7 +268,7 @@ impl Relay {
     fn wait(&self) -> Result<Vec<Source>> {
         let mut sources = Vec::with_capacity(6);
         let mut polled = Vec::with_capacity(6);
-        let stdin = rustix::stdio::stdin();
+        let stdin = streams::input();
         let can_take = self.takes_input && (self.ends.input.is_some() || self.terminal.is_some());
         let candidates = [
             (
@@ -322,7 +319,7 @@ impl Relay {
 
     /// Whether the user has detached.
     fn copy_input(&mut self) -> bool {
-        let count = rustix::io::read(rustix::stdio::stdin(), &mut self.buffer).unwrap_or(0);
+        let count = rustix::io::read(streams::input(), &mut self.buffer).unwrap_or(0);
         if count == 0 {
             self.takes_input = false;
             self.ends.input = None;
@@ -342,9 +339,9 @@ impl Relay {
 
     fn copy_output(&mut self, source: Source) {
         let (from, to) = match source {
-            Source::Terminal => (&mut self.terminal, rustix::stdio::stdout()),
-            Source::ErrorOutput => (&mut self.ends.error_output, rustix::stdio::stderr()),
-            _ => (&mut self.ends.output, rustix::stdio::stdout()),
+            Source::Terminal => (&mut self.terminal, streams::output()),
+            Source::ErrorOutput => (&mut self.ends.error_output, streams::error_output()),
+            _ => (&mut self.ends.output, streams::output()),
         };
         let Some(descriptor) = from else { return };
         match rustix::io::read(&*descriptor, &mut self.buffer) {

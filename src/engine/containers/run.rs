@@ -19,8 +19,11 @@ use crate::{
             socket_name,
         },
     },
-    model::{ContainerSpec, Error, ErrorKind, Result, container::ContainerRecord, host::HostFacts},
-    storage::ContainerDir,
+    model::{
+        ContainerSpec, Error, ErrorKind, Result, container::ContainerRecord, host::HostFacts,
+        image::ImageConfig,
+    },
+    storage::{ContainerDir, ContainerLock, Driver},
     sys::packet,
 };
 
@@ -96,11 +99,41 @@ impl Engine {
         self.watch(socket, record, options, attachment)
     }
 
-    fn launch(&self, mut created: Created, attach: Option<&AttachOptions>) -> Result<RunOutcome> {
+    /// Starts the container; where the kernel refuses to stack its layers, once more with copies
+    /// of them, and so from then on.
+    fn launch(&self, created: Created, attach: Option<&AttachOptions>) -> Result<RunOutcome> {
+        let driver = self.store.driver(self.forced_driver)?;
+        let Created {
+            directory,
+            lock,
+            record,
+            image,
+        } = created;
+        let outcome = self.launch_with(driver, &directory, lock, &record, &image, attach);
+        match outcome {
+            Err(error)
+                if error.kind() == ErrorKind::OverlayRefused && self.forced_driver.is_none() =>
+            {
+                self.store.remember_overlay_is_refused()?;
+                let lock = directory.try_hold()?.ok_or(error)?;
+                self.launch_with(Driver::Copy, &directory, lock, &record, &image, attach)
+            }
+            other => other,
+        }
+    }
+
+    fn launch_with(
+        &self,
+        driver: Driver,
+        directory: &ContainerDir,
+        lock: ContainerLock,
+        record: &ContainerRecord,
+        image: &ImageConfig,
+        attach: Option<&AttachOptions>,
+    ) -> Result<RunOutcome> {
         let host = self.user.host_facts()?;
-        let record = &created.record;
-        let files = self.container_files(&mut created.directory, record, &host)?;
-        let mut sandbox = plan::container(record, &created.image, &host, &files)?;
+        let files = self.container_files(driver, directory, record, &host)?;
+        let mut sandbox = plan::container(record, image, &host, &files)?;
         let client = match attach {
             Some(options) => Attachment {
                 stdin: options.stdin && record.spec.interactive,
@@ -123,7 +156,7 @@ impl Engine {
             shares_user_namespace: self.user.has_namespace(),
         };
         self.user.finish_namespace()?;
-        let socket = supervisor::launch(&launch, created.lock)?;
+        let socket = supervisor::launch(&launch, lock)?;
         session::await_start(&socket)?;
         match attach {
             Some(options) => self.watch(socket, record, options, client),
@@ -150,24 +183,33 @@ impl Engine {
         })
     }
 
+    /// The root file system as `driver` puts it together. Copies are made here, once.
     fn container_files(
         &self,
-        directory: &mut ContainerDir,
+        driver: Driver,
+        directory: &ContainerDir,
         record: &ContainerRecord,
         host: &HostFacts,
     ) -> Result<ContainerFiles> {
         let folder = absolute(directory.path())?;
-        let root = RootSource::Overlay {
-            lower: record
-                .layers
-                .iter()
-                .rev()
-                .map(|layer| self.store.layer_tree(layer))
-                .collect(),
-            upper: folder.join("upper"),
-            work: folder.join("work"),
-            volatile: record.spec.auto_remove,
-            user_xattr: !host.initial_user_namespace,
+        let root = match driver {
+            Driver::Overlay => RootSource::Overlay {
+                lower: self
+                    .store
+                    .overlay_lowers(&record.layers)
+                    .iter()
+                    .map(|layer| absolute(layer))
+                    .collect::<Result<_>>()?,
+                upper: folder.join("upper"),
+                work: folder.join("work"),
+                volatile: record.spec.auto_remove,
+                user_xattr: !host.initial_user_namespace,
+            },
+            Driver::Copy => {
+                self.user.finish_namespace()?;
+                self.store.lease()?.copy_rootfs(directory, &record.layers)?;
+                RootSource::Directory(folder.join("rootfs"))
+            }
         };
         Ok(ContainerFiles {
             directory: folder,

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::streams::{DetachKeys, Terminal, write_all};
+use super::streams::{self, DetachKeys, Terminal, write_all};
 use crate::{
     engine::{
         AttachOptions,
@@ -87,7 +87,7 @@ impl Session<'_> {
         let mut keys = DetachKeys::new(&self.options.detach_keys);
         let mut input_open = self.attachment.stdin;
         let mut buffer = vec![0; MAX_PAYLOAD + 1];
-        let stdin = rustix::stdio::stdin();
+        let stdin = streams::input();
         loop {
             let mut polled = vec![
                 PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
@@ -142,7 +142,7 @@ impl Session<'_> {
     }
 
     fn forward_input(&self, keys: &mut DetachKeys, buffer: &mut [u8]) -> Result<Input> {
-        let count = match rustix::io::read(rustix::stdio::stdin(), &mut buffer[..MAX_PAYLOAD / 2]) {
+        let count = match rustix::io::read(streams::input(), &mut buffer[..MAX_PAYLOAD / 2]) {
             Ok(count) => count,
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => return Ok(Input::More),
             // A terminal that hung up.
@@ -180,8 +180,8 @@ impl Session<'_> {
             ));
         }
         match Event::parse(&buffer[..length]) {
-            Some(Event::Output(bytes)) => write_all(rustix::stdio::stdout(), bytes),
-            Some(Event::ErrorOutput(bytes)) => write_all(rustix::stdio::stderr(), bytes),
+            Some(Event::Output(bytes)) => write_all(streams::output(), bytes),
+            Some(Event::ErrorOutput(bytes)) => write_all(streams::error_output(), bytes),
             Some(Event::Exited(code)) => return Ok(Some(code)),
             _ => {}
         }

@@ -1,10 +1,23 @@
-//! This command's own terminal and streams, lent to a container.
+//! This command's own terminal and streams, lent to a container: what passes here is the
+//! container's word, not ours (that is `cmd::ui`'s).
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
 use crate::model::{Context, Result};
+
+pub(super) fn input() -> BorrowedFd<'static> {
+    rustix::stdio::stdin()
+}
+
+pub(super) fn output() -> BorrowedFd<'static> {
+    rustix::stdio::stdout()
+}
+
+pub(super) fn error_output() -> BorrowedFd<'static> {
+    rustix::stdio::stderr()
+}
 
 /// Standard input in raw mode, until this is dropped.
 pub(super) struct Terminal {
@@ -14,7 +27,7 @@ pub(super) struct Terminal {
 impl Terminal {
     /// `None` if standard input is not a terminal.
     pub(super) fn make_raw() -> Result<Option<Terminal>> {
-        let stdin = rustix::stdio::stdin();
+        let stdin = input();
         if !isatty(stdin) {
             return Ok(None);
         }
@@ -30,14 +43,14 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         // A terminal that is gone needs no restoring.
-        let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.before);
+        let _ = tcsetattr(input(), OptionalActions::Now, &self.before);
     }
 }
 
 /// Rows and columns of the terminal on standard output or input.
 pub(super) fn terminal_size() -> Option<(u16, u16)> {
-    let size = tcgetwinsize(rustix::stdio::stdout())
-        .or_else(|_| tcgetwinsize(rustix::stdio::stdin()))
+    let size = tcgetwinsize(output())
+        .or_else(|_| tcgetwinsize(input()))
         .ok()?;
     (size.ws_row > 0 && size.ws_col > 0).then_some((size.ws_row, size.ws_col))
 }

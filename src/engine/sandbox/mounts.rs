@@ -101,7 +101,7 @@ fn overlay(
         })
         .map_err(|cause| {
             Error::new(
-                ErrorKind::Unsupported,
+                ErrorKind::OverlayRefused,
                 "cannot mount the layers with overlayfs",
             )
             .with_source(cause)

@@ -15,18 +15,14 @@ use crate::{
 /// streams, which must close when the program ends.
 pub(super) fn become_init() -> Result<()> {
     let what = || "cannot start the container's init".to_owned();
-    let (ready, wait) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).system(what)?;
     signals::block_only(&signals::SignalSet::all()).system(what)?;
     let pending = signals::descriptor(&signals::SignalSet::all()).system(what)?;
     // The program runs in the copy that continues; the parent of it is process 1.
     match fork::split().system(what)? {
-        None => {
-            let _ = rustix::io::read(&ready, &mut [0_u8; 1]);
-            Ok(())
-        }
+        None => Ok(()),
         Some(program) => {
-            drop((ready, wait));
             exec::close_all_but(&[pending.as_fd(), program.pidfd.as_fd()]);
+            let _ = rustix::thread::set_name(c"coracle-init");
             // Its memory still holds the plan.
             let _ = process::hide();
             fork::end(reap_until(program.pid, &pending, &program.pidfd))

@@ -296,7 +296,7 @@ impl<'a> EventLoop<'a> {
 
     fn serve(&mut self, index: usize, ready: PollFlags) {
         if ready.contains(PollFlags::OUT) {
-            self.clients[index].flush(false);
+            self.clients[index].flush();
         }
         if !ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
             return;
@@ -364,12 +364,39 @@ impl<'a> EventLoop<'a> {
         self.pending_input.shrink_to(MAX_PAYLOAD);
     }
 
-    /// Sends every client what it still waits for, and then the end.
+    /// Sends every client what it still waits for, and then the end. A client that is stopped
+    /// holds up nobody else, only the end of this process.
     pub(super) fn say_goodbye(&mut self, code: i32) {
         let farewell = Event::Exited(code).encode();
         for client in &mut self.clients {
             client.waiting.push_back(farewell.clone());
-            client.flush(true);
+            client.flush();
+        }
+        loop {
+            self.clients
+                .retain(|client| !client.gone && !client.waiting.is_empty());
+            let mut polled: Vec<PollFd<'_>> = self
+                .clients
+                .iter()
+                .map(|client| PollFd::new(&client.socket, PollFlags::OUT))
+                .collect();
+            if polled.is_empty()
+                || matches!(poll(&mut polled, None), Err(errno) if errno != rustix::io::Errno::INTR)
+            {
+                return;
+            }
+            let ready: Vec<bool> = polled
+                .iter()
+                .map(|entry| !entry.revents().is_empty())
+                .collect();
+            for (client, _) in self
+                .clients
+                .iter_mut()
+                .zip(ready)
+                .filter(|(_, ready)| *ready)
+            {
+                client.flush();
+            }
         }
     }
 }
@@ -395,9 +422,9 @@ impl Client {
         self.waiting.push_back(event.encode());
     }
 
-    fn flush(&mut self, wait: bool) {
+    fn flush(&mut self) {
         while let Some(packet) = self.waiting.front() {
-            match protocol::send_packet(&self.socket, packet, wait) {
+            match protocol::send_packet(&self.socket, packet, false) {
                 Ok(()) => {
                     self.waiting.pop_front();
                 }

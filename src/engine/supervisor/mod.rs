@@ -268,6 +268,11 @@ impl Container<'_> {
 
     /// The program never ran: Docker's codes are 127 (not found), 126 (not executable), 128.
     fn failed_to_start(self, error: Error) -> Result<()> {
+        if error.kind() == ErrorKind::OverlayRefused {
+            // The command will try again with copied layers: nothing has happened yet.
+            self.remove_socket();
+            return Err(error);
+        }
         let code = match error.kind() {
             ErrorKind::CommandNotFound => 127,
             ErrorKind::CommandNotExecutable => 126,
@@ -277,12 +282,16 @@ impl Container<'_> {
         Err(error)
     }
 
-    /// Writes down the end (or removes the container), and lets go of the lock.
-    fn finish(self, code: i32, error: Option<String>, started: Option<String>) -> Result<()> {
+    fn remove_socket(&self) {
         if let Ok(folder) = self.store.socket_folder() {
             let name = socket_name(&self.plan.id);
             let _ = rustix::fs::unlinkat(&folder, &name, rustix::fs::AtFlags::empty());
         }
+    }
+
+    /// Writes down the end (or removes the container), and lets go of the lock.
+    fn finish(self, code: i32, error: Option<String>, started: Option<String>) -> Result<()> {
+        self.remove_socket();
         if self.plan.auto_remove {
             return self.store.remove_container(&self.directory, self.lock);
         }
