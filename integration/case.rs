@@ -196,10 +196,6 @@ impl Case {
         self.user.kind == "root"
     }
 
-    pub fn is_coracle(&self) -> bool {
-        self.engine.starts_with('/')
-    }
-
     pub fn root(&self) -> PathBuf {
         self.dir.join("root")
     }
@@ -343,10 +339,11 @@ impl Case {
         finish(find).ok().stdout
     }
 
-    /// Process ids on this machine that belong to the case: their environment or their arguments
-    /// name its directory.
+    /// Processes on this machine that belong to the case: their arguments, environment or open
+    /// files name its directory, or a mount that only they see does (a container's root).
     pub fn processes(&self) -> Vec<(i32, String)> {
         let mark = self.dir.display().to_string();
+        let outside = self.mounts().is_empty();
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let Some(pid) = entry
@@ -368,7 +365,19 @@ impl Case {
             if arguments.starts_with("docker-registry ") {
                 continue;
             }
-            if arguments.contains(&mark) || read("environ").contains(&mark) {
+            let opens = || {
+                fs::read_dir(entry.path().join("fd"))
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .filter_map(|link| fs::read_link(link.path()).ok())
+                    .any(|target| target.starts_with(&self.dir))
+            };
+            if arguments.contains(&mark)
+                || read("environ").contains(&mark)
+                || opens()
+                || (outside && read("mountinfo").contains(&mark))
+            {
                 found.push((pid, arguments));
             }
         }

@@ -204,19 +204,14 @@ fn run(case: &Case) {
         "-c",
         "echo ran > /ran",
     ];
-    everywhere(
-        case,
-        &args,
-        |case| case.load_busybox(),
-        |case| {
-            // What is left can be removed, and the name is free again.
-            case.engine("rm -f crashed");
-            case.words(&args).ok();
-            case.engine("ps -aq").ok().prints("");
-            let left = std::fs::read_dir(case.root().join("containers")).map_or(0, Iterator::count);
-            assert_eq!(left, 0, "directories of containers");
-        },
-    );
+    everywhere(case, &args, Case::load_busybox, |case| {
+        // What is left can be removed, and the name is free again.
+        case.engine("rm -f crashed");
+        case.words(&args).ok();
+        case.engine("ps -aq").ok().prints("");
+        let left = std::fs::read_dir(case.root().join("containers")).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "directories of containers");
+    });
 }
 
 fn remove_container(case: &Case) {
