@@ -8,7 +8,6 @@
 use std::{cell::RefCell, fs, os::unix::fs::MetadataExt, path::Path};
 
 use crate::{
-    engine::supervisor::NAMESPACE_HANDLE,
     model::{
         Context, Error, ErrorKind, Result, capability,
         host::{HostFacts, IdRange, UserMode, id_map, subordinate_ranges, user_name},
@@ -108,6 +107,22 @@ impl User {
             }
         };
         Ok(())
+    }
+
+    /// Joins the user namespace of a container's process: not just any of the user's, for only its
+    /// owner may enter the container's other namespaces. Whether it was joined.
+    pub(super) fn join_namespace_of(&self, pid: i32) -> Result<bool> {
+        let (uids, gids) = match &self.mode {
+            UserMode::Root => return Ok(true),
+            UserMode::Rootless { uids, gids } => (uids.clone(), gids.clone()),
+            UserMode::SingleId { uid, gid, .. } => (id_map(*uid, &[]), id_map(*gid, &[])),
+        };
+        let joined = user_namespace::join(pid, &kernel_ranges(&uids), &kernel_ranges(&gids))
+            .system(|| "cannot join the container's user namespace".to_owned())?;
+        if joined {
+            *self.namespace.borrow_mut() = Namespace::Inside;
+        }
+        Ok(joined)
     }
 
     /// Waits until the ids of a namespace that was begun are mapped.
@@ -216,19 +231,15 @@ fn kernel_ranges(ranges: &[IdRange]) -> Vec<user_namespace::IdRange> {
     ranges.iter().map(convert).collect()
 }
 
-/// Joins the namespace of the process that the handle names. A stale handle costs one failed open.
+/// Joins the namespace of the process that was named last. A stale name costs one failed open.
 fn join_living(
     store: &Store,
     uids: &[user_namespace::IdRange],
     gids: &[user_namespace::IdRange],
 ) -> bool {
-    let handle = crate::storage::files::read(store.runroot(), NAMESPACE_HANDLE, 64)
-        .ok()
-        .flatten();
-    let pid = handle
-        .and_then(|text| String::from_utf8(text).ok())
-        .and_then(|text| text.trim().parse().ok());
-    pid.is_some_and(|pid: i32| user_namespace::join(pid, uids, gids).unwrap_or(false))
+    store
+        .namespace_holder()
+        .is_some_and(|pid| user_namespace::join(pid, uids, gids).unwrap_or(false))
 }
 
 fn namespace_refused(cause: std::io::Error) -> Error {

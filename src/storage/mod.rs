@@ -175,11 +175,35 @@ impl Store {
         })
     }
 
+    /// Names the process `pid` as one whose user namespace others of the user may join. Several
+    /// supervisors may do so at once, so each stages its own file; the last one stays.
+    pub fn name_namespace_holder(&self, pid: i32) -> Result<()> {
+        let what = || "cannot name the user namespace's holder".to_owned();
+        let staged = format!(".userns.{pid}");
+        files::write_new(
+            &self.runroot,
+            &staged,
+            pid.to_string().as_bytes(),
+            Durability::Volatile,
+        )?;
+        rustix::fs::renameat(&self.runroot, staged, &self.runroot, NAMESPACE_HOLDER).system(what)
+    }
+
+    /// Who was named last; it may be gone.
+    pub fn namespace_holder(&self) -> Option<i32> {
+        let text = files::read(&self.runroot, NAMESPACE_HOLDER, 64)
+            .ok()
+            .flatten()?;
+        std::str::from_utf8(&text).ok()?.parse().ok()
+    }
+
     fn folder(&self, name: &str) -> Result<OwnedFd> {
         rustix::fs::openat(&self.root, name, FOLDER, Mode::empty())
             .system(|| format!("cannot open {}", self.root_path.join(name).display()))
     }
 }
+
+const NAMESPACE_HOLDER: &str = "userns";
 
 const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)

@@ -62,7 +62,9 @@ impl Engine {
             detach: spec.detach,
             detach_keys: spec.detach_keys.clone(),
         };
-        self.enter_user_namespace()?;
+        if !self.user.join_namespace_of(start.init.pid)? {
+            return Err(not_running());
+        }
         become_joiner(&plan, self.user.has_namespace())
     }
 }

@@ -50,9 +50,6 @@ use crate::{
 /// The name by which the executed program knows its role, `argv[0]`.
 pub const ROLE: &str = "coracle-supervisor";
 
-/// Where in the run root the process is named whose user namespace others may join.
-pub const NAMESPACE_HANDLE: &str = "userns";
-
 /// Everything a supervisor has to know. Crosses an exec of the same program, so it needs no
 /// version.
 #[derive(Debug, Serialize, Deserialize)]
@@ -248,13 +245,7 @@ impl Container<'_> {
         let own = process::own_host_pid().system(what)?;
         let pid = process::host_pid(&init.pidfd).system(what)?;
         if self.plan.shares_user_namespace {
-            let text = own.to_string();
-            crate::storage::files::put(
-                self.store.runroot(),
-                NAMESPACE_HANDLE,
-                text.as_bytes(),
-                Durability::Volatile,
-            )?;
+            self.store.name_namespace_holder(own)?;
         }
         let record = StartRecord {
             supervisor: identity(own)?,
