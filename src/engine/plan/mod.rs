@@ -98,6 +98,11 @@ pub enum MountStep {
         options: Vec<(String, Option<String>)>,
         attributes: TmpfsAttributes,
     },
+    /// A file of ours over one of the image's; a link there that leads nowhere is replaced.
+    OwnFile {
+        source: PathBuf,
+        target: String,
+    },
     Bind {
         source: PathBuf,
         target: String,

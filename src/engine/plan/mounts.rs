@@ -7,7 +7,7 @@ use crate::model::{
     ContainerSpec, Error, Result,
     container::NetworkMode,
     host::HostFacts,
-    mount::{Mount, MountSource, Propagation},
+    mount::{Mount, MountSource},
 };
 
 pub const SHM_BYTES: u64 = 64 << 20;
@@ -57,12 +57,9 @@ pub(super) fn steps(
         MountStep::Cgroup,
     ];
     for name in ["hostname", "hosts", "resolv.conf"] {
-        steps.push(MountStep::Bind {
+        steps.push(MountStep::OwnFile {
             source: files.directory.join(name),
             target: format!("/etc/{name}"),
-            read_only: false,
-            recursive: false,
-            propagation: Propagation::RPrivate,
         });
     }
     let mut wanted: Vec<&Mount> = spec.mounts.iter().collect();
