@@ -322,12 +322,15 @@ impl StagedContainer<'_> {
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno).system(what),
             }
-            if let Some(owner) = self.store.owner_of_name(&record.name)? {
-                return Err(name_in_use(&record.name, &owner));
-            }
+            // Taken again before this returns: the image must stay.
             self.shared = None;
-            self.store.free_dead_name(&record.name)?;
+            let outcome = match self.store.owner_of_name(&record.name)? {
+                Some(owner) if self.store.remove_if_over(&owner)? => Ok(()),
+                Some(owner) => Err(name_in_use(&record.name, &owner)),
+                None => self.store.free_dead_name(&record.name),
+            };
             self.shared = Some(self.store.lock_shared()?);
+            outcome?;
         }
         Err(Errno::EXIST).system(what)
     }
@@ -489,10 +492,48 @@ impl Store {
         Ok(fitting.pop())
     }
 
+    /// Removes the containers whose supervisors should have removed them at their end (`--rm`) but
+    /// were killed, or lost power. They could not be started again: their files were never flushed.
+    ///
+    /// One that was made and never started is left alone: `create --rm` makes such. Everything else
+    /// holds its lock from before it can be seen until it is gone.
+    pub(super) fn remove_ended(&self) -> Result<()> {
+        for id in self.container_ids()? {
+            self.remove_if_over(&id)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it was such a one, and is gone: see [`Store::sweep`].
+    pub fn remove_if_over(&self, id: &ContainerId) -> Result<bool> {
+        let Some((dir, record)) = self.load_container(id)? else {
+            return Ok(false);
+        };
+        if !record.spec.auto_remove || dir.is_held()? {
+            return Ok(false);
+        }
+        // Whoever holds the lock looks at what it keeps from changing.
+        let Some(lock) = dir.try_hold()? else {
+            return Ok(false);
+        };
+        let ended = exists(&dir.dir, "state.json")? || exists(&dir.dir, "exit.json")?;
+        if ended {
+            self.take_away(&dir, lock)?;
+        }
+        Ok(ended)
+    }
+
     /// Removes a container that does not run, as its lock proves. Works on a full disk; files of
     /// other ids need the user namespace. If the deletion is interrupted, the container is gone
-    /// nevertheless, and the next sweep goes on.
+    /// nevertheless, and the next sweep goes on. An image that only this container kept goes too.
+    ///
+    /// The removal of one that was made durably is durable.
     pub fn remove_container(&self, dir: &ContainerDir, lock: ContainerLock) -> Result<()> {
+        self.take_away(dir, lock)?;
+        self.collect_orphans()
+    }
+
+    fn take_away(&self, dir: &ContainerDir, lock: ContainerLock) -> Result<()> {
         let what = || format!("cannot remove container {:?}", dir.id);
         let record = read_record(&dir.dir)?.good();
         let shared = self.lock_shared()?;
@@ -512,6 +553,10 @@ impl Store {
             && self.target_of_name(&record.name)?.as_ref() == Some(&dir.id)
         {
             self.unlink_name(&record.name)?;
+        }
+        if !record.is_some_and(|record| record.spec.auto_remove) {
+            // Before its files go. What cannot be flushed (full, or failing) is gone all the same.
+            let _ = self.folder("containers").map(rustix::fs::fsync);
         }
         drop(shared);
         drop(lock);
