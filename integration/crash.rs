@@ -2,12 +2,14 @@
 //! and nothing is leaked.
 //!
 //! strace kills the command at the n-th of the calls that change something, for every n (or a
-//! sample of them: `CORACLE_CRASH=full` takes all). Two kinds of death: the one process, and
-//! everything the command had started.
+//! sample of them: `CORACLE_CRASH=full` takes all). Two kinds of death: the one process that makes
+//! the call, whereupon the others must come to an end by themselves; and with it everything else
+//! that the command had started.
 
-use std::collections::BTreeMap;
-
-use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    collections::BTreeMap,
+    process::{Command, Stdio},
+};
 
 use crate::{
     case::{Case, Outcome, finish, shared, usage},
@@ -17,7 +19,7 @@ use crate::{
 cases! {
     load: root ordinary;
     pull: root ordinary;
-    run: root;
+    run: root ordinary;
     remove_container: root ordinary;
     remove_image: root ordinary;
     tag: root ordinary;
@@ -35,17 +37,55 @@ const SAMPLE: usize = 12;
 /// A place to die: the n-th time that any process makes this call.
 type Place = (String, usize);
 
+/// Who dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Death {
+    One,
+    Tree,
+}
+
 /// The command under strace, told to die at that place.
-fn strace(case: &Case, (call, n): &Place, args: &[&str]) -> Outcome {
+fn strace(case: &Case, (call, n): &Place, death: Death, args: &[&str]) -> Outcome {
     let (trace, inject) = (
         format!("trace={call}"),
         format!("inject={call}:signal=KILL:when={n}"),
     );
-    let options = ["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
-    finish(
-        case.strace(&options, args)
-            .expect("places() was allowed to"),
-    )
+    let log = match death {
+        Death::One => "/dev/null",
+        // In a pid namespace of their own: signal 9 to everyone there, at once.
+        Death::Tree => "|grep -q -m1 'killed by SIGKILL' && kill -9 -1",
+    };
+    let options = ["-f", "-qq", "-o", log, "-e", &trace, "-e", &inject];
+    let traced = case
+        .strace(&options, args)
+        .expect("places() was allowed to");
+    finish(match death {
+        Death::One => traced,
+        Death::Tree => in_pid_namespace(&traced),
+    })
+}
+
+/// The same command with a pid namespace around it.
+fn in_pid_namespace(inner: &Command) -> Command {
+    let mut command = Command::new("unshare");
+    // A shell as first process: it alone survives the signal, and ends then.
+    let shell = ["sh", "-c", "\"$@\"; exit $?", "sh"];
+    command
+        .args(["--pid", "--fork", "--mount-proc"])
+        .args(shell)
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .env_clear()
+        .envs(
+            inner
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stdin(Stdio::null());
+    if let Some(dir) = inner.get_current_dir() {
+        command.current_dir(dir);
+    }
+    command
 }
 
 /// Every place of the command, in the order it reaches them when it is left alone.
@@ -90,19 +130,21 @@ fn everywhere(case: &Case, args: &[&str], before: impl Fn(&Case), after: impl Fn
         if n % step != 0 && n + 4 < total {
             continue;
         }
-        before(case);
-        let outcome = strace(case, place, args);
-        tried += 1;
-        deaths += usize::from(outcome.code == 137);
-        println!("{}({}): {}", place.0, place.1, outcome.code);
-        for (pid, _) in case.processes() {
-            let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+        for death in [Death::One, Death::Tree] {
+            if !full && (tried % 2 == 0) != (death == Death::One) {
+                continue;
+            }
+            before(case);
+            let outcome = strace(case, place, death, args);
+            deaths += usize::from(outcome.code == 137);
+            println!("{}({}) {death:?}: {}", place.0, place.1, outcome.code);
+            case.eventually("everything has ended", || case.processes().is_empty());
+            assert!(case.mounts().is_empty(), "mounts after {place:?}");
+            after(case);
         }
-        case.eventually("everything is dead", || case.processes().is_empty());
-        assert!(case.mounts().is_empty(), "mounts after {place:?}");
-        after(case);
+        tried += 1;
     }
-    println!("{total} places, {tried} tried, the command itself killed at {deaths}");
+    println!("{total} places, {tried} tried, the command itself killed {deaths} times");
     assert!(
         tried > 3 && deaths > 0,
         "{deaths} deaths at {tried} of {total} places"

@@ -29,6 +29,7 @@ fn add_layer(world: &World, name: &str, fill: impl FnOnce(&Path)) -> Digest {
         diff_id: chain_id.clone(),
         size: 0,
         entries: 0,
+        opaque_root: false,
     };
     layer.seal(&facts).unwrap();
     lease.commit(vec![], vec![layer], &[]).unwrap();

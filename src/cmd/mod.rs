@@ -241,7 +241,7 @@ fn execute(globals: GlobalFlags, found: &Found) -> Outcome {
             };
             let outcome = (verb.run)(&session, &matches, arguments);
             // The process ends now, and what is still open closes with it.
-            std::mem::forget(session);
+            let _ = std::mem::ManuallyDrop::new(session);
             outcome
         }
     }

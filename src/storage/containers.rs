@@ -318,12 +318,15 @@ impl StagedContainer<'_> {
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno).system(what),
             }
-            if let Some(owner) = self.store.owner_of_name(&record.name)? {
-                return Err(name_in_use(&record.name, &owner));
-            }
+            // Taken again before this returns: the image must stay.
             self.shared = None;
-            self.store.free_dead_name(&record.name)?;
+            let outcome = match self.store.owner_of_name(&record.name)? {
+                Some(owner) if self.store.remove_if_over(&owner)? => Ok(()),
+                Some(owner) => Err(name_in_use(&record.name, &owner)),
+                None => self.store.free_dead_name(&record.name),
+            };
             self.shared = Some(self.store.lock_shared()?);
+            outcome?;
         }
         Err(Errno::EXIST).system(what)
     }
@@ -485,20 +488,78 @@ impl Store {
         Ok(fitting.pop())
     }
 
-    /// Removes a container that does not run, as its lock proves. Works on a full disk; files of
-    /// other ids need the user namespace. If the deletion is interrupted, the container is gone
-    /// nevertheless, and the next sweep goes on.
-    pub fn remove_container(&self, dir: &ContainerDir, lock: ContainerLock) -> Result<()> {
-        let record = read_record(&dir.dir)?.good();
-        let name = record.map(|record| record.name).unwrap_or_default();
-        self.remove_named_container(dir, &name, lock)
+    /// Removes the containers whose supervisors should have removed them at their end (`--rm`) but
+    /// were killed, or lost power. They could not be started again: their files were never flushed.
+    ///
+    /// One that was made and never started is left alone: `create --rm` makes such. Everything else
+    /// holds its lock from before it can be seen until it is gone.
+    pub(super) fn remove_ended(&self) -> Result<()> {
+        for id in self.container_ids()? {
+            self.remove_if_over(&id)?;
+        }
+        Ok(())
     }
 
-    /// [`Self::remove_container`] for who knows its name.
-    pub fn remove_named_container(
+    /// Whether it was such a one, and is gone: see [`Store::sweep`].
+    pub fn remove_if_over(&self, id: &ContainerId) -> Result<bool> {
+        let Some((dir, record)) = self.load_container(id)? else {
+            return Ok(false);
+        };
+        if !record.spec.auto_remove || dir.is_held()? {
+            return Ok(false);
+        }
+        // Whoever holds the lock looks at what it keeps from changing.
+        let Some(lock) = dir.try_hold()? else {
+            return Ok(false);
+        };
+        let ended = exists(&dir.dir, "state.json")? || exists(&dir.dir, "exit.json")?;
+        if ended {
+            self.take_away(&dir, lock)?;
+        }
+        Ok(ended)
+    }
+
+    /// Removes a container that does not run, as its lock proves. Works on a full disk; files of
+    /// other ids need the user namespace. If the deletion is interrupted, the container is gone
+    /// nevertheless, and the next sweep goes on. An image that only this container kept goes too.
+    ///
+    /// The removal of one that was made durably is durable.
+    pub fn remove_container(&self, dir: &ContainerDir, lock: ContainerLock) -> Result<()> {
+        self.take_away(dir, lock)?;
+        self.collect_orphans()
+    }
+
+    /// As [`Self::remove_container`], by the supervisor of a `--rm` container, which knows its name:
+    /// nothing is flushed.
+    pub fn remove_ended_container(
         &self,
         dir: &ContainerDir,
         name: &str,
+        lock: ContainerLock,
+    ) -> Result<()> {
+        self.bury_container(dir, name, Durability::Volatile, lock)?;
+        self.collect_orphans()
+    }
+
+    fn take_away(&self, dir: &ContainerDir, lock: ContainerLock) -> Result<()> {
+        let record = read_record(&dir.dir)?.good();
+        let volatile = record
+            .as_ref()
+            .is_some_and(|record| record.spec.auto_remove);
+        let durability = if volatile {
+            Durability::Volatile
+        } else {
+            Durability::Durable
+        };
+        let name = record.map(|record| record.name).unwrap_or_default();
+        self.bury_container(dir, &name, durability, lock)
+    }
+
+    fn bury_container(
+        &self,
+        dir: &ContainerDir,
+        name: &str,
+        durability: Durability,
         lock: ContainerLock,
     ) -> Result<()> {
         let what = || format!("cannot remove container {:?}", dir.id);
@@ -517,6 +578,10 @@ impl Store {
         };
         if !name.is_empty() && self.target_of_name(name)?.as_ref() == Some(&dir.id) {
             self.unlink_name(name)?;
+        }
+        if durability == Durability::Durable {
+            // Before its files go. What cannot be flushed (full, or failing) is gone all the same.
+            let _ = self.folder("containers").map(rustix::fs::fsync);
         }
         drop(shared);
         drop(lock);

@@ -177,11 +177,15 @@ impl Store {
         }
     }
 
-    /// Takes a name (or, for a record without one, the image) away. Nothing else is deleted: that
-    /// is [`Store::bury_garbage`]'s, under the same lock. Needs no disk space.
+    /// Takes a name (or, for a record without one, the image) away, durably: a record must not
+    /// outlive what it names. Nothing else is deleted: that is [`Store::bury_garbage`]'s, under the
+    /// same lock. Needs no disk space.
     pub fn remove_image_record(&self, _alone: &ExclusiveLock, record: &ImageRecord) -> Result<()> {
         let folder = FolderLock::hold(self, "images")?;
-        self.unlink_image_file(&folder, &file_of(record))
+        self.unlink_image_file(&folder, &file_of(record))?;
+        // A file system that cannot flush (full, or failing) has done what it can.
+        let _ = rustix::fs::fsync(folder.dir());
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Durability, Lease, Store, files, lease::exists, make_folder};
+use super::{Durability, Lease, Store, files, make_folder};
 use crate::model::{Context, Digest, Error, ErrorKind, Result};
 
 /// Where a layer lies below the root. SHA-512 is told by its length.
@@ -34,12 +34,18 @@ pub struct LayerFacts {
     pub size: u64,
     /// Files, directories, links and whiteouts.
     pub entries: u64,
+    /// It hides everything below it. Overlayfs takes no notice of such a mark on the root of a
+    /// layer, so images do not name the layers below.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub opaque_root: bool,
 }
 
 impl Store {
-    /// Whether the layer is there now; [`Lease::has_layer`] makes it stay.
+    /// Whether the layer is there now; [`Lease::has_layer`] makes it stay. One whose record the
+    /// disk has damaged is not, so that the next pull or load unpacks it anew.
     pub fn has_layer(&self, chain_id: &Digest) -> Result<bool> {
-        exists(&self.root, &facts_place(chain_id))
+        let stored = files::read_json::<LayerFacts>(&self.root, &facts_place(chain_id))?;
+        Ok(stored.good().is_some())
     }
 
     /// The tree of a layer, for a mount. Not checked to be there.
@@ -133,7 +139,7 @@ impl StagedLayer {
             Ok(()) => Ok(()),
             // Another process was faster; ours goes with the lease.
             Err(Errno::EXIST | Errno::NOTEMPTY) if store.has_layer(&self.chain_id)? => Ok(()),
-            // The remains of an interrupted deletion: they change places with ours.
+            // The remains of an interrupted deletion, or a damaged one: they change places with ours.
             Err(Errno::EXIST | Errno::NOTEMPTY) => rustix::fs::renameat_with(
                 lease,
                 &self.name,

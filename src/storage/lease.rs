@@ -23,10 +23,7 @@ use rustix::{
     rand::GetRandomFlags,
 };
 
-use super::{
-    Durability, FOLDER, StagedBlob, StagedLayer, Store, blobs, delete, files, layers,
-    locks::ObjectLock,
-};
+use super::{Durability, FOLDER, StagedBlob, StagedLayer, Store, delete, files, locks::ObjectLock};
 use crate::{
     model::{Context, Digest, Result, image::ImageRecord},
     sys,
@@ -74,9 +71,15 @@ impl Store {
         })
     }
 
-    /// Removes what dead processes left in `tmp/`. One listing if there is nothing to do. If
-    /// others are using the store, dead leases wait for the next sweep.
+    /// Removes what dead processes left in `tmp/`, and containers that should have been removed at
+    /// their end. If others are using the store, dead leases wait for the next sweep.
     pub fn sweep(&self) -> Result<()> {
+        let swept = self.sweep_staging();
+        swept.and(self.remove_ended())
+    }
+
+    /// One listing if there is nothing to do.
+    fn sweep_staging(&self) -> Result<()> {
         let tmp = self.folder("tmp")?;
         let entries = files::names(&tmp).system(|| "cannot list tmp/".to_owned())?;
         let mut graves: Vec<String> = Vec::new();
@@ -155,19 +158,19 @@ impl Lease<'_> {
 
     /// Whether the blob is in the store. If so, it stays as long as the lease lives.
     pub fn has_blob(&self, digest: &Digest) -> Result<bool> {
-        self.claim(digest, &blobs::place(digest))
+        self.claim(digest, || self.store.has_blob(digest))
     }
 
     /// Whether the unpacked layer is in the store. If so, it stays as long as the lease lives.
     pub fn has_layer(&self, chain_id: &Digest) -> Result<bool> {
-        self.claim(chain_id, &layers::facts_place(chain_id))
+        self.claim(chain_id, || self.store.has_layer(chain_id))
     }
 
-    /// First the claim, then the look, both under the shared lock: a collection runs entirely
-    /// before (then the thing is gone) or entirely after (then it sees the claim).
-    fn claim(&self, digest: &Digest, place: &str) -> Result<bool> {
+    /// The look and the claim, both under the shared lock: a collection runs entirely before (then
+    /// the thing is gone) or entirely after (then it sees the claim).
+    fn claim(&self, digest: &Digest, look: impl FnOnce() -> Result<bool>) -> Result<bool> {
         let _shared = self.store.lock_shared()?;
-        let there = exists(&self.store.root, place)?;
+        let there = look()?;
         if there {
             let mut keep = self
                 .keep
@@ -189,7 +192,8 @@ impl Lease<'_> {
     ///
     /// 1. `syncfs`: every staged byte is on the disk (one flush, however many files);
     /// 2. shared store lock; blobs and layers are renamed into place; the two directories are
-    ///    flushed, so that no record can outlive what it names;
+    ///    flushed, so that no record can outlive what it names (also if somebody else has renamed
+    ///    it there and was killed before the flush);
     /// 3. the records are written, flushed, renamed; `images/` is flushed.
     ///
     /// Killed before 3, blobs and layers may be there that nothing names: the next attempt finds
@@ -211,13 +215,9 @@ impl Lease<'_> {
         for layer in &layers {
             layer.settle(self.store, &self.dir)?;
         }
-        if !blobs.is_empty() {
-            self.store.flush_blob_folders()?;
-        }
-        if !layers.is_empty() {
-            let folder = self.store.folder("layers")?;
-            rustix::fs::fsync(folder).system(|| "cannot flush layers/".to_owned())?;
-        }
+        self.store.flush_blob_folders()?;
+        let folder = self.store.folder("layers")?;
+        rustix::fs::fsync(folder).system(|| "cannot flush layers/".to_owned())?;
         if !images.is_empty() {
             self.store.put_images(&shared, images)?;
         }

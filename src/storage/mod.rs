@@ -43,7 +43,8 @@
 //!
 //! **What a crash leaves.** A killed process leaves directories in `tmp/` whose lock is free and
 //! partial downloads; the next [`Store::sweep`] removes the former, the next download continues
-//! the latter. A name may point to a container that is not there: it is free to take. After a
+//! the latter. A container that was to be removed at its end, and whose supervisor was killed, goes
+//! with that sweep too. A name may point to a container that is not there: it is free to take. After a
 //! power cut, objects that were never flushed may have empty or torn records: they count as never
 //! made, and [`Store::collect_garbage`] removes them.
 //!

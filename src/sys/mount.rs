@@ -70,7 +70,7 @@ pub fn new_mount(
 /// For a process that executes soon, which closes all its descriptors at once: a close(2) for each
 /// would be forty system calls a container.
 pub fn leave_open(descriptor: OwnedFd) {
-    std::mem::forget(descriptor);
+    let _ = std::os::fd::IntoRawFd::into_raw_fd(descriptor);
 }
 
 /// Adds the kernel's own words about a refused file system (fsopen(2), "Message retrieval").

@@ -132,9 +132,9 @@ pub fn join(pid: i32, uids: &[IdRange], gids: &[IdRange]) -> io::Result<bool> {
         return Ok(false);
     }
     let path = format!("/proc/{pid}/ns/user");
-    let namespace = match rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(namespace) => namespace,
-        Err(_) => return Ok(false),
+    let Ok(namespace) = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    else {
+        return Ok(false);
     };
     enter(namespace)?;
     Ok(true)

@@ -119,6 +119,7 @@ pub fn stage_layer(lease: &Lease<'_>, chain_id: &Digest, content: &str) -> Stage
             diff_id: chain_id.clone(),
             size: content.len() as u64,
             entries: 1,
+            opaque_root: false,
         })
         .unwrap();
     layer

@@ -126,6 +126,7 @@ fn add_image(store: &Store) -> ImageRecord {
         diff_id: chain_id.clone(),
         size: 1000,
         entries: 1,
+        opaque_root: false,
     };
     layer.seal(&facts).unwrap();
     let manifest = lease.stage_document(b"{}").unwrap();

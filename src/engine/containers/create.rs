@@ -195,7 +195,7 @@ fn fill_random(bytes: &mut [u8]) -> Result<()> {
 }
 
 /// The files that are mounted over /etc/hosts, /etc/hostname and /etc/resolv.conf.
-fn write_network_files(folder: impl AsFd, record: &ContainerRecord) -> Result<()> {
+pub(super) fn write_network_files(folder: impl AsFd, record: &ContainerRecord) -> Result<()> {
     let hostname = record.spec.hostname.as_deref().unwrap_or(record.id.short());
     let hosts = format!(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.0.1\t{hostname}\n"

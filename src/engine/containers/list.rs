@@ -24,6 +24,13 @@ impl Engine {
             if !all && status.state != ContainerState::Running {
                 continue;
             }
+            // Its supervisor was killed before it could remove it.
+            if record.spec.auto_remove
+                && status.state == ContainerState::Exited
+                && self.store.remove_if_over(&record.id).unwrap_or(true)
+            {
+                continue;
+            }
             let size = if size {
                 Some(self.container_size(&directory, &record)?)
             } else {

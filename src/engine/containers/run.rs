@@ -55,6 +55,8 @@ impl Engine {
         };
         self.user.begin_namespace(&self.store)?;
         directory.forget_start()?;
+        // They are never flushed: a power cut may have left them empty.
+        super::create::write_network_files(directory.fd(), &record)?;
         let image = self.image_config(&record.image_id)?;
         let created = Created {
             directory,

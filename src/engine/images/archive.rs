@@ -25,7 +25,7 @@ use crate::{
         Context, Digest, Error, ErrorKind, Result, image::MAX_DOCUMENT_BYTES, manifest::Compression,
     },
     storage::{
-        Lease, StagedBlob,
+        BlobWriter, Lease, StagedBlob,
         unpack::{Decompressor, Entry, Kind, TarStream, sniff},
     },
 };
@@ -167,9 +167,26 @@ impl<'a> Archive<'a> {
     }
 
     /// Hands a layer blob out, verified. `None` if the archive does not have it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DigestMismatch`] if it is not what it is called, or has not `size` bytes.
     pub fn take(&mut self, digest: &Digest, size: u64) -> Result<Option<StagedBlob>> {
         match &mut self.contents {
-            Contents::Spooled(spool) => Ok(spool.staged.remove(digest)),
+            Contents::Spooled(spool) => {
+                let staged = spool.staged.remove(digest);
+                let found = match &staged {
+                    Some(blob) => blob.size(),
+                    None if self.lease.has_blob(digest)? => self.lease.store().blob_size(digest)?,
+                    None => return Ok(None),
+                };
+                if found != size {
+                    return Err(Error::new(
+                        ErrorKind::DigestMismatch,
+                        format!("layer {digest} has {found} bytes, the manifest says {size}"),
+                    ));
+                }
+                Ok(staged)
+            }
             Contents::Directory(root) => {
                 let path = root.join(blob_path(digest));
                 let file = match open_file(&path) {
@@ -195,8 +212,20 @@ fn digest_of_path(name: &str) -> Option<Digest> {
     format!("{algorithm}:{hex}").parse().ok()
 }
 
-fn copy_blob(lease: &Lease<'_>, mut file: File, digest: &Digest, size: u64) -> Result<StagedBlob> {
-    let mut writer = lease.write_blob(digest, size)?;
+fn copy_blob(lease: &Lease<'_>, file: File, digest: &Digest, size: u64) -> Result<StagedBlob> {
+    let writer = lease.write_blob(digest, size)?;
+    let begun = writer.offset() > 0;
+    match copy_into(writer, &file, digest) {
+        // Perhaps what an earlier attempt left was not what it had written: that was thrown away.
+        Err(error) if begun && error.kind() == ErrorKind::DigestMismatch => {
+            copy_into(lease.write_blob(digest, size)?, &file, digest)
+        }
+        outcome => outcome,
+    }
+}
+
+/// Goes on where the writer is.
+fn copy_into(mut writer: BlobWriter, mut file: &File, digest: &Digest) -> Result<StagedBlob> {
     io::Seek::seek(&mut file, io::SeekFrom::Start(writer.offset()))
         .system(|| format!("cannot read blob {digest}"))?;
     let mut buffer = vec![0; COPY_BUFFER];
@@ -273,7 +302,7 @@ impl Spool {
         }
         let promised = digest_of_path(name);
         if let Some(digest) = &promised
-            && (self.staged.contains_key(digest) || lease.has_blob(digest)?)
+            && (self.staged.contains_key(digest) || is_in_store(lease, digest, size)?)
         {
             let digest = digest.clone();
             return Ok(Member::Blob { digest, size });
@@ -313,6 +342,11 @@ impl Spool {
         }
         Ok(())
     }
+}
+
+/// One of another size was damaged by the disk and is better replaced.
+fn is_in_store(lease: &Lease<'_>, digest: &Digest, size: u64) -> Result<bool> {
+    Ok(lease.has_blob(digest)? && lease.store().blob_size(digest)? == size)
 }
 
 fn document<R: io::BufRead>(entry: &Entry, stream: &mut TarStream<R>) -> Result<Vec<u8>> {

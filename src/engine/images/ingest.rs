@@ -42,8 +42,8 @@ use crate::{
     storage::{
         BlobWriter, LayerFacts, Lease, StagedBlob, StagedLayer,
         unpack::{
-            Decompressor, Privilege, UnpackOptions, UnpackSummary, hash_while, inherit_parents,
-            unpack,
+            Decompressor, Note, Privilege, UnpackOptions, UnpackSummary, hash_while,
+            inherit_parents, unpack,
         },
     },
 };
@@ -136,6 +136,16 @@ impl<'a> Ingest<'a> {
                 ),
             ));
         }
+        let promised = parsed.config().size();
+        if promised != documents[1].size() {
+            return Err(Error::new(
+                ErrorKind::DigestMismatch,
+                format!(
+                    "the configuration has {} bytes, the manifest says {promised}",
+                    documents[1].size()
+                ),
+            ));
+        }
         let layers = plan_layers(lease, parsed.layers(), &config.rootfs.diff_ids)?;
         for layer in layers.iter().filter(|layer| layer.is_there()) {
             progress.layer_exists(&layer.blob);
@@ -204,28 +214,26 @@ impl<'a> Ingest<'a> {
         inherit(self.lease, &self.layers, &trees)?;
 
         let mut size = 0_u64;
+        let mut lowest = 0;
         for (index, layer) in self.layers.iter().enumerate() {
-            let bytes = match trees.get_mut(&index) {
-                Some(unpacked) => {
-                    unpacked.layer.seal(&LayerFacts {
-                        diff_id: layer.diff_id.clone(),
-                        size: unpacked.summary.bytes,
-                        entries: unpacked.summary.entries,
-                    })?;
-                    unpacked.summary.bytes
-                }
-                None => self.lease.store().layer_facts(&layer.chain_id)?.size,
+            let facts = match trees.get_mut(&index) {
+                Some(unpacked) => unpacked.seal(layer)?,
+                None => self.lease.store().layer_facts(&layer.chain_id)?,
             };
-            size = size.saturating_add(bytes);
+            size = size.saturating_add(facts.size);
+            if facts.opaque_root {
+                lowest = index;
+            }
         }
+        // What an opaque root hides is no part of any container's file system.
+        trees.retain(|index, _| *index >= lowest);
         let record = ImageRecord {
             name: None,
             manifest: self.documents[0].digest().clone(),
             config: self.documents[1].digest().clone(),
             index: None,
             blobs: self.layers.iter().map(|layer| layer.blob.clone()).collect(),
-            layers: self
-                .layers
+            layers: self.layers[lowest..]
                 .iter()
                 .map(|layer| layer.chain_id.clone())
                 .collect(),
@@ -289,6 +297,19 @@ impl<'a> Ingest<'a> {
     }
 }
 
+impl Unpacked {
+    fn seal(&mut self, layer: &Layer) -> Result<LayerFacts> {
+        let facts = LayerFacts {
+            diff_id: layer.diff_id.clone(),
+            size: self.summary.bytes,
+            entries: self.summary.entries,
+            opaque_root: self.summary.notes.contains_key(&Note::OpaqueRoot),
+        };
+        self.layer.seal(&facts)?;
+        Ok(facts)
+    }
+}
+
 impl Layer {
     fn is_there(&self) -> bool {
         self.has_blob && self.has_layer
@@ -317,8 +338,11 @@ fn plan_layers(
             return Err(invalid(&format!("the diff id {diff_id} is not SHA-256")));
         }
         let blob = manifest::digest_of(descriptor)?;
+        // Of another size: the disk has damaged it, or the manifest lies. Fetched anew, that shows.
+        let has_blob =
+            lease.has_blob(&blob)? && lease.store().blob_size(&blob)? == descriptor.size();
         Ok(Layer {
-            has_blob: lease.has_blob(&blob)?,
+            has_blob,
             has_layer: lease.has_layer(&chain_id)?,
             size: descriptor.size(),
             diff_id: diff_id.clone(),

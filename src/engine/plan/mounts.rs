@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{ContainerFiles, MountStep, TmpfsAttributes};
+use super::{ContainerFiles, MountStep, TmpfsAttributes, TmpfsParameter};
 use crate::model::{
     ContainerSpec, Error, Result,
     container::NetworkMode,
@@ -140,7 +140,7 @@ fn tmpfs(
     mode: Option<u32>,
     options: &[String],
     read_only: bool,
-) -> Result<(Vec<(String, Option<String>)>, TmpfsAttributes)> {
+) -> Result<(Vec<TmpfsParameter>, TmpfsAttributes)> {
     let mut attributes = TmpfsAttributes {
         read_only,
         no_exec: true,

@@ -157,22 +157,8 @@ pub(super) fn build(
     let mut sys = None;
     for (step, copy) in plan.mounts.iter().zip(connected) {
         match step {
-            MountStep::Proc => {
-                proc = Some(kernel_file_system(
-                    root,
-                    c"proc",
-                    c"proc",
-                    Attributes::NONE,
-                )?)
-            }
-            MountStep::Sys { fresh: true } => {
-                sys = Some(kernel_file_system(
-                    root,
-                    c"sys",
-                    c"sysfs",
-                    Attributes::READ_ONLY,
-                )?)
-            }
+            MountStep::Proc => proc = Some(fresh_procfs(root)?),
+            MountStep::Sys { fresh: true } => sys = Some(fresh_sysfs(root)?),
             MountStep::Sys { fresh: false } => sys = Some(host_sysfs(root)?),
             MountStep::Cgroup => cgroup(sys.as_ref())?,
             MountStep::Dev { make_nodes } => devices::build(root, *make_nodes, &mut tree)?,
@@ -271,6 +257,14 @@ fn own_directory(root: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     }
     rustix::fs::mkdirat(root, name, Mode::from_raw_mode(0o755)).system(what)?;
     open().system(what)
+}
+
+fn fresh_procfs(root: BorrowedFd<'_>) -> Result<OwnedFd> {
+    kernel_file_system(root, c"proc", c"proc", Attributes::NONE)
+}
+
+fn fresh_sysfs(root: BorrowedFd<'_>) -> Result<OwnedFd> {
+    kernel_file_system(root, c"sys", c"sysfs", Attributes::READ_ONLY)
 }
 
 fn kernel_file_system(

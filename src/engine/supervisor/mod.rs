@@ -284,7 +284,7 @@ impl Container<'_> {
         if self.plan.auto_remove {
             return self
                 .store
-                .remove_named_container(&self.directory, &self.plan.name, self.lock);
+                .remove_ended_container(&self.directory, &self.plan.name, self.lock);
         }
         let record = ExitRecord {
             code,
