@@ -160,6 +160,11 @@ impl Case {
         Ok(())
     }
 
+    /// Says that the rest of the case was not tried.
+    pub fn skip(&self, why: &str) {
+        skip(&self.name, why);
+    }
+
     fn check_shared(&self) {
         let images = shared().join("images/busybox.tar");
         assert!(

@@ -3,6 +3,7 @@
 //! ```text
 //! case         one case: its user, its own store, its commands       registry  one on loopback
 //! image        images made by hand, good and bad                     terminal  a pseudo-terminal
+//! disk         one that remembers what was written and flushed when
 //! ```
 //!
 //! | area | what it shows |
@@ -18,6 +19,7 @@
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
 //! | many | a hundred at once |
 //! | crash | killed anywhere, and asked again |
+//! | power | cut anywhere, and asked again |
 //! | modes | root, subordinate ids, one id |
 //! | perf | system calls of a run |
 //!
@@ -30,6 +32,7 @@
 
 #[macro_use]
 mod case;
+mod disk;
 mod image;
 mod registry;
 mod terminal;
@@ -44,6 +47,7 @@ mod life;
 mod many;
 mod modes;
 mod perf;
+mod power;
 mod pull;
 mod run;
 mod tree;
