@@ -18,6 +18,7 @@ fn run() -> i32 {
         Some(supervisor::ROLE) => supervisor::main(&arguments),
         Some(exec::ROLE) => i32::from(cmd::finish_exec(exec::main(&arguments))),
         _ => {
+            coracle::sys::entry::prepare_command();
             // Whatever is made is the user's alone, unless said otherwise (CVE-2021-41091 and its
             // kin). The other two roles inherit it.
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));

@@ -26,13 +26,40 @@ macro_rules! entry_point {
 
 /// What every process of ours needs before anything else.
 pub fn prepare() {
-    // Writing to a pipe that nobody reads must be an error, not a death.
-    super::signals::ignore(libc::SIGPIPE);
     // The heap grows in one step instead of many (mallopt(3)); untouched memory costs nothing.
     #[cfg(target_env = "gnu")]
     // SAFETY: only this thread exists, and the two options take any positive number.
     unsafe {
         libc::mallopt(libc::M_TOP_PAD, 512 << 10);
         libc::mallopt(libc::M_TRIM_THRESHOLD, 4 << 20);
+    }
+}
+
+/// What a command needs beyond that, whatever its caller has left it; the processes it becomes
+/// inherit it.
+pub fn prepare_command() {
+    open_standard_streams();
+    // Writing to a pipe that nobody reads must be an error, not a death.
+    super::signals::ignore(libc::SIGPIPE);
+    // Children could not be waited for if the caller ignored their ends.
+    super::signals::restore_default(libc::SIGCHLD);
+}
+
+/// Opens /dev/null for each standard stream that is closed: the next file that is opened would get
+/// its number, and what is meant for the user would be written into it.
+fn open_standard_streams() {
+    let entry = |fd| libc::pollfd {
+        fd,
+        events: 0,
+        revents: 0,
+    };
+    let mut entries = [entry(0), entry(1), entry(2)];
+    // SAFETY: three valid entries; with a time-out of 0 nothing is waited for.
+    unsafe { libc::poll(entries.as_mut_ptr(), 3, 0) };
+    for entry in entries {
+        if entry.revents & libc::POLLNVAL != 0 {
+            // SAFETY: a C string; the lowest free number is this one, and stays open on purpose.
+            unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+        }
     }
 }

@@ -239,6 +239,16 @@ pub fn effective_capabilities() -> io::Result<u64> {
     Ok(rustix::thread::capabilities(None)?.effective.bits())
 }
 
+/// Effective, permitted and inheritable capabilities of this process as masks.
+pub fn capability_sets() -> io::Result<[u64; 3]> {
+    let sets = rustix::thread::capabilities(None)?;
+    Ok([
+        sets.effective.bits(),
+        sets.permitted.bits(),
+        sets.inheritable.bits(),
+    ])
+}
+
 /// A new session keyring that nobody else has, keyctl(2): keys are not namespaced. `ENOSYS` where
 /// the kernel has no keys.
 pub fn new_session_keyring() -> io::Result<()> {
@@ -250,15 +260,6 @@ pub fn new_session_keyring() -> io::Result<()> {
             std::ptr::null::<u8>(),
         )
     })
-}
-
-/// Sends SIGKILL to this process when its parent ends, and ends at once if it already has.
-pub fn die_with_parent(parent: Option<Pid>) -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    if rustix::process::getppid() != parent {
-        super::signals::die_of(libc::SIGKILL);
-    }
-    Ok(())
 }
 
 /// Hides this process's memory, descriptors and `/proc` entries from the container it is about to

@@ -98,6 +98,20 @@ pub fn restore_default(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
+/// Gives every signal that the caller of this program had ignored its default action (a program
+/// started with `nohup` or `&` ignores some, and exec keeps that), but for SIGPIPE, which is ours.
+pub fn restore_defaults() {
+    let status = super::process::read_small("/proc/self/status").unwrap_or_default();
+    let status = String::from_utf8_lossy(&status);
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+    for number in 1..=64 {
+        if mask.unwrap_or(u64::MAX) >> (number - 1) & 1 != 0 && number != libc::SIGPIPE {
+            restore_default(number);
+        }
+    }
+}
+
 /// Ignores `signal` in this process.
 pub fn ignore(signal: i32) {
     // SAFETY: SIG_IGN installs no handler; an invalid number is refused by the call.

@@ -12,15 +12,15 @@ use std::{
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
 
-use super::streams::{self, DetachKeys, Terminal, terminal_size, write_all};
+use super::streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING, terminal_size};
 use crate::{
     engine::{
         Engine, ExecSpec,
         plan::ProcessPlan,
-        sandbox::{self, JoinPlan, Started, Streams},
+        sandbox::{self, JoinPlan, Started, Stream, Streams},
     },
     model::{Context, Error, ErrorKind, Result, container::StartRecord},
-    sys::{exec, process, signals, user_namespace},
+    sys::{exec, fork, process, signals, user_namespace},
 };
 
 /// The name by which the executed program knows its role, `argv[0]`.
@@ -95,6 +95,7 @@ fn become_joiner(plan: &ExecPlan, own_mounts: bool) -> Result<i32> {
         // One that this user namespace owns, or the sealed self could not be mounted.
         user_namespace::unshare_mounts().system(what)?;
     }
+    signals::restore_defaults();
     let text = serde_json::to_vec(plan).context(ErrorKind::InvalidArgument, what)?;
     let memory = process::memory_file(c"plan", &text).system(what)?;
     let program = exec::sealed_self().system(what)?;
@@ -120,9 +121,25 @@ pub fn main(arguments: &[std::ffi::OsString]) -> Result<i32> {
     };
     let started = sandbox::join(&plan.join, streams)?;
     if plan.detach {
+        if let Some(terminal) = &started.terminal {
+            hold(terminal)?;
+        }
         return Ok(0);
     }
     relay(&plan, started, ends)
+}
+
+/// Leaves a process behind that keeps a terminal open, and its output flowing, until the program
+/// has ended: without one the terminal would hang up at once.
+fn hold(terminal: &OwnedFd) -> Result<()> {
+    fork::fork(fork::Namespaces::NONE, || {
+        exec::close_all_but(&[terminal.as_fd()]);
+        let mut buffer = vec![0; 4 << 10];
+        while !matches!(streams::read(terminal, &mut buffer), Input::Ended) {}
+        0
+    })
+    .map(drop)
+    .system(|| "cannot leave the terminal open".to_owned())
 }
 
 /// Our ends of the pipes that stand between the program and this command's streams.
@@ -139,23 +156,23 @@ fn connect(plan: &ExecPlan) -> Result<(Option<Streams>, Ends)> {
     let mut ends = Ends::default();
     let stdin = match (plan.interactive && !plan.detach, own_pipe(streams::input())) {
         (false, _) => None,
-        (true, Some(pipe)) => Some(pipe),
+        (true, Some(pipe)) => Some(Stream::Borrowed(pipe)),
         (true, None) => {
             let (read, write) = pipe()?;
             ends.input = Some(write);
-            Some(read)
+            Some(Stream::Made(read))
         }
     };
-    let output = |stream: BorrowedFd<'_>, end: &mut Option<OwnedFd>| -> Result<Option<OwnedFd>> {
+    let output = |stream: BorrowedFd<'_>, end: &mut Option<OwnedFd>| -> Result<Option<Stream>> {
         if plan.detach {
             return Ok(None);
         }
         if let Some(pipe) = own_pipe(stream) {
-            return Ok(Some(pipe));
+            return Ok(Some(Stream::Borrowed(pipe)));
         }
         let (read, write) = pipe()?;
         *end = Some(read);
-        Ok(Some(write))
+        Ok(Some(Stream::Made(write)))
     };
     let stdout = output(streams::output(), &mut ends.output)?;
     let stderr = output(streams::error_output(), &mut ends.error_output)?;
@@ -174,17 +191,21 @@ fn pipe() -> Result<(OwnedFd, OwnedFd)> {
         .system(|| "cannot make a pipe".to_owned())
 }
 
+/// A stream of ours that is a plain pipe, which leads nowhere but to its other end. A FIFO lies in a
+/// file system, where the container could change its owner and mode.
 fn own_pipe(stream: BorrowedFd<'_>) -> Option<OwnedFd> {
-    let stat = rustix::fs::fstat(stream).ok()?;
-    let is_pipe = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo;
-    is_pipe
+    /// `f_type` of anonymous pipes, statfs(2).
+    const PIPEFS_MAGIC: u64 = 0x5049_5045;
+    let is_plain = rustix::fs::fstatfs(stream)
+        .is_ok_and(|file_system| file_system.f_type as u64 == PIPEFS_MAGIC);
+    is_plain
         .then(|| rustix::io::fcntl_dupfd_cloexec(stream, 3).ok())
         .flatten()
 }
 
 /// Copies between the program and this command until the program has ended and all its output has
 /// been seen; its exit code.
-fn relay(plan: &ExecPlan, started: Started, mut ends: Ends) -> Result<i32> {
+fn relay(plan: &ExecPlan, started: Started, ends: Ends) -> Result<i32> {
     let what = || "cannot watch the program".to_owned();
     let _raw = if started.terminal.is_some() && plan.interactive {
         Terminal::make_raw()?
@@ -200,10 +221,17 @@ fn relay(plan: &ExecPlan, started: Started, mut ends: Ends) -> Result<i32> {
         buffer: vec![0; 64 << 10],
         exit_code: None,
         terminal: started.terminal,
-        ends: std::mem::take(&mut ends),
+        ends,
+        to_program: Outflow::default(),
+        output: Outflow::default(),
+        error_output: Outflow::default(),
         program: started.init.pidfd,
         resized,
     };
+    // Ours alone, so they may refuse to wait.
+    for end in relay.terminal.iter().chain(&relay.ends.input) {
+        rustix::io::ioctl_fionbio(end, true).system(what)?;
+    }
     relay.run()
 }
 
@@ -214,6 +242,9 @@ struct Relay {
     exit_code: Option<i32>,
     terminal: Option<OwnedFd>,
     ends: Ends,
+    to_program: Outflow,
+    output: Outflow,
+    error_output: Outflow,
     program: OwnedFd,
     resized: OwnedFd,
 }
@@ -222,10 +253,15 @@ struct Relay {
 enum Source {
     Program,
     Resized,
+    /// Our streams.
+    Stdin,
+    Stdout,
+    Stderr,
+    /// Our ends of the program's.
     Input,
-    Terminal,
     Output,
     ErrorOutput,
+    Terminal,
 }
 
 impl Relay {
@@ -235,66 +271,108 @@ impl Relay {
                 && self.terminal.is_none()
                 && self.ends.output.is_none()
                 && self.ends.error_output.is_none()
+                && self.output.is_empty()
+                && self.error_output.is_empty()
             {
                 return Ok(code);
             }
-            for source in self.wait()? {
+            for (source, ready) in self.wait()? {
                 match source {
                     Source::Program => {
-                        self.exit_code = Some(
-                            process::reap(&self.program)
-                                .system(|| "cannot reap the program".to_owned())?,
-                        );
+                        let code = process::reap(&self.program);
+                        self.exit_code =
+                            Some(code.system(|| "cannot reap the program".to_owned())?);
                         self.takes_input = false;
                     }
                     Source::Resized => self.resize(),
-                    Source::Input => {
-                        if self.copy_input() {
-                            return Ok(0);
+                    Source::Stdin if self.take_input() => return Ok(0),
+                    Source::Stdin => {}
+                    Source::Stdout => {
+                        self.output.advance(streams::output(), WITHOUT_WAITING);
+                    }
+                    Source::Stderr => {
+                        self.error_output
+                            .advance(streams::error_output(), WITHOUT_WAITING);
+                    }
+                    Source::Input => self.give_input(),
+                    Source::Output | Source::ErrorOutput => self.take_output(source),
+                    Source::Terminal => {
+                        if ready.contains(PollFlags::OUT) {
+                            self.give_input();
+                        }
+                        if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                            self.take_output(source);
                         }
                     }
-                    Source::Terminal => self.copy_output(source),
-                    Source::Output | Source::ErrorOutput => self.copy_output(source),
                 }
             }
         }
     }
 
-    fn wait(&self) -> Result<Vec<Source>> {
-        let mut sources = Vec::with_capacity(6);
-        let mut polled = Vec::with_capacity(6);
-        let stdin = streams::input();
+    /// What to wait for: a direction is read only while nothing of it is left to be written.
+    fn wait(&self) -> Result<Vec<(Source, PollFlags)>> {
+        let (none, read, write) = (PollFlags::empty(), PollFlags::IN, PollFlags::OUT);
+        let when = |condition: bool, flags| if condition { flags } else { none };
         let can_take = self.takes_input && (self.ends.input.is_some() || self.terminal.is_some());
+        let (idle, giving) = (self.output.is_empty(), !self.to_program.is_empty());
+        let terminal = when(idle, read) | when(giving, write);
+        let error_idle = self.error_output.is_empty();
         let candidates = [
             (
                 Source::Program,
-                self.exit_code.is_none().then(|| self.program.as_fd()),
+                Some(self.program.as_fd()),
+                when(self.exit_code.is_none(), read),
             ),
-            (Source::Resized, Some(self.resized.as_fd())),
-            (Source::Input, can_take.then_some(stdin)),
-            (Source::Terminal, self.terminal.as_ref().map(AsFd::as_fd)),
-            (Source::Output, self.ends.output.as_ref().map(AsFd::as_fd)),
+            (Source::Resized, Some(self.resized.as_fd()), read),
+            (
+                Source::Stdin,
+                Some(streams::input()),
+                when(can_take && !giving, read),
+            ),
+            (Source::Stdout, Some(streams::output()), when(!idle, write)),
+            (
+                Source::Stderr,
+                Some(streams::error_output()),
+                when(!error_idle, write),
+            ),
+            (
+                Source::Input,
+                self.ends.input.as_ref().map(AsFd::as_fd),
+                when(giving, write),
+            ),
+            (
+                Source::Output,
+                self.ends.output.as_ref().map(AsFd::as_fd),
+                when(idle, read),
+            ),
             (
                 Source::ErrorOutput,
                 self.ends.error_output.as_ref().map(AsFd::as_fd),
+                when(error_idle, read),
+            ),
+            (
+                Source::Terminal,
+                self.terminal.as_ref().map(AsFd::as_fd),
+                terminal,
             ),
         ];
-        for (source, descriptor) in candidates {
-            if let Some(descriptor) = descriptor {
+        let mut sources = Vec::with_capacity(candidates.len());
+        let mut polled = Vec::with_capacity(candidates.len());
+        for (source, descriptor, flags) in candidates {
+            if let Some(descriptor) = descriptor.filter(|_| !flags.is_empty()) {
                 sources.push(source);
-                polled.push(PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
+                polled.push(PollFd::from_borrowed_fd(descriptor, flags));
             }
         }
         match poll(&mut polled, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno).system(|| "cannot watch the program".to_owned()),
         }
-        let ready = polled.iter().map(|entry| !entry.revents().is_empty());
+        let ready = polled.iter().map(PollFd::revents);
         Ok(sources
             .into_iter()
             .zip(ready)
-            .filter(|(_, ready)| *ready)
-            .map(|(source, _)| source)
+            .filter(|(_, ready)| !ready.is_empty())
             .collect())
     }
 
@@ -313,38 +391,46 @@ impl Relay {
     }
 
     /// Whether the user has detached.
-    fn copy_input(&mut self) -> bool {
-        let count = rustix::io::read(streams::input(), &mut self.buffer).unwrap_or(0);
-        if count == 0 {
-            self.takes_input = false;
-            self.ends.input = None;
-            return false;
-        }
-        if let Some(terminal) = &self.terminal {
-            let mut passed = Vec::with_capacity(count);
-            let detached = self.keys.filter(&self.buffer[..count], &mut passed);
-            write_all(terminal, &passed);
-            return detached;
-        }
-        if let Some(input) = &self.ends.input {
-            write_all(input, &self.buffer[..count]);
+    fn take_input(&mut self) -> bool {
+        match streams::read(streams::input(), &mut self.buffer) {
+            Input::Later => {}
+            Input::Ended => {
+                self.takes_input = false;
+                self.ends.input = None;
+            }
+            Input::Bytes(count) if self.terminal.is_some() => {
+                let mut passed = Vec::with_capacity(count);
+                let detached = self.keys.filter(&self.buffer[..count], &mut passed);
+                self.to_program.push(&passed);
+                return detached;
+            }
+            Input::Bytes(count) => self.to_program.push(&self.buffer[..count]),
         }
         false
     }
 
-    fn copy_output(&mut self, source: Source) {
+    fn give_input(&mut self) {
+        let Some(to) = self.terminal.as_ref().or(self.ends.input.as_ref()) else {
+            return;
+        };
+        if !self.to_program.advance(to, usize::MAX) {
+            // The program has closed its end.
+            self.takes_input = false;
+            self.ends.input = None;
+        }
+    }
+
+    fn take_output(&mut self, source: Source) {
         let (from, to) = match source {
-            Source::Terminal => (&mut self.terminal, streams::output()),
-            Source::ErrorOutput => (&mut self.ends.error_output, streams::error_output()),
-            _ => (&mut self.ends.output, streams::output()),
+            Source::Terminal => (&mut self.terminal, &mut self.output),
+            Source::ErrorOutput => (&mut self.ends.error_output, &mut self.error_output),
+            _ => (&mut self.ends.output, &mut self.output),
         };
         let Some(descriptor) = from else { return };
-        match rustix::io::read(&*descriptor, &mut self.buffer) {
-            Ok(0) => *from = None,
-            Ok(count) => write_all(to, &self.buffer[..count]),
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-            // A terminal whose other side is closed.
-            Err(_) => *from = None,
+        match streams::read(&*descriptor, &mut self.buffer) {
+            Input::Later => {}
+            Input::Ended => *from = None,
+            Input::Bytes(count) => to.push(&self.buffer[..count]),
         }
     }
 }

@@ -98,7 +98,7 @@ impl Engine {
         Request::Attach(attachment)
             .send(&socket)
             .map_err(|_| stopped())?;
-        self.watch(socket, record, options, attachment)
+        self.watch(socket, directory, record, options, attachment)
     }
 
     /// Starts the container; where the kernel refuses to stack its layers, once more with copies
@@ -162,7 +162,7 @@ impl Engine {
         let socket = supervisor::launch(&launch, lock)?;
         session::await_start(&socket)?;
         match attach {
-            Some(options) => self.watch(socket, record, options, client),
+            Some(options) => self.watch(socket, directory, record, options, client),
             None => Ok(RunOutcome::Detached(record.id.clone())),
         }
     }
@@ -170,12 +170,14 @@ impl Engine {
     fn watch(
         &self,
         socket: OwnedFd,
+        directory: &ContainerDir,
         record: &ContainerRecord,
         options: &AttachOptions,
         attachment: Attachment,
     ) -> Result<RunOutcome> {
         let session = Session {
             socket,
+            directory,
             terminal: record.spec.tty,
             attachment,
             options,

@@ -8,14 +8,15 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::streams::{self, DetachKeys, Terminal, write_all};
+use super::streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING};
 use crate::{
     engine::{
         AttachOptions,
-        supervisor::protocol::{Attachment, Event, MAX_PAYLOAD, Request},
+        supervisor::protocol::{self, Attachment, Event, MAX_PAYLOAD, Request},
     },
     model::{Context, Error, ErrorKind, Result},
-    sys::{packet, signals},
+    storage::ContainerDir,
+    sys::{packet, process, signals},
 };
 
 pub(super) use super::streams::terminal_size;
@@ -38,6 +39,7 @@ pub(super) fn await_start(socket: &OwnedFd) -> Result<()> {
 
 pub(super) struct Session<'a> {
     pub socket: OwnedFd,
+    pub directory: &'a ContainerDir,
     /// The container has a terminal.
     pub terminal: bool,
     pub attachment: Attachment,
@@ -56,142 +58,239 @@ impl Session<'_> {
         // Signals become readable, so that none is lost between two reads.
         let caught = self.caught_signals();
         let before = signals::block_only(&caught).system(what)?;
-        let pending = signals::descriptor(&caught).system(what)?;
-        let outcome = self.copy(&pending);
+        let signals = signals::descriptor(&caught).system(what)?;
+        let mut copying = Copying {
+            session: self,
+            signals,
+            keys: DetachKeys::new(&self.options.detach_keys),
+            input_open: self.attachment.stdin,
+            request: None,
+            output: Outflow::default(),
+            error_output: Outflow::default(),
+            buffer: vec![0; MAX_PAYLOAD + 1],
+        };
+        copying.resize();
+        let outcome = copying.run();
         signals::block_only(&before).system(what)?;
         outcome
     }
 
-    /// Without a proxy the usual signals act on this command alone.
+    /// All that a program may wait for; not those that stop or break this very process. Without a
+    /// proxy they act on this command alone.
     fn caught_signals(&self) -> signals::SignalSet {
-        const TO_US: [i32; 1] = [libc::SIGWINCH];
-        const FORWARDED: [i32; 9] = [
-            libc::SIGHUP,
-            libc::SIGINT,
-            libc::SIGQUIT,
-            libc::SIGTERM,
-            libc::SIGUSR1,
-            libc::SIGUSR2,
-            libc::SIGALRM,
+        const OURS: [i32; 15] = [
+            libc::SIGCHLD,
+            libc::SIGPIPE,
+            libc::SIGURG,
+            libc::SIGTSTP,
+            libc::SIGTTIN,
+            libc::SIGTTOU,
             libc::SIGCONT,
-            libc::SIGWINCH,
+            libc::SIGSEGV,
+            libc::SIGBUS,
+            libc::SIGFPE,
+            libc::SIGILL,
+            libc::SIGABRT,
+            libc::SIGTRAP,
+            libc::SIGSYS,
+            libc::SIGPROF,
         ];
-        signals::SignalSet::of(if self.options.sig_proxy {
-            &FORWARDED
+        if self.options.sig_proxy {
+            OURS.iter().fold(signals::SignalSet::all(), |set, signal| {
+                set.without(*signal)
+            })
         } else {
-            &TO_US
-        })
+            signals::SignalSet::of(&[libc::SIGWINCH])
+        }
     }
+}
 
-    fn copy(&self, pending: &OwnedFd) -> Result<Option<i32>> {
-        let what = || "cannot watch the container".to_owned();
-        let mut keys = DetachKeys::new(&self.options.detach_keys);
-        let mut input_open = self.attachment.stdin;
-        let mut buffer = vec![0; MAX_PAYLOAD + 1];
-        let stdin = streams::input();
+/// A session at work.
+struct Copying<'a> {
+    session: &'a Session<'a>,
+    signals: OwnedFd,
+    keys: DetachKeys,
+    input_open: bool,
+    /// A packet that the supervisor has had no room for; no more is read meanwhile.
+    request: Option<Vec<u8>>,
+    output: Outflow,
+    error_output: Outflow,
+    buffer: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    Socket,
+    Signals,
+    Input,
+    Output,
+    ErrorOutput,
+}
+
+impl Copying<'_> {
+    fn run(&mut self) -> Result<Option<i32>> {
         loop {
-            let mut polled = vec![
-                PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
-                PollFd::from_borrowed_fd(pending.as_fd(), PollFlags::IN),
-            ];
-            if input_open {
-                polled.push(PollFd::from_borrowed_fd(stdin, PollFlags::IN));
-            }
-            match poll(&mut polled, None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(errno).system(what),
-            }
-            let ready: Vec<bool> = polled
-                .iter()
-                .map(|entry| !entry.revents().is_empty())
-                .collect();
-            if ready[1] {
-                self.forward_signals(pending)?;
-            }
-            if ready.get(2) == Some(&true) {
-                match self.forward_input(&mut keys, &mut buffer)? {
-                    Input::More => {}
-                    Input::Ended => input_open = false,
-                    Input::Detached => return Ok(None),
+            for (source, ready) in self.wait()? {
+                match source {
+                    Source::Signals => self.forward_signals()?,
+                    Source::Output => {
+                        self.output.advance(streams::output(), WITHOUT_WAITING);
+                    }
+                    Source::ErrorOutput => {
+                        self.error_output
+                            .advance(streams::error_output(), WITHOUT_WAITING);
+                    }
+                    Source::Input if self.forward_input() => return Ok(None),
+                    Source::Input => {}
+                    Source::Socket => {
+                        if ready.contains(PollFlags::OUT) {
+                            self.send_request();
+                        }
+                        let news =
+                            ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
+                        if news && let Some(code) = self.show()? {
+                            self.output.finish(streams::output());
+                            self.error_output.finish(streams::error_output());
+                            return Ok(Some(code));
+                        }
+                    }
                 }
-            }
-            if ready[0]
-                && let Some(code) = self.show(&mut buffer)?
-            {
-                return Ok(Some(code));
             }
         }
     }
 
-    fn forward_signals(&self, pending: &OwnedFd) -> Result<()> {
+    fn wait(&self) -> Result<Vec<(Source, PollFlags)>> {
+        let mut sources = vec![Source::Signals];
+        let mut polled = vec![PollFd::from_borrowed_fd(
+            self.signals.as_fd(),
+            PollFlags::IN,
+        )];
+        let mut add = |source, descriptor, flags| {
+            sources.push(source);
+            polled.push(PollFd::from_borrowed_fd(descriptor, flags));
+        };
+        let mut flags = PollFlags::empty();
+        if self.output.is_empty() && self.error_output.is_empty() {
+            flags |= PollFlags::IN;
+        }
+        if self.request.is_some() {
+            flags |= PollFlags::OUT;
+        }
+        if !flags.is_empty() {
+            add(Source::Socket, self.session.socket.as_fd(), flags);
+        }
+        if self.input_open && self.request.is_none() {
+            add(Source::Input, streams::input(), PollFlags::IN);
+        }
+        if !self.output.is_empty() {
+            add(Source::Output, streams::output(), PollFlags::OUT);
+        }
+        if !self.error_output.is_empty() {
+            add(Source::ErrorOutput, streams::error_output(), PollFlags::OUT);
+        }
+        match poll(&mut polled, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno).system(|| "cannot watch the container".to_owned()),
+        }
+        let ready = polled.iter().map(PollFd::revents);
+        Ok(sources
+            .into_iter()
+            .zip(ready)
+            .filter(|(_, ready)| !ready.is_empty())
+            .collect())
+    }
+
+    /// Signals go to the container's first process directly: the supervisor may be busy with us.
+    fn forward_signals(&mut self) -> Result<()> {
         while let Some(signal) =
-            signals::next(pending).system(|| "cannot read signals".to_owned())?
+            signals::next(&self.signals).system(|| "cannot read signals".to_owned())?
         {
-            let request = match signal {
-                libc::SIGWINCH => match terminal_size().filter(|_| self.terminal) {
-                    Some((rows, columns)) => Request::Resize { rows, columns },
-                    None => continue,
-                },
-                // The container was not stopped when we were.
-                libc::SIGCONT => continue,
-                other => Request::Signal(other),
+            if signal == libc::SIGWINCH {
+                self.resize();
+                continue;
+            }
+            let Some(start) = self.session.directory.start_record()? else {
+                continue;
             };
-            // A supervisor that is gone is noticed at its socket.
-            let _ = request.send(&self.socket);
+            let init = process::open(start.init.pid, start.init.start_time);
+            if let Some(init) =
+                init.system(|| "cannot open the container's first process".to_owned())?
+            {
+                // It may just be ending, which the socket tells.
+                let _ = process::signal(init, signal);
+            }
         }
         Ok(())
     }
 
-    fn forward_input(&self, keys: &mut DetachKeys, buffer: &mut [u8]) -> Result<Input> {
-        let count = match rustix::io::read(streams::input(), &mut buffer[..MAX_PAYLOAD / 2]) {
-            Ok(count) => count,
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => return Ok(Input::More),
-            // A terminal that hung up.
-            Err(_) => 0,
-        };
-        if count == 0 {
-            let _ = Request::InputEnd.send(&self.socket);
-            return Ok(Input::Ended);
+    /// Tells the terminal's size, if there is one. Best effort: the next change tells it again.
+    fn resize(&mut self) {
+        if let Some((rows, columns)) = terminal_size().filter(|_| self.session.terminal) {
+            let _ = Request::Resize { rows, columns }.try_send(&self.session.socket);
         }
-        let mut passed = Vec::with_capacity(count);
-        let detached = if self.terminal {
-            keys.filter(&buffer[..count], &mut passed)
-        } else {
-            passed.extend_from_slice(&buffer[..count]);
-            false
-        };
-        if !passed.is_empty() {
-            let _ = Request::Input(&passed).send(&self.socket);
-        }
-        if detached {
-            let _ = Request::Detach.send(&self.socket);
-            return Ok(Input::Detached);
-        }
-        Ok(Input::More)
     }
 
-    /// Shows what the supervisor sent; the exit code when the container has ended.
-    fn show(&self, buffer: &mut [u8]) -> Result<Option<i32>> {
-        let (length, _) = packet::receive(&self.socket, buffer, true)
-            .system(|| "cannot hear from the supervisor".to_owned())?;
+    /// Whether the user has detached.
+    fn forward_input(&mut self) -> bool {
+        match streams::read(streams::input(), &mut self.buffer[..MAX_PAYLOAD / 2]) {
+            Input::Later => {}
+            Input::Ended => {
+                self.input_open = false;
+                self.request = Some(Request::InputEnd.encode());
+                self.send_request();
+            }
+            Input::Bytes(count) => {
+                let mut passed = Vec::with_capacity(count);
+                let typed = &self.buffer[..count];
+                let detached = self.session.terminal && self.keys.filter(typed, &mut passed);
+                if !self.session.terminal {
+                    passed.extend_from_slice(typed);
+                }
+                if !passed.is_empty() {
+                    self.request = Some(Request::Input(&passed).encode());
+                    self.send_request();
+                }
+                if detached {
+                    let _ = Request::Detach.send(&self.session.socket);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn send_request(&mut self) {
+        let Some(packet) = &self.request else { return };
+        match protocol::send_packet(&self.session.socket, packet, false) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            // Sent, or nobody is there any more, which reading from the socket tells.
+            _ => self.request = None,
+        }
+    }
+
+    /// Takes what the supervisor sent; the exit code when the container has ended.
+    fn show(&mut self) -> Result<Option<i32>> {
+        let received = packet::receive(&self.session.socket, &mut self.buffer, false);
+        let length = match received {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(None),
+            other => {
+                other
+                    .system(|| "cannot hear from the supervisor".to_owned())?
+                    .0
+            }
+        };
         if length == 0 {
             return Err(Error::new(
                 ErrorKind::System,
                 "the container's supervisor was killed, and the container with it",
             ));
         }
-        match Event::parse(&buffer[..length]) {
-            Some(Event::Output(bytes)) => write_all(streams::output(), bytes),
-            Some(Event::ErrorOutput(bytes)) => write_all(streams::error_output(), bytes),
+        match Event::parse(&self.buffer[..length]) {
+            Some(Event::Output(bytes)) => self.output.push(bytes),
+            Some(Event::ErrorOutput(bytes)) => self.error_output.push(bytes),
             Some(Event::Exited(code)) => return Ok(Some(code)),
             _ => {}
         }
         Ok(None)
     }
-}
-
-enum Input {
-    More,
-    Ended,
-    Detached,
 }

@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
 use crate::model::{Context, Result};
@@ -55,22 +56,78 @@ pub(super) fn terminal_size() -> Option<(u16, u16)> {
     (size.ws_row > 0 && size.ws_col > 0).then_some((size.ws_row, size.ws_col))
 }
 
-/// Writes all bytes. A reader that went away is not an error of the container's: it runs on, and
-/// what it says from here on is in its log.
-pub(super) fn write_all(to: impl AsFd, mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        match rustix::io::write(&to, bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => {
-                let mut entry = [rustix::event::PollFd::new(
-                    &to,
-                    rustix::event::PollFlags::OUT,
-                )];
-                let _ = rustix::event::poll(&mut entry, None);
+/// What a write to somebody else's descriptor may hold without waiting once poll(2) calls it
+/// writable: `PIPE_BUF`, pipe(7). Those streams are shared with the caller, so they cannot be made
+/// non-blocking.
+pub(super) const WITHOUT_WAITING: usize = 4096;
+
+/// Bytes on their way to a reader that may be slow. Nothing is read for it while there are any, so
+/// they are few; and nobody waits for it, so signals and the other direction go on.
+#[derive(Debug, Default)]
+pub(super) struct Outflow {
+    pending: Vec<u8>,
+    written: usize,
+}
+
+impl Outflow {
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+    }
+
+    /// Writes at most `limit` bytes to a descriptor that poll(2) calls writable; whether it still has
+    /// a reader. One that went away is not an error of the container's: it runs on, and what it says
+    /// from here on is in its log.
+    pub(super) fn advance(&mut self, to: impl AsFd, limit: usize) -> bool {
+        let rest = &self.pending[self.written..];
+        match rustix::io::write(to, &rest[..rest.len().min(limit)]) {
+            Ok(count) => self.written += count,
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            Err(_) => {
+                self.clear();
+                return false;
             }
-            Err(_) => return,
         }
+        if self.written == self.pending.len() {
+            self.clear();
+        }
+        true
+    }
+
+    /// Writes what is left, however long it takes.
+    pub(super) fn finish(&mut self, to: impl AsFd) {
+        while !self.is_empty() {
+            let mut entry = [PollFd::new(&to, PollFlags::OUT)];
+            let _ = poll(&mut entry, None);
+            self.advance(&to, WITHOUT_WAITING);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.pending.clear();
+        self.written = 0;
+    }
+}
+
+/// What a read brought.
+pub(super) enum Input {
+    Bytes(usize),
+    /// Try again when poll(2) says so.
+    Later,
+    Ended,
+}
+
+/// Reads from a descriptor that poll(2) calls readable. A terminal whose other side is closed fails
+/// with EIO: that is its end.
+pub(super) fn read(from: impl AsFd, buffer: &mut [u8]) -> Input {
+    match rustix::io::read(from, buffer) {
+        Ok(0) => Input::Ended,
+        Ok(count) => Input::Bytes(count),
+        Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Input::Later,
+        Err(_) => Input::Ended,
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, OFlags};
 
-use super::{program, seccomp};
+use super::seccomp;
 use crate::{
     engine::plan::{FilterPlan, ProcessPlan},
     model::{
@@ -107,9 +107,6 @@ pub(super) fn confine(plan: &ProcessPlan, identity: &Identity) -> Result<()> {
     process::limit_bounding_set(plan.capabilities)
         .system(|| "cannot limit the capabilities".to_owned())?;
     let credentials = &identity.credentials;
-    if !plan.terminal {
-        program::own_streams(credentials.uid, credentials.gid)?;
-    }
     match plan.filter {
         FilterPlan::Default => seccomp::load_default()?,
     }
@@ -121,14 +118,14 @@ pub(super) fn confine(plan: &ProcessPlan, identity: &Identity) -> Result<()> {
         0
     };
     process::set_capabilities(permitted).system(|| "cannot give up capabilities".to_owned())?;
-    let left = process::effective_capabilities()
-        .system(|| "cannot read the capabilities back".to_owned())?;
-    if left == permitted {
+    let sets =
+        process::capability_sets().system(|| "cannot read the capabilities back".to_owned())?;
+    if sets == [permitted, permitted, 0] {
         Ok(())
     } else {
         Err(Error::new(
             ErrorKind::System,
-            format!("the capabilities came out as {left:#x} instead of {permitted:#x}"),
+            format!("the capabilities came out as {sets:x?} instead of {permitted:#x}"),
         ))
     }
 }

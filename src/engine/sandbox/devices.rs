@@ -14,7 +14,10 @@ use rustix::{
 use super::mounts::{Tree, attach_own};
 use crate::{
     model::{Context, Error, ErrorKind, Result},
-    sys::mount::{self, Attributes, Parameter},
+    sys::{
+        in_root,
+        mount::{self, Attributes, Parameter},
+    },
 };
 
 /// Name, host path, major and minor number (Linux's Documentation/admin-guide/devices.txt).
@@ -52,6 +55,33 @@ pub(super) fn trusted_null() -> Result<OwnedFd> {
         Err(Error::new(
             ErrorKind::System,
             "the host's /dev/null is not the null device",
+        ))
+    }
+}
+
+/// The null device of our own /dev, before anything of the image has run.
+pub(super) fn own_null(tree: &Tree) -> Result<OwnedFd> {
+    let dev = tree
+        .dev
+        .as_ref()
+        .ok_or_else(|| Error::new(ErrorKind::System, "the container has no /dev"))?;
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::openat(dev, c"null", flags, Mode::empty())
+        .system(|| "cannot open /dev/null".to_owned())
+}
+
+/// The null device of a container that has been running: it may have put anything there, such as a
+/// link to a descriptor of this very process.
+pub(super) fn null_of_container(root: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let what = || "cannot open the container's /dev/null".to_owned();
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let null = in_root::open(root, c"/dev/null", flags).system(what)?;
+    if is_device(&rustix::fs::fstat(&null).system(what)?, makedev(1, 3)) {
+        Ok(null)
+    } else {
+        Err(Error::new(
+            ErrorKind::Conflict,
+            "the container's /dev/null is not the null device",
         ))
     }
 }

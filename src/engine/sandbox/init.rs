@@ -46,7 +46,9 @@ pub(super) fn run(
 
     rustix::process::setsid().system(|| "cannot make a session".to_owned())?;
     match streams {
-        Some(streams) => program::connect_streams(streams)?,
+        Some(streams) => {
+            program::connect_streams(streams, || devices::own_null(&tree), &identity.credentials)?;
+        }
         None => {
             let master = devices::open_terminal(
                 &tree,

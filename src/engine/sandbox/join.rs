@@ -40,6 +40,9 @@ const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
 /// process ends up in the container's namespaces and must not touch any path afterwards.
 pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
     let stopped = || Error::new(ErrorKind::Conflict, "the container is not running");
+    if process::boot_id().system(|| "cannot tell this boot".to_owned())? != plan.init.boot_id {
+        return Err(stopped());
+    }
     process::hide().system(|| "cannot hide this process".to_owned())?;
     let pidfd = process::open(plan.init.pid, plan.init.start_time)
         .system(|| "cannot open the container's first process".to_owned())?
@@ -92,7 +95,10 @@ fn become_process(
     let identity = credentials::look_up(plan, root.as_fd())?;
     rustix::process::setsid().system(|| "cannot make a session".to_owned())?;
     match streams {
-        Some(streams) => program::connect_streams(streams)?,
+        Some(streams) => {
+            let null = || devices::null_of_container(root.as_fd());
+            program::connect_streams(streams, null, &identity.credentials)?;
+        }
         None => open_terminal(
             root.as_fd(),
             parent,

@@ -41,9 +41,19 @@ pub use join::{JoinPlan, join};
 /// host's a container could change that file's mode for everybody. With a terminal there are none.
 #[derive(Debug)]
 pub struct Streams {
-    pub stdin: Option<OwnedFd>,
-    pub stdout: Option<OwnedFd>,
-    pub stderr: Option<OwnedFd>,
+    pub stdin: Option<Stream>,
+    pub stdout: Option<Stream>,
+    pub stderr: Option<Stream>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub enum Stream {
+    /// A pipe that was made for the program: it is given to its user, so that a program that is not
+    /// root can open `/dev/stdout` again.
+    Made(OwnedFd),
+    /// A pipe of the caller's, which stays the caller's.
+    Borrowed(OwnedFd),
 }
 
 /// A sandbox whose program has been executed.

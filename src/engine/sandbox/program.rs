@@ -1,66 +1,61 @@
 //! Becoming the program, and what the shell convention says when that fails.
 
-use std::{convert::Infallible, ffi::CString, io};
+use std::{convert::Infallible, ffi::CString, io, os::fd::OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Gid, Uid};
 
-use super::{Streams, c_string};
+use super::{Stream, Streams, c_string};
 use crate::{
     model::{Context, Error, ErrorKind, Result},
-    sys::{exec, signals},
+    sys::{exec, mount, process::Credentials, signals},
 };
 
-/// Puts the streams in their places. This process is in the container's tree already.
-pub(super) fn connect_streams(streams: &Streams) -> Result<()> {
+/// Puts the streams in their places; `null` is for those that there are not. Pipes that were made for
+/// the program become its user's.
+pub(super) fn connect_streams(
+    streams: &Streams,
+    null: impl Fn() -> Result<OwnedFd>,
+    credentials: &Credentials,
+) -> Result<()> {
     let what = || "cannot connect the standard streams".to_owned();
-    let null = match streams {
-        Streams {
-            stdin: Some(_),
-            stdout: Some(_),
-            stderr: Some(_),
-        } => None,
-        _ => {
-            let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let null = rustix::fs::open("/dev/null", flags, Mode::empty());
-            Some(null.system(|| "cannot open the container's /dev/null".to_owned())?)
-        }
+    let all = [&streams.stdin, &streams.stdout, &streams.stderr];
+    let null = if all.iter().any(|stream| stream.is_none()) {
+        Some(null()?)
+    } else {
+        None
     };
-    if let Some(stdin) = streams.stdin.as_ref().or(null.as_ref()) {
-        rustix::stdio::dup2_stdin(stdin).system(what)?;
+    for (place, stream) in all.into_iter().enumerate() {
+        let descriptor = match stream {
+            Some(Stream::Made(pipe)) => {
+                give_to_user(pipe, credentials)?;
+                Some(pipe)
+            }
+            Some(Stream::Borrowed(pipe)) => Some(pipe),
+            None => null.as_ref(),
+        };
+        let Some(descriptor) = descriptor else {
+            continue;
+        };
+        match place {
+            0 => rustix::stdio::dup2_stdin(descriptor).system(what)?,
+            1 => rustix::stdio::dup2_stdout(descriptor).system(what)?,
+            _ => rustix::stdio::dup2_stderr(descriptor).system(what)?,
+        }
     }
-    if let Some(stdout) = streams.stdout.as_ref().or(null.as_ref()) {
-        rustix::stdio::dup2_stdout(stdout).system(what)?;
-    }
-    if let Some(stderr) = streams.stderr.as_ref().or(null.as_ref()) {
-        rustix::stdio::dup2_stderr(stderr).system(what)?;
-    }
-    null.into_iter().for_each(crate::sys::mount::leave_open);
+    null.into_iter().for_each(mount::leave_open);
     Ok(())
 }
 
-/// Makes the streams' pipes the user's own, so that a program that is not root can open
-/// `/dev/stdout` again. Only pipes: whatever else stands there belongs to the caller.
-pub(super) fn own_streams(uid: u32, gid: u32) -> Result<()> {
-    if (uid, gid) == (0, 0) {
+fn give_to_user(pipe: &OwnedFd, credentials: &Credentials) -> Result<()> {
+    if (credentials.uid, credentials.gid) == (0, 0) {
         return Ok(());
     }
     let (user, group) = (
-        rustix::fs::Uid::from_raw(uid),
-        rustix::fs::Gid::from_raw(gid),
+        Uid::from_raw(credentials.uid),
+        Gid::from_raw(credentials.gid),
     );
-    for stream in [
-        rustix::stdio::stdin(),
-        rustix::stdio::stdout(),
-        rustix::stdio::stderr(),
-    ] {
-        let stat =
-            rustix::fs::fstat(stream).system(|| "cannot look at a standard stream".to_owned())?;
-        if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo {
-            // A pipe of somebody else's (an exec's own descriptors) stays theirs.
-            let _ = rustix::fs::fchown(stream, Some(user), Some(group));
-        }
-    }
-    Ok(())
+    rustix::fs::fchown(pipe, Some(user), Some(group))
+        .system(|| "cannot hand over a stream".to_owned())
 }
 
 /// Executes the program with nothing but the standard streams open. Returns only if that fails:
@@ -78,7 +73,7 @@ pub(super) fn execute(arguments: &[String], environment: &[String]) -> Result<In
         .map(|text| c_string(text))
         .collect::<Result<_>>()?;
     exec::close_on_exec_from(3).system(|| "cannot close descriptors".to_owned())?;
-    // What Rust's runtime and the supervisor set up is not the program's business.
+    // What the supervisor set up is not the program's business.
     signals::restore_default(libc::SIGPIPE);
     signals::block_only(&signals::SignalSet::empty())
         .system(|| "cannot unblock signals".to_owned())?;

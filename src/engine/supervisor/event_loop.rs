@@ -128,9 +128,8 @@ impl<'a> EventLoop<'a> {
     /// Runs until the container has ended and all its output has been read; its exit code.
     pub(super) fn run_until_exit(&mut self) -> Result<i32> {
         loop {
-            if let Some(code) = self.exit_code
-                && self.streams.outputs.iter().all(Option::is_none)
-            {
+            if let Some(code) = self.exit_code {
+                self.drain();
                 return Ok(code);
             }
             for (source, ready) in self.wait()? {
@@ -143,11 +142,25 @@ impl<'a> EventLoop<'a> {
                     Source::Listener => self.accept(),
                     Source::Signals => self.forward_signal(),
                     Source::Input => self.feed_input(),
-                    Source::Output(index) => self.read_output(index),
+                    Source::Output(index) => {
+                        self.read_output(index);
+                    }
                     Source::Client(index) => self.serve(index, ready),
                 }
             }
             self.tidy();
+        }
+    }
+
+    /// Reads what is left in the streams, without waiting: everybody who could write has ended with
+    /// the container, or (a descriptor that was passed out of it) does not count.
+    fn drain(&mut self) {
+        for index in 0..self.streams.outputs.len() {
+            if let Some((_, output)) = &self.streams.outputs[index] {
+                let _ = rustix::io::ioctl_fionbio(output, true);
+            }
+            while self.read_output(index) {}
+            self.end_output(index);
         }
     }
 
@@ -156,10 +169,8 @@ impl<'a> EventLoop<'a> {
         let congested = self.clients.iter().any(|client| !client.waiting.is_empty());
         let mut sources = Vec::with_capacity(6 + self.clients.len());
         let mut polled: Vec<PollFd<'_>> = Vec::with_capacity(6 + self.clients.len());
-        if self.exit_code.is_none() {
-            sources.push(Source::Init);
-            polled.push(PollFd::from_borrowed_fd(self.init.as_fd(), PollFlags::IN));
-        }
+        sources.push(Source::Init);
+        polled.push(PollFd::from_borrowed_fd(self.init.as_fd(), PollFlags::IN));
         sources.push(Source::Listener);
         polled.push(PollFd::from_borrowed_fd(
             self.listener.as_fd(),
@@ -256,21 +267,23 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    fn read_output(&mut self, index: usize) {
+    /// Whether there may be more at once.
+    fn read_output(&mut self, index: usize) -> bool {
         let Some((stream, output)) = &self.streams.outputs[index] else {
-            return;
+            return false;
         };
         let stream = *stream;
         self.buffer.resize(MAX_PAYLOAD, 0);
         let count = match rustix::io::read(output, &mut self.buffer) {
             Ok(count) => count,
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
+            Err(rustix::io::Errno::AGAIN) => return false,
+            Err(rustix::io::Errno::INTR) => return true,
             // A terminal whose other side is closed.
             Err(_) => 0,
         };
         if count == 0 {
             self.end_output(index);
-            return;
+            return false;
         }
         let bytes = &self.buffer[..count];
         if let Some(log) = &mut self.log {
@@ -284,6 +297,7 @@ impl<'a> EventLoop<'a> {
         {
             client.give(stream, bytes);
         }
+        true
     }
 
     /// A stream that has ended leaves an empty place, so that the numbers of this round stay right.
@@ -336,6 +350,9 @@ impl<'a> EventLoop<'a> {
             }
             Request::Input(_) => {}
             Request::InputEnd => self.end_input(),
+            Request::Signal(number) => {
+                let _ = process::signal(self.init, number);
+            }
             Request::Detach => self.clients[index].detached = true,
             Request::Resize { rows, columns } => {
                 if let Some(terminal) = self
@@ -352,9 +369,6 @@ impl<'a> EventLoop<'a> {
                     };
                     let _ = rustix::termios::tcsetwinsize(terminal, size);
                 }
-            }
-            Request::Signal(number) => {
-                let _ = process::signal(self.init, number);
             }
         }
     }

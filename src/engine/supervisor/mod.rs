@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use self::protocol::{Attachment, Event};
 use super::{
     plan::SandboxPlan,
-    sandbox::{self, Streams},
+    sandbox::{self, Stream, Streams},
 };
 use crate::{
     model::{
@@ -101,6 +101,7 @@ fn become_supervisor(
 ) -> Result<std::convert::Infallible> {
     let what = || "cannot start the container's supervisor".to_owned();
     rustix::process::setsid().system(what)?;
+    signals::restore_defaults();
     // No folder of the caller's stays busy, none of its terminals open.
     rustix::process::chdir("/").system(what)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
@@ -314,7 +315,7 @@ fn pipes(interactive: bool) -> Result<(Streams, event_loop::StreamEnds)> {
     let (stdin, input) = if interactive {
         let (read, write) = pipe()?;
         rustix::io::ioctl_fionbio(&write, true).system(what)?;
-        (Some(read), Some(write))
+        (Some(Stream::Made(read)), Some(write))
     } else {
         (None, None)
     };
@@ -324,8 +325,8 @@ fn pipes(interactive: bool) -> Result<(Streams, event_loop::StreamEnds)> {
     Ok((
         Streams {
             stdin,
-            stdout: Some(stdout),
-            stderr: Some(stderr),
+            stdout: Some(Stream::Made(stdout)),
+            stderr: Some(Stream::Made(stderr)),
         },
         ends,
     ))

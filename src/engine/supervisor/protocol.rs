@@ -27,14 +27,14 @@ pub enum Request<'a> {
     Input(&'a [u8]),
     /// The end of the standard input.
     InputEnd,
+    /// A signal for the program.
+    Signal(i32),
     /// The client goes away on purpose: the program's standard input stays open for the next one.
     Detach,
     Resize {
         rows: u16,
         columns: u16,
     },
-    /// A signal for the program.
-    Signal(i32),
 }
 
 /// What a client wants to see.
@@ -67,21 +67,33 @@ struct Failure {
 }
 
 impl Request<'_> {
-    pub fn send(&self, socket: impl AsFd) -> io::Result<()> {
+    /// The packet of this request.
+    pub fn encode(&self) -> Vec<u8> {
         match *self {
             Request::Attach(attachment) => {
-                let bits = u8::from(attachment.stdin) | u8::from(attachment.output) << 1;
-                send(socket, b'A', &[bits], true)
+                vec![
+                    b'A',
+                    u8::from(attachment.stdin) | u8::from(attachment.output) << 1,
+                ]
             }
-            Request::Input(bytes) => send(socket, b'I', bytes, true),
-            Request::InputEnd => send(socket, b'E', &[], true),
-            Request::Detach => send(socket, b'D', &[], true),
+            Request::Input(bytes) => [b"I", bytes].concat(),
+            Request::InputEnd => vec![b'E'],
+            Request::Signal(number) => [b"S", number.to_le_bytes().as_slice()].concat(),
+            Request::Detach => vec![b'D'],
             Request::Resize { rows, columns } => {
                 let ([a, b], [c, d]) = (rows.to_le_bytes(), columns.to_le_bytes());
-                send(socket, b'W', &[a, b, c, d], true)
+                vec![b'W', a, b, c, d]
             }
-            Request::Signal(number) => send(socket, b'S', &number.to_le_bytes(), true),
         }
+    }
+
+    pub fn send(&self, socket: impl AsFd) -> io::Result<()> {
+        send_packet(socket, &self.encode(), true)
+    }
+
+    /// Sends it if the socket has room.
+    pub fn try_send(&self, socket: impl AsFd) -> io::Result<()> {
+        send_packet(socket, &self.encode(), false)
     }
 
     /// `None` for a message of a kind or length that is not known.
@@ -94,12 +106,12 @@ impl Request<'_> {
             })),
             (b'I', bytes) => Some(Request::Input(bytes)),
             (b'E', []) => Some(Request::InputEnd),
+            (b'S', &[a, b, c, d]) => Some(Request::Signal(i32::from_le_bytes([a, b, c, d]))),
             (b'D', []) => Some(Request::Detach),
             (b'W', &[a, b, c, d]) => Some(Request::Resize {
                 rows: u16::from_le_bytes([a, b]),
                 columns: u16::from_le_bytes([c, d]),
             }),
-            (b'S', &[a, b, c, d]) => Some(Request::Signal(i32::from_le_bytes([a, b, c, d]))),
             _ => None,
         }
     }
@@ -157,6 +169,6 @@ pub(super) fn send_output(socket: impl AsFd, error_stream: bool, bytes: &[u8]) -
 }
 
 /// Sends an already encoded packet; `WouldBlock` if the client is slow and `wait` is not set.
-pub(super) fn send_packet(socket: impl AsFd, packet: &[u8], wait: bool) -> io::Result<()> {
+pub fn send_packet(socket: impl AsFd, packet: &[u8], wait: bool) -> io::Result<()> {
     packet::send(socket, packet, &[], None::<&OwnedFd>, wait)
 }
