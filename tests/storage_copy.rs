@@ -162,21 +162,6 @@ fn metadata_links_and_holes_come_along() {
 }
 
 #[test]
-fn the_driver_follows_the_user_then_what_was_found_out() {
-    let world = World::new();
-    assert_eq!(world.store.driver(None).unwrap(), Driver::Overlay);
-    world.store.remember_overlay_is_refused().unwrap();
-    let store = world.reopen();
-    assert_eq!(store.driver(None).unwrap(), Driver::Copy);
-    assert_eq!(
-        store.driver(Some(Driver::Overlay)).unwrap(),
-        Driver::Overlay
-    );
-    assert_eq!(Driver::parse("vfs").unwrap(), Driver::Copy);
-    assert!(Driver::parse("zfs").is_err());
-}
-
-#[test]
 fn lowers_are_given_topmost_first() {
     let world = World::new();
     let lowers = world.store.overlay_lowers(&[digest("low"), digest("high")]);

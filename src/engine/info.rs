@@ -75,7 +75,7 @@ impl Engine {
     }
 
     fn store_facts(&self) -> Result<Value> {
-        let driver = self.store.driver(self.forced_driver)?;
+        let driver = self.driver();
         let mut status = vec![json!(["Backing Filesystem", self.backing_file_system()])];
         if driver == Driver::Overlay {
             let user_xattr = self.user.has_namespace();
@@ -185,7 +185,7 @@ impl Engine {
             "Why": why,
             "UidMap": uids,
             "GidMap": gids,
-            "StorageDriver": self.store.driver(self.forced_driver)?.name(),
+            "StorageDriver": self.driver().name(),
             "StorageDriverForced": self.forced_driver.is_some(),
             "Backend": self.backing_file_system(),
             "Root": self.store.root_path(),

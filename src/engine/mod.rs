@@ -122,6 +122,11 @@ impl Engine {
         self.user.notice(&self.store)
     }
 
+    /// What containers are started with first; see `storage::driver`.
+    pub(crate) fn driver(&self) -> Driver {
+        self.forced_driver.unwrap_or(Driver::Overlay)
+    }
+
     /// Whether files of layers may have every owner and be devices: only in the first user
     /// namespace.
     pub(crate) fn privilege(&self) -> Privilege {

@@ -107,6 +107,11 @@ impl ContainerDir {
         files::put(&self.dir, name, &text, durability)
     }
 
+    /// Whether its root is a copy of its layers, and stays one.
+    pub fn has_copied_root(&self) -> Result<bool> {
+        exists(&self.dir, "rootfs")
+    }
+
     /// Takes the container's lock; `None` if it runs (or is being started or removed).
     pub fn try_hold(&self) -> Result<Option<ContainerLock>> {
         ObjectLock::try_hold(&self.dir, "lock")

@@ -1,12 +1,13 @@
 //! How a container's root file system is put together: overlay or copy.
 //!
-//! Overlay is tried unless the user says otherwise. If the kernel refuses it (nested in another
-//! container, an old kernel, a file system that cannot be below), that is remembered in the run
-//! root until the next boot, so that `run` asks one `access` instead of trying again.
+//! Overlay is tried unless the user says otherwise. If the kernel refuses it for a container that
+//! has written nothing yet (nested in another container, an old kernel, a file system that cannot be
+//! below), its layers are copied. A container whose root is a copy stays one; nothing is remembered
+//! for others, since a refusal may be one container's own matter.
 
 use std::path::PathBuf;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 
 use super::{ContainerDir, Lease, Store, copy, lease::exists};
 use crate::model::{Context, Digest, Error, Result};
@@ -18,9 +19,6 @@ pub enum Driver {
     /// All layers copied into the container's `rootfs/`.
     Copy,
 }
-
-/// In the run root if overlay was refused.
-const REFUSED: &str = "overlay-refused";
 
 impl Driver {
     /// `--storage-driver`; `vfs` is podman's and Docker's word for copies.
@@ -43,23 +41,6 @@ impl Driver {
 }
 
 impl Store {
-    /// The driver to begin with; `forced` is the user's.
-    pub fn driver(&self, forced: Option<Driver>) -> Result<Driver> {
-        match forced {
-            Some(driver) => Ok(driver),
-            None if exists(&self.runroot, REFUSED)? => Ok(Driver::Copy),
-            None => Ok(Driver::Overlay),
-        }
-    }
-
-    /// Called when the kernel has refused an overlay mount: from now on copies are made.
-    pub fn remember_overlay_is_refused(&self) -> Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        rustix::fs::openat(&self.runroot, REFUSED, flags, Mode::from(0o600))
-            .map(drop)
-            .system(|| "cannot note that overlay is refused".to_owned())
-    }
-
     /// The trees of layers given lowest first, topmost first as overlayfs wants its `lowerdir`.
     pub fn overlay_lowers(&self, chain_ids: &[Digest]) -> Vec<PathBuf> {
         chain_ids

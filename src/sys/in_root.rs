@@ -18,7 +18,10 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 /// procfs (`/proc/self/exe`, `/proc/self/fd/3`) are refused (CVE-2024-21626).
 pub fn open(root: impl AsFd, path: &CStr, flags: OFlags) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    // Somebody who keeps renaming can make the kernel ask for a repetition every time.
+    let mut attempts = 0;
     loop {
+        attempts += 1;
         match rustix::fs::openat2(
             root.as_fd(),
             path,
@@ -27,10 +30,25 @@ pub fn open(root: impl AsFd, path: &CStr, flags: OFlags) -> io::Result<OwnedFd> 
             resolve,
         ) {
             // A rename or mount somewhere on the machine raced with `..`; the kernel asks to repeat.
-            Err(rustix::io::Errno::AGAIN) => {}
+            Err(rustix::io::Errno::AGAIN) if attempts < 128 => {}
             other => return Ok(other?),
         }
     }
+}
+
+/// Refuses a place that lies in one of the kernel's file systems. A mount target's text says nothing
+/// about that where the image has links: nothing may cover our /proc and /sys (CVE-2019-16884).
+pub fn refuse_kernel_file_systems(place: impl AsFd) -> io::Result<()> {
+    /// `f_type` of procfs, sysfs, cgroup and cgroup2, statfs(2).
+    const KERNEL: [u64; 4] = [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270];
+    let kind = rustix::fs::fstatfs(place)?.f_type as u64;
+    if KERNEL.contains(&kind) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the path leads into /proc or /sys",
+        ));
+    }
+    Ok(())
 }
 
 /// Opens the directory at `path`, making it and its missing parents with `mode`.
@@ -75,7 +93,8 @@ pub fn open_or_make_file(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
 /// such in /etc, to files that a service would make.
 pub fn open_or_replace_file(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
     match open_or_make_file(root.as_fd(), path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        // EEXIST: it leads nowhere; ELOOP: in a circle, or through a link of procfs.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ELOOP)) => {}
         other => return other,
     }
     let parent = path.parent().unwrap_or(Path::new("/"));

@@ -67,6 +67,16 @@ pub fn new_mount(
     Ok(mounted)
 }
 
+/// Whether overlayfs knows `lowerdir+`: since Linux 6.5.
+pub fn takes_layers_one_by_one() -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 5)
+}
+
 /// For a process that executes soon, which closes all its descriptors at once: a close(2) for each
 /// would be forty system calls a container.
 pub fn leave_open(descriptor: OwnedFd) {

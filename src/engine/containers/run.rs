@@ -3,7 +3,7 @@
 //! Running in the foreground is starting and attaching: one path. What a user namespace needs (two
 //! set-user-ID programs) goes on while the image is looked up and the container's folder is made.
 
-use std::os::fd::OwnedFd;
+use std::{os::fd::OwnedFd, path::Path};
 
 use super::{
     create::Created,
@@ -20,8 +20,8 @@ use crate::{
         },
     },
     model::{
-        ContainerSpec, Error, ErrorKind, Result, container::ContainerRecord, host::HostFacts,
-        image::ImageConfig,
+        ContainerId, ContainerSpec, Error, ErrorKind, Result, container::ContainerRecord,
+        host::HostFacts, image::ImageConfig,
     },
     storage::{ContainerDir, ContainerLock, Driver},
     sys::packet,
@@ -41,12 +41,36 @@ impl Engine {
             return Err(error);
         }
         let attach = (!options.detach).then_some(&options.attach);
-        self.launch(created, attach)
+        let (id, auto_remove) = (created.record.id.clone(), created.record.spec.auto_remove);
+        let outcome = self.launch(created, attach);
+        if outcome.is_err() && auto_remove {
+            self.remove_unstarted(&id)?;
+        }
+        outcome
+    }
+
+    /// Removes a `--rm` container that did not get as far as a supervisor that would.
+    fn remove_unstarted(&self, id: &ContainerId) -> Result<()> {
+        let Ok(directory) = self.store.container(id) else {
+            return Ok(());
+        };
+        let Some(lock) = directory.try_hold()? else {
+            return Ok(());
+        };
+        self.user.finish_namespace()?;
+        self.store.remove_container(&directory, lock)
     }
 
     /// Starts a container that does not run. One that does is left alone, as Docker does.
     pub fn start(&self, container: &str, options: StartOptions) -> Result<RunOutcome> {
         let (directory, record) = self.store.find_container(container)?;
+        if self.store.remove_if_over(&record.id)? {
+            // Its supervisor was killed before it could remove it.
+            return Err(Error::new(
+                ErrorKind::NoSuchContainer,
+                format!("No such container: {container}"),
+            ));
+        }
         let Some(lock) = directory.try_hold()? else {
             return match &options.attach {
                 Some(attach) => self.attach_to(&directory, &record, attach),
@@ -101,22 +125,25 @@ impl Engine {
         self.watch(socket, directory, record, options, attachment)
     }
 
-    /// Starts the container; where the kernel refuses to stack its layers, once more with copies
-    /// of them, and so from then on.
+    /// Starts the container. Where the kernel refuses to stack its layers, and it has written nothing
+    /// yet, once more with copies of them.
     fn launch(&self, created: Created, attach: Option<&AttachOptions>) -> Result<RunOutcome> {
-        let driver = self.store.driver(self.forced_driver)?;
         let Created {
             directory,
             lock,
             record,
             image,
         } = created;
+        let copied = directory.has_copied_root()?;
+        let driver = if copied { Driver::Copy } else { self.driver() };
+        let is_first = directory.start_record()?.is_none() && directory.exit_record()?.is_none();
         let outcome = self.launch_with(driver, &directory, lock, &record, &image, attach);
         match outcome {
             Err(error)
-                if error.kind() == ErrorKind::OverlayRefused && self.forced_driver.is_none() =>
+                if error.kind() == ErrorKind::OverlayRefused
+                    && self.forced_driver.is_none()
+                    && is_first =>
             {
-                self.store.remember_overlay_is_refused()?;
                 let lock = directory.try_hold()?.ok_or(error)?;
                 self.launch_with(Driver::Copy, &directory, lock, &record, &image, attach)
             }
@@ -198,18 +225,22 @@ impl Engine {
     ) -> Result<ContainerFiles> {
         let folder = absolute(directory.path())?;
         let root = match driver {
-            Driver::Overlay => RootSource::Overlay {
-                lower: self
-                    .store
-                    .overlay_lowers(&record.layers)
-                    .iter()
-                    .map(|layer| absolute(layer))
-                    .collect::<Result<_>>()?,
-                upper: folder.join("upper"),
-                work: folder.join("work"),
-                volatile: record.spec.auto_remove,
-                user_xattr: !host.initial_user_namespace,
-            },
+            Driver::Overlay => {
+                let base = absolute(self.store.root_path())?;
+                let relative = |path: &Path| path.strip_prefix(&base).unwrap_or(path).to_owned();
+                let layers = self.store.overlay_lowers(&record.layers);
+                RootSource::Overlay {
+                    lower: layers
+                        .iter()
+                        .map(|layer| Ok(relative(&absolute(layer)?)))
+                        .collect::<Result<_>>()?,
+                    upper: relative(&folder.join("upper")),
+                    work: relative(&folder.join("work")),
+                    volatile: record.spec.auto_remove,
+                    user_xattr: !host.initial_user_namespace,
+                    base,
+                }
+            }
             Driver::Copy => {
                 self.user.finish_namespace()?;
                 self.store.lease()?.copy_rootfs(directory, &record.layers)?;

@@ -77,7 +77,7 @@ impl Engine {
         if let Some(top) = top {
             data.insert("UpperDir".to_owned(), json!(top));
         }
-        let driver = self.store.driver(self.forced_driver)?;
+        let driver = self.driver();
         Ok(json!({"Data": data, "Name": driver.name()}))
     }
 

@@ -52,6 +52,8 @@ pub struct RootPlan {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum RootSource {
     Overlay {
+        /// The store's root; the other paths are relative to it.
+        base: PathBuf,
         /// Topmost layer first.
         lower: Vec<PathBuf>,
         upper: PathBuf,
@@ -70,7 +72,7 @@ impl RootSource {
     /// nobody needs any more once the root is there.
     fn mount_point(&self) -> PathBuf {
         match self {
-            RootSource::Overlay { upper, .. } => upper.clone(),
+            RootSource::Overlay { base, upper, .. } => base.join(upper),
             RootSource::Directory(tree) => tree.clone(),
         }
     }

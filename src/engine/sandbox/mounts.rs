@@ -10,7 +10,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -37,20 +37,30 @@ pub(super) struct Tree {
     pub dev: Option<OwnedFd>,
 }
 
-/// Mounts the root file system on the container's folder and returns its root directory.
+/// Mounts the root file system where the plan says and returns its root directory.
 pub(super) fn attach_root(plan: &RootPlan) -> Result<OwnedFd> {
+    let place = path(&plan.mount_point)?;
     let root = match &plan.source {
         RootSource::Overlay {
+            base,
             lower,
             upper,
             work,
             volatile,
             user_xattr,
-        } => overlay(lower, upper, work, *volatile, *user_xattr)?,
+        } => {
+            // The kernel takes at most 255 bytes of a path here, so all are relative to the store.
+            rustix::process::chdir(base).system(|| format!("cannot enter {}", base.display()))?;
+            let layers: Vec<CString> = lower
+                .iter()
+                .map(|layer| path(layer))
+                .collect::<Result<_>>()?;
+            overlay(&layers, &path(upper)?, &path(work)?, *volatile, *user_xattr)?
+        }
         RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, false)
             .system(|| format!("cannot use {} as root file system", tree.display()))?,
     };
-    mount::attach_at(&root, rustix::fs::CWD, &path(&plan.mount_point)?).system(|| {
+    mount::attach_at(&root, rustix::fs::CWD, &place).system(|| {
         format!(
             "cannot mount the root file system on {}",
             plan.mount_point.display()
@@ -60,54 +70,42 @@ pub(super) fn attach_root(plan: &RootPlan) -> Result<OwnedFd> {
 }
 
 fn overlay(
-    lower: &[PathBuf],
-    upper: &Path,
-    work: &Path,
+    lower: &[CString],
+    upper: &CStr,
+    work: &CStr,
     volatile: bool,
     user_xattr: bool,
 ) -> Result<OwnedFd> {
-    let (upper, work) = (path(upper)?, path(work)?);
-    let lower: Vec<CString> = lower
-        .iter()
-        .map(|layer| path(layer))
-        .collect::<Result<_>>()?;
-    let mut parameters: Vec<Parameter<'_>> = lower
+    let list = lowerdir_list(lower);
+    let mut layers: Vec<Parameter<'_>> = lower
         .iter()
         .map(|layer| Parameter::String(c"lowerdir+", layer))
         .collect();
-    parameters.push(Parameter::String(c"upperdir", &upper));
-    parameters.push(Parameter::String(c"workdir", &work));
+    if !mount::takes_layers_one_by_one() {
+        // Before Linux 6.5 layers could only be given as one list. It has to fit into the 255 bytes,
+        // three layers; images with more are copied there.
+        layers = vec![Parameter::String(c"lowerdir", &list)];
+    }
+    let mut parameters = layers;
+    parameters.push(Parameter::String(c"upperdir", upper));
+    parameters.push(Parameter::String(c"workdir", work));
     if volatile {
         parameters.push(Parameter::Flag(c"volatile"));
     }
     if user_xattr {
         parameters.push(Parameter::Flag(c"userxattr"));
     }
-    mount::new_mount(c"overlay", &parameters, Attributes::NONE)
-        .or_else(|error| {
-            // Before Linux 6.5 layers could only be given as one list, whose separators and
-            // escapes are ':' and '\'.
-            if error
-                .raw_os_error()
-                .is_some_and(|errno| errno != libc::EINVAL)
-            {
-                return Err(error);
-            }
-            let list = lowerdir_list(&lower);
-            let mut parameters = parameters.split_off(lower.len());
-            parameters.push(Parameter::String(c"lowerdir", &list));
-            mount::new_mount(c"overlay", &parameters, Attributes::NONE)
-        })
-        .map_err(|cause| {
-            Error::new(
-                ErrorKind::OverlayRefused,
-                "cannot mount the layers with overlayfs",
-            )
-            .with_source(cause)
-            .with_hint("--storage-driver copy needs no overlayfs")
-        })
+    mount::new_mount(c"overlay", &parameters, Attributes::NONE).map_err(|cause| {
+        Error::new(
+            ErrorKind::OverlayRefused,
+            "cannot mount the layers with overlayfs",
+        )
+        .with_source(cause)
+        .with_hint("--storage-driver copy needs no overlayfs")
+    })
 }
 
+/// Layers as one text: the separator and the escape character are ':' and '\\'.
 fn lowerdir_list(lower: &[CString]) -> CString {
     let mut list = Vec::new();
     for layer in lower {
@@ -169,7 +167,9 @@ pub(super) fn build(
                 options,
                 attributes,
             } => tmpfs(root, target, options, *attributes)?,
-            MountStep::OwnFile { source, target } => own_file(root, source, target)?,
+            MountStep::OwnFile { source, target } => {
+                own_file(root, source, target, plan.root.read_only)?;
+            }
             MountStep::Bind {
                 source,
                 target,
@@ -384,10 +384,14 @@ fn tmpfs(
     mount::attach(&mounted, &place).system(what)
 }
 
-fn own_file(root: BorrowedFd<'_>, source: &Path, target: &str) -> Result<()> {
+fn own_file(root: BorrowedFd<'_>, source: &Path, target: &str, read_only: bool) -> Result<()> {
     let what = || format!("cannot mount {} on {target}", source.display());
     let copy = mount::clone_mount(rustix::fs::CWD, &path(source)?, false).system(what)?;
+    if read_only {
+        mount::set_attributes(&copy, Attributes::READ_ONLY, None, false).system(what)?;
+    }
     let place = in_root::open_or_replace_file(root, target.as_ref()).system(what)?;
+    in_root::refuse_kernel_file_systems(&place).system(what)?;
     mount::attach(&copy, &place).system(what)?;
     mount::leave_open(copy);
     mount::leave_open(place);
@@ -422,6 +426,7 @@ fn bind(
     } else {
         in_root::open_or_make_file(root, target.as_ref())?
     };
+    in_root::refuse_kernel_file_systems(&place)?;
     mount::attach(&copy, place)
 }
 

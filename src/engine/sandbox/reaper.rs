@@ -19,7 +19,7 @@ pub(super) fn become_init() -> Result<()> {
     let pending = signals::descriptor(&signals::SignalSet::all()).system(what)?;
     // The program runs in the copy that continues; the parent of it is process 1.
     match fork::split().system(what)? {
-        None => Ok(()),
+        None => take_foreground(),
         Some(program) => {
             exec::close_all_but(&[pending.as_fd(), program.pidfd.as_fd()]);
             let _ = rustix::thread::set_name(c"coracle-init");
@@ -28,6 +28,19 @@ pub(super) fn become_init() -> Result<()> {
             fork::end(reap_until(program.pid, &pending, &program.pidfd))
         }
     }
+}
+
+/// With a terminal the program gets a process group of its own in the foreground: what is typed
+/// (Ctrl-C) reaches it once, not also through its init.
+fn take_foreground() -> Result<()> {
+    let what = || "cannot take the terminal's foreground".to_owned();
+    let stdin = rustix::stdio::stdin();
+    if !rustix::termios::isatty(stdin) {
+        return Ok(());
+    }
+    rustix::process::setpgid(None, None).system(what)?;
+    // SIGTTOU, which this would raise in a background process, is blocked.
+    rustix::termios::tcsetpgrp(stdin, rustix::process::getpid()).system(what)
 }
 
 fn reap_until(program: rustix::process::Pid, pending: impl AsFd, pidfd: impl AsFd) -> i32 {

@@ -202,8 +202,16 @@ impl Container<'_> {
         if let Some(terminal) = started.terminal {
             ends = event_loop::StreamEnds::of_terminal(terminal)?;
         }
-        let (record, pid) = self.start_record(&started.init)?;
-        self.directory.put_start_record(&record)?;
+        let noted = self.note_start(&started.init);
+        let (record, pid) = match noted {
+            Ok(noted) => noted,
+            Err(error) => {
+                // A full disk, most likely. Without the record nobody could deal with it.
+                let _ = process::signal(&started.init.pidfd, libc::SIGKILL);
+                let _ = process::reap(&started.init.pidfd);
+                return self.failed_to_start(error);
+            }
+        };
 
         let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
         if let Some(client) = client.take() {
@@ -231,7 +239,8 @@ impl Container<'_> {
         }
     }
 
-    fn start_record(&self, init: &fork::Child) -> Result<(StartRecord, i32)> {
+    /// Writes down that the program runs, for other commands.
+    fn note_start(&self, init: &fork::Child) -> Result<(StartRecord, i32)> {
         let what = || "cannot identify the container's first process".to_owned();
         let boot_id = process::boot_id().system(what)?;
         let identity = |pid: i32| -> Result<ProcessIdentity> {
@@ -255,6 +264,7 @@ impl Container<'_> {
             process: serde_json::to_value(&self.plan.sandbox.process)
                 .context(ErrorKind::System, what)?,
         };
+        self.directory.put_start_record(&record)?;
         Ok((record, pid))
     }
 
