@@ -44,9 +44,9 @@ test: deps unit integration
 
 unit:
 ifdef NEXTEST
-	cargo nextest run --locked --lib --bins --test '*' -E 'not binary(integration)' --no-fail-fast
+	cargo nextest run --locked --lib --test '*' -E 'not binary(integration)' --no-fail-fast
 else
-	cargo test --locked --lib --bins $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) --no-fail-fast
+	cargo test --locked --lib $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) --no-fail-fast
 endif
 
 # CASES selects by name: make integration CASES=exit_code

@@ -74,6 +74,6 @@ fn a_missing_object_has_dockers_codes() {
 fn every_missing_object_is_told() {
     let (code, out, err) = coracle(&["rmi", "x", "y"]);
     assert_eq!((code, out.as_str()), (1, ""));
-    let told = |name: &str| err.contains(&format!("no such image: {name}"));
+    let told = |name: &str| err.contains(&format!("No such image: {name}"));
     assert!(told("x") && told("y"), "{err}");
 }

@@ -56,7 +56,7 @@ mod tag;
 mod version;
 mod wait;
 
-use std::{cell::OnceCell, ffi::OsString, process::ExitCode};
+use std::{cell::OnceCell, ffi::OsString};
 
 use clap::Args;
 
@@ -95,18 +95,17 @@ impl Session {
 }
 
 /// Does what the words (the program's name first) ask for.
-pub fn main(args: Vec<OsString>) -> ExitCode {
-    let words = args.get(1..).unwrap_or_default();
-    ExitCode::from(dispatch(words))
+pub fn main(args: Vec<OsString>) -> u8 {
+    dispatch(args.get(1..).unwrap_or_default())
 }
 
 /// Ends a process that was executed anew by `exec`: with the program's code, or with the word on
 /// why it could not be started.
-pub fn finish_exec(outcome: crate::model::Result<i32>) -> ExitCode {
-    ExitCode::from(match outcome {
+pub fn finish_exec(outcome: crate::model::Result<i32>) -> u8 {
+    match outcome {
         Ok(status) => u8::try_from(status).unwrap_or(255),
         Err(error) => Failure::Engine(error).report(Class::Exec, "exec", ""),
-    })
+    }
 }
 
 const ROOT_USAGE: &str = "[OPTIONS] COMMAND [ARG...]";
@@ -240,7 +239,10 @@ fn execute(globals: GlobalFlags, found: &Found) -> Outcome {
                 settings: Settings::resolve(globals)?,
                 engine: OnceCell::new(),
             };
-            (verb.run)(&session, &matches, arguments)
+            let outcome = (verb.run)(&session, &matches, arguments);
+            // The process ends now, and what is still open closes with it.
+            let _ = std::mem::ManuallyDrop::new(session);
+            outcome
         }
     }
 }

@@ -20,7 +20,10 @@ use crate::{
 const HINTED: &str = "hinted";
 
 pub(super) struct User {
+    uid: u32,
     mode: UserMode,
+    /// Of this process as it was started.
+    capabilities: u64,
     initial_namespace: bool,
     namespace: RefCell<Namespace>,
 }
@@ -39,18 +42,28 @@ impl User {
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),
         );
-        let mode = if uid == 0 {
-            mode_of_root(gid)?
-        } else {
-            mode_of_user(uid, gid)
+        let capabilities = match uid {
+            0 => process::effective_capabilities()
+                .system(|| "cannot read the capabilities".to_owned())?,
+            _ => 0,
+        };
+        let mode = match uid {
+            0 => mode_of_root(capabilities, gid),
+            _ => mode_of_user(uid, gid),
         };
         // After a namespace of our own was entered the answer would be another one.
         let initial_namespace = initial_namespace && mode == UserMode::Root;
         Ok(User {
+            uid,
             mode,
+            capabilities,
             initial_namespace,
             namespace: RefCell::new(Namespace::Outside),
         })
+    }
+
+    pub(super) fn uid(&self) -> u32 {
+        self.uid
     }
 
     pub(super) fn mode(&self) -> &UserMode {
@@ -65,14 +78,12 @@ impl User {
     /// What the planner may know of this machine.
     pub(super) fn host_facts(&self) -> Result<HostFacts> {
         let capabilities = match self.mode {
-            UserMode::Root => process::effective_capabilities()
-                .system(|| "cannot read the capabilities".to_owned())?,
+            UserMode::Root => self.capabilities,
             _ => capability::ALL,
         };
         Ok(HostFacts {
             user: self.mode.clone(),
             initial_user_namespace: self.initial_namespace,
-            kernel: kernel_version(),
             capabilities,
             thermal_folders: thermal_folders(),
         })
@@ -164,19 +175,19 @@ impl User {
 
 /// Outside of any user namespace the map is the whole range onto itself.
 fn in_initial_namespace() -> bool {
-    let text = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    text.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+    let text = process::read_small("/proc/self/uid_map").unwrap_or_default();
+    String::from_utf8_lossy(&text)
+        .split_ascii_whitespace()
+        .eq(["0", "0", "4294967295"])
 }
 
-fn mode_of_root(gid: u32) -> Result<UserMode> {
+fn mode_of_root(capabilities: u64, gid: u32) -> UserMode {
     const SYS_ADMIN: u64 = 1 << 21;
-    let capabilities =
-        process::effective_capabilities().system(|| "cannot read the capabilities".to_owned())?;
     if capabilities & SYS_ADMIN != 0 {
-        return Ok(UserMode::Root);
+        return UserMode::Root;
     }
     let why = "root lacks CAP_SYS_ADMIN here (an outer container)".to_owned();
-    Ok(UserMode::SingleId { uid: 0, gid, why })
+    UserMode::SingleId { uid: 0, gid, why }
 }
 
 fn mode_of_user(uid: u32, gid: u32) -> UserMode {
@@ -185,11 +196,11 @@ fn mode_of_user(uid: u32, gid: u32) -> UserMode {
         gid,
         why: why.to_owned(),
     };
-    let name = fs::read("/etc/passwd")
+    let name = process::read_small("/etc/passwd")
         .ok()
         .and_then(|passwd| user_name(&passwd, uid));
     let ranges = |file: &str| {
-        let text = fs::read(file).unwrap_or_default();
+        let text = process::read_small(file).unwrap_or_default();
         subordinate_ranges(&text, name.as_deref(), uid)
     };
     let (uids, gids) = (ranges("/etc/subuid"), ranges("/etc/subgid"));
@@ -255,15 +266,6 @@ fn namespace_refused(cause: std::io::Error) -> Error {
     Error::new(ErrorKind::Unsupported, "cannot make a user namespace")
         .with_source(cause)
         .with_hint(hint)
-}
-
-fn kernel_version() -> (u32, u32) {
-    let uname = rustix::system::uname();
-    let release = uname.release().to_string_lossy().into_owned();
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|part| part.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// Looked for on the first processor only where it has none: machines have many.

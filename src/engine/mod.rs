@@ -104,7 +104,7 @@ impl Engine {
         let user = identity::User::detect()?;
         let is_root = *user.mode() == UserMode::Root;
         let root = options.store_root(is_root)?;
-        let runroot = options.store_runroot(rustix::process::getuid().as_raw());
+        let runroot = options.store_runroot(user.uid());
         let forced_driver = options
             .storage_driver
             .as_deref()

@@ -8,8 +8,6 @@ pub struct HostFacts {
     pub user: UserMode,
     /// Not in a user namespace: device nodes can be made and `trusted.*` attributes set.
     pub initial_user_namespace: bool,
-    /// `uname -r` as numbers: (6, 18).
-    pub kernel: (u32, u32),
     /// The capabilities this process may hand on, as a bit mask (capabilities(7)).
     pub capabilities: u64,
     /// Folders below /sys that tell of a processor's temperature events, without the leading

@@ -59,7 +59,8 @@ impl Store {
     /// [`ErrorKind::NoSuchBlob`]; [`ErrorKind::InvalidContent`] if it is larger than `limit`
     /// bytes; [`ErrorKind::DigestMismatch`] if the disk has changed it.
     pub fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+        // Configurations and manifests are a few KiB: one read fetches, one finds the end.
+        let mut bytes = Vec::with_capacity(8 << 10);
         self.open_blob(digest)?
             .take(limit + 1)
             .read_to_end(&mut bytes)

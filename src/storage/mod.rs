@@ -135,6 +135,21 @@ impl Store {
         Ok(store)
     }
 
+    /// Opens a store that the process which executed this one has opened and checked.
+    pub fn open_checked(root: &Path, runroot: &Path) -> Result<Store> {
+        let open = |path: &Path| {
+            let flags = FOLDER.difference(OFlags::NOFOLLOW);
+            rustix::fs::openat(CWD, path, flags, Mode::empty())
+                .system(|| format!("cannot open {}", path.display()))
+        };
+        Ok(Store {
+            root: open(root)?,
+            root_path: root.to_owned(),
+            runroot: open(runroot)?,
+            runroot_path: runroot.to_owned(),
+        })
+    }
+
     /// Makes the directories and then, durably, the file that says that they are there. Two
     /// processes may do so at the same time.
     fn initialise(&self) -> Result<()> {

@@ -115,43 +115,35 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     }
 }
 
-/// The first number that [`hand_over`] gives.
-const FIRST_HANDED_OVER: i32 = 3;
-
-/// Puts copies of `descriptors` at 3, 4, 5, …, where the program executed next finds them with
-/// [`inherited`]; all others close on exec. For a process that executes now: whatever had these
-/// numbers is replaced.
-pub fn hand_over(descriptors: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<()> {
-    let count = descriptors.len() as i32;
-    // Out of the way first: one of them may have a number that another is about to get.
-    let mut copies = Vec::with_capacity(descriptors.len());
+/// Lets `descriptors` through the next exec, and nothing else (what the caller of this command
+/// left open would stay so for a container's life). Their numbers, as an argument for the program:
+/// it takes them with [`inherited`].
+pub fn hand_over(descriptors: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<CString> {
+    close_on_exec_from(3)?;
+    let mut numbers = Vec::with_capacity(descriptors.len());
     for descriptor in descriptors {
-        copies.push(rustix::io::fcntl_dupfd_cloexec(
-            descriptor,
-            FIRST_HANDED_OVER + count,
-        )?);
+        rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?;
+        numbers.push(descriptor.as_raw_fd().to_string());
     }
-    for (number, copy) in (FIRST_HANDED_OVER..).zip(&copies) {
-        // SAFETY: the owners of the replaced numbers are never run again (see above).
-        if unsafe { libc::dup2(copy.as_raw_fd(), number) } == -1 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    close_on_exec_from((FIRST_HANDED_OVER + count) as u32)
+    CString::new(numbers.join(",")).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
-/// Takes the `index`-th descriptor that [`hand_over`] passed to this program. To be called once
-/// for each, before anything is opened.
-pub fn inherited(index: i32) -> io::Result<OwnedFd> {
-    let number = FIRST_HANDED_OVER + index;
-    // SAFETY: F_GETFD only asks whether the number is a descriptor.
-    if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
-        return Err(io::Error::last_os_error());
+/// Takes the descriptors that [`hand_over`] let through, from its text. To be called once, before
+/// anything is opened.
+pub fn inherited<const COUNT: usize>(numbers: &str) -> io::Result<[OwnedFd; COUNT]> {
+    let mut descriptors = Vec::with_capacity(COUNT);
+    for number in numbers.split(',') {
+        let number: i32 = number.parse().map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: F_SETFD changes only the flag of a number that is open, and fails otherwise.
+        if number < 3 || unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: it is open, and by the contract above nobody has taken it yet.
+        descriptors.push(unsafe { OwnedFd::from_raw_fd(number) });
     }
-    // SAFETY: it is open, and by the contract above nobody has taken it yet.
-    let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
-    rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
-    Ok(descriptor)
+    descriptors
+        .try_into()
+        .map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
 /// Closes every descriptor but `kept`, in a process that never returns to the code that owns the

@@ -37,10 +37,10 @@ pub struct Child {
 /// clone3(2) with `CLONE_PIDFD`: runs `child` in a copy of this process, in new `namespaces`.
 /// The copy never returns from here: when `child` does, it ends with that exit status.
 ///
-/// # Panics
-/// If this process has more than one thread: the child would hold locks that nobody releases.
+/// Only for a process with one thread (checked in debug builds, with which the tests run): the
+/// child would hold locks that nobody releases.
 pub fn fork(namespaces: Namespaces, child: impl FnOnce() -> i32) -> io::Result<Child> {
-    assert!(
+    debug_assert!(
         is_single_threaded(),
         "fork in a process with several threads"
     );
@@ -51,7 +51,7 @@ pub fn fork(namespaces: Namespaces, child: impl FnOnce() -> i32) -> io::Result<C
     args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
     args.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: without CLONE_VM and with a null stack the call acts like fork(2): the child gets a
-    // copy of the address space. Only this thread exists (asserted above), so no lock of the C
+    // copy of the address space. Only this thread exists (the caller's promise, asserted above), so no lock of the C
     // library or of the allocator can be held in the copy. `args` and `pidfd` outlive the call.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<libc::clone_args>()) };
     match pid {
@@ -79,10 +79,9 @@ pub fn fork(namespaces: Namespaces, child: impl FnOnce() -> i32) -> io::Result<C
 /// clone(2) with `CLONE_PIDFD`, returning on both sides: the child as the parent holds it, `None`
 /// in the child. The old call, because the container's filter refuses clone3.
 ///
-/// # Panics
-/// As [`fork`].
+/// Only for a process with one thread, as [`fork`].
 pub fn split() -> io::Result<Option<Child>> {
-    assert!(
+    debug_assert!(
         is_single_threaded(),
         "fork in a process with several threads"
     );

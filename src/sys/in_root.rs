@@ -71,6 +71,20 @@ pub fn open_or_make_file(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
     )?)
 }
 
+/// As [`open_or_make_file`], but a link that leads nowhere is replaced by an empty file: images have
+/// such in /etc, to files that a service would make.
+pub fn open_or_replace_file(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+    match open_or_make_file(root.as_fd(), path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => return other,
+    }
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let name = c_string(path.file_name().ok_or(io::ErrorKind::InvalidInput)?)?;
+    let directory = open_or_make_directory(root.as_fd(), parent, Mode::from_raw_mode(0o755))?;
+    rustix::fs::unlinkat(&directory, &name, rustix::fs::AtFlags::empty())?;
+    open_or_make_file(root, path)
+}
+
 /// Walks down, making what is missing. Every step starts from a directory that is held, so a
 /// link planted meanwhile can at worst lead elsewhere *inside* the root.
 fn make_directories(root: BorrowedFd<'_>, path: &Path, mode: Mode) -> io::Result<OwnedFd> {

@@ -10,10 +10,45 @@ use rustix::{
     process::{Pid, PidfdFlags, WaitIdOptions, pidfd_open},
 };
 
+/// Reads a small file of procfs: one read(2) returns all of it if the buffer has room, so a shorter
+/// result is the end.
+pub fn read_small(path: &str) -> io::Result<Vec<u8>> {
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    read_whole(&rustix::fs::open(path, flags, rustix::fs::Mode::empty())?)
+}
+
+/// Reads the rest of an open file, of which a read that comes up short is the end.
+pub fn read_whole(file: impl AsFd) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 4 << 10];
+    let mut filled = 0;
+    loop {
+        match rustix::io::read(&file, &mut bytes[filled..]) {
+            Ok(count) if filled + count < bytes.len() => {
+                bytes.truncate(filled + count);
+                return Ok(bytes);
+            }
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(errno) => return Err(errno.into()),
+        }
+        bytes.resize(bytes.len() * 4, 0);
+    }
+}
+
+/// A file in memory with this content, at its beginning, memfd_create(2).
+pub fn memory_file(name: &std::ffi::CStr, content: &[u8]) -> io::Result<OwnedFd> {
+    let file = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut written = 0;
+    while written < content.len() {
+        written += rustix::io::pwrite(&file, &content[written..], written as u64)?;
+    }
+    Ok(file)
+}
+
 /// The start time of a process in clock ticks since boot, field 22 of proc_pid_stat(5); together
 /// with the boot id it tells a process from a later one with the same number.
 pub fn start_time(pid: i32) -> io::Result<u64> {
-    let stat = fs::read(format!("/proc/{pid}/stat"))?;
+    let stat = read_small(&format!("/proc/{pid}/stat"))?;
     // The name in parentheses may contain anything, ')' and newlines included: count from the last.
     let after_name = stat
         .iter()
@@ -28,9 +63,8 @@ pub fn start_time(pid: i32) -> io::Result<u64> {
 
 /// This boot's id, random(4).
 pub fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?
-        .trim_end()
-        .to_owned())
+    let text = read_small("/proc/sys/kernel/random/boot_id")?;
+    Ok(String::from_utf8_lossy(&text).trim_end().to_owned())
 }
 
 /// Opens a process and checks that it is still the one that started at `start_time`. `None` if
@@ -57,7 +91,8 @@ pub fn open(pid: i32, start_time_then: u64) -> io::Result<Option<OwnedFd>> {
 /// descriptor's fdinfo (pidfd_open(2)). Our supervisor lives in a pid namespace of its own but
 /// sees the host's /proc, so this is the number that others know.
 pub fn host_pid(pidfd: impl AsFd) -> io::Result<i32> {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd()))?;
+    let info = read_small(&format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd()))?;
+    let info = String::from_utf8_lossy(&info);
     info.lines()
         .find_map(|line| line.strip_prefix("Pid:"))
         .and_then(|number| number.trim().parse().ok())
@@ -147,7 +182,9 @@ pub fn set_credentials(credentials: &Credentials) -> io::Result<()> {
         check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })?;
     }
     let (uid, gid) = (credentials.uid, credentials.gid);
-    rustix::thread::set_keep_capabilities(true)?;
+    if uid != 0 {
+        rustix::thread::set_keep_capabilities(true)?;
+    }
     // The raw calls: glibc's would want to tell other threads, and there are none.
     // SAFETY: plain numbers.
     check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
@@ -259,4 +296,29 @@ pub fn bring_loopback_up() -> io::Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// Lets go of the memory that this program's code and constants take in this process, madvise(2)
+/// `MADV_DONTNEED`: they come back from the page cache when they are touched. What is read-only
+/// only after relocation (vtables, mostly) stays, because the file has another content there.
+pub fn forget_program_pages() {
+    unsafe extern "C" {
+        /// The first byte of the program's image, and the end of its code: set by the linker
+        /// (ld(1), "--print-map").
+        static __ehdr_start: libc::c_char;
+        static etext: libc::c_char;
+    }
+    let page = rustix::param::page_size();
+    let start = &raw const __ehdr_start as usize;
+    let end = (&raw const etext as usize).next_multiple_of(page);
+    // SAFETY: from the ELF header to the end of the code lie only mappings of the program's file
+    // that were never written to (a static-pie program has no relocations there), so dropping
+    // them changes no byte that anybody will read.
+    unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+    // What the heap has free goes back too.
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no precondition.
+    unsafe {
+        libc::malloc_trim(0)
+    };
 }

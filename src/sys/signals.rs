@@ -28,6 +28,13 @@ impl SignalSet {
         }
     }
 
+    #[must_use]
+    pub fn without(mut self, signal: i32) -> Self {
+        // SAFETY: the set is initialised; an invalid number is refused by the call.
+        unsafe { libc::sigdelset(&mut self.0, signal) };
+        self
+    }
+
     pub fn of(signals: &[i32]) -> Self {
         let mut set = Self::empty();
         for signal in signals {

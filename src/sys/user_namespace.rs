@@ -120,9 +120,10 @@ pub fn enter_single_id(uid: u32, gid: u32) -> io::Result<()> {
 /// Whether it was joined.
 pub fn join(pid: i32, uids: &[IdRange], gids: &[IdRange]) -> io::Result<bool> {
     let maps_as = |file: &str, ranges: &[IdRange]| -> bool {
-        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/{file}")) else {
+        let Ok(text) = process::read_small(&format!("/proc/{pid}/{file}")) else {
             return false;
         };
+        let text = String::from_utf8_lossy(&text);
         text.split_ascii_whitespace().map(str::parse).eq(ranges
             .iter()
             .flat_map(|range| [Ok(range.inside), Ok(range.outside), Ok(range.count)]))
@@ -131,9 +132,9 @@ pub fn join(pid: i32, uids: &[IdRange], gids: &[IdRange]) -> io::Result<bool> {
         return Ok(false);
     }
     let path = format!("/proc/{pid}/ns/user");
-    let namespace = match rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(namespace) => namespace,
-        Err(_) => return Ok(false),
+    let Ok(namespace) = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    else {
+        return Ok(false);
     };
     enter(namespace)?;
     Ok(true)

@@ -6,14 +6,10 @@
 
 use std::{
     ffi::CString,
-    io::{Read, Seek, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    fs::MemfdFlags,
-};
+use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
 
 use super::streams::{self, DetachKeys, Terminal, terminal_size, write_all};
@@ -99,26 +95,23 @@ fn become_joiner(plan: &ExecPlan, own_mounts: bool) -> Result<i32> {
         // One that this user namespace owns, or the sealed self could not be mounted.
         user_namespace::unshare_mounts().system(what)?;
     }
-    let memory = rustix::fs::memfd_create(c"plan", MemfdFlags::CLOEXEC).system(what)?;
-    let mut memory = std::fs::File::from(memory);
     let text = serde_json::to_vec(plan).context(ErrorKind::InvalidArgument, what)?;
-    memory.write_all(&text).system(what)?;
-    memory.rewind().system(what)?;
+    let memory = process::memory_file(c"plan", &text).system(what)?;
     let program = exec::sealed_self().system(what)?;
-    exec::hand_over(&[memory.as_fd(), program.as_fd()]).system(what)?;
-    let program = exec::inherited(1).system(what)?;
-    let arguments = [CString::new(ROLE).unwrap_or_default()];
+    let numbers = exec::hand_over(&[memory.as_fd()]).system(what)?;
+    let arguments = [CString::new(ROLE).unwrap_or_default(), numbers];
     Err(exec::exec_descriptor(&program, &arguments, &[])).system(what)
 }
 
 /// What [`ROLE`] does; its exit code, or the failure to say.
-pub fn main() -> Result<i32> {
+pub fn main(arguments: &[std::ffi::OsString]) -> Result<i32> {
     let what = || "cannot read what to execute".to_owned();
-    let plan = exec::inherited(0).system(what)?;
-    let mut text = Vec::new();
-    std::fs::File::from(plan)
-        .read_to_end(&mut text)
-        .system(what)?;
+    let numbers = arguments
+        .get(1)
+        .and_then(|text| text.to_str())
+        .unwrap_or_default();
+    let [plan] = exec::inherited(numbers).system(what)?;
+    let text = process::read_whole(&plan).system(what)?;
     let plan: ExecPlan = serde_json::from_slice(&text).context(ErrorKind::System, what)?;
     let (streams, ends) = if plan.join.process.terminal {
         (None, Ends::default())

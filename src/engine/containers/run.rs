@@ -150,6 +150,7 @@ impl Engine {
             root: absolute(self.store.root_path())?,
             runroot: absolute(self.store.runroot_path())?,
             id: record.id.clone(),
+            name: record.name.clone(),
             sandbox,
             interactive: record.spec.interactive,
             client,

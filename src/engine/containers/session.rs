@@ -22,7 +22,8 @@ pub(super) use super::streams::terminal_size;
 
 /// Waits for the supervisor's word that the program runs.
 pub(super) fn await_start(socket: &OwnedFd) -> Result<()> {
-    let mut buffer = vec![0; MAX_PAYLOAD + 1];
+    // A failure's text is the longest first word.
+    let mut buffer = vec![0; 16 << 10];
     let (length, _) = packet::receive(socket, &mut buffer, true)
         .system(|| "cannot hear from the supervisor".to_owned())?;
     match Event::parse(&buffer[..length]) {

@@ -95,8 +95,13 @@ pub enum MountStep {
     MessageQueue,
     Tmpfs {
         target: String,
-        options: Vec<(String, Option<String>)>,
+        options: Vec<TmpfsParameter>,
         attributes: TmpfsAttributes,
+    },
+    /// A file of ours over one of the image's; a link there that leads nowhere is replaced.
+    OwnFile {
+        source: PathBuf,
+        target: String,
     },
     Bind {
         source: PathBuf,
@@ -106,6 +111,9 @@ pub enum MountStep {
         propagation: Propagation,
     },
 }
+
+/// A file system parameter, with its value if it has one (tmpfs(5)).
+pub type TmpfsParameter = (String, Option<String>);
 
 /// Mount attributes of a tmpfs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::{ContainerFiles, MountStep, TmpfsAttributes};
+use super::{ContainerFiles, MountStep, TmpfsAttributes, TmpfsParameter};
 use crate::model::{
     ContainerSpec, Error, Result,
     container::NetworkMode,
     host::HostFacts,
-    mount::{Mount, MountSource, Propagation},
+    mount::{Mount, MountSource},
 };
 
 pub const SHM_BYTES: u64 = 64 << 20;
@@ -57,12 +57,9 @@ pub(super) fn steps(
         MountStep::Cgroup,
     ];
     for name in ["hostname", "hosts", "resolv.conf"] {
-        steps.push(MountStep::Bind {
+        steps.push(MountStep::OwnFile {
             source: files.directory.join(name),
             target: format!("/etc/{name}"),
-            read_only: false,
-            recursive: false,
-            propagation: Propagation::RPrivate,
         });
     }
     let mut wanted: Vec<&Mount> = spec.mounts.iter().collect();
@@ -143,7 +140,7 @@ fn tmpfs(
     mode: Option<u32>,
     options: &[String],
     read_only: bool,
-) -> Result<(Vec<(String, Option<String>)>, TmpfsAttributes)> {
+) -> Result<(Vec<TmpfsParameter>, TmpfsAttributes)> {
     let mut attributes = TmpfsAttributes {
         read_only,
         no_exec: true,

@@ -1,10 +1,7 @@
 //! Who the program is and what it may do: looked up once in the container's own files, then taken
 //! on in one fixed order and read back.
 
-use std::{
-    io::Read,
-    os::fd::{BorrowedFd, OwnedFd},
-};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, OFlags};
 
@@ -85,11 +82,21 @@ fn read_file(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<Vec<u8>> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Ok(Vec::new());
     }
-    let mut bytes = Vec::new();
-    std::fs::File::from(file)
-        .take(MAX_FILE as u64 + 1)
-        .read_to_end(&mut bytes)
-        .system(what)?;
+    let size = usize::try_from(stat.st_size)
+        .unwrap_or(usize::MAX)
+        .min(MAX_FILE + 1);
+    let mut bytes = vec![0; size];
+    let mut filled = 0;
+    while filled < size {
+        match rustix::io::read(&file, &mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno).system(what),
+        }
+    }
+    bytes.truncate(filled);
+    crate::sys::mount::leave_open(file);
     Ok(bytes)
 }
 

@@ -11,7 +11,7 @@ use rustix::{
     pty::OpenptFlags,
 };
 
-use super::mounts::{Tree, own_directory};
+use super::mounts::{Tree, attach_own};
 use crate::{
     model::{Context, Error, ErrorKind, Result},
     sys::mount::{self, Attributes, Parameter},
@@ -67,8 +67,7 @@ pub(super) fn build(root: BorrowedFd<'_>, make_nodes: bool, tree: &mut Tree) -> 
         Parameter::String(c"size", c"65536k"),
     ];
     let dev = mount::new_mount(c"tmpfs", &parameters, Attributes::NO_SUID).system(what)?;
-    let place = own_directory(root, c"dev")?;
-    mount::attach(&dev, &place).system(what)?;
+    attach_own(&dev, root, c"dev")?;
     // With a umask of 077 the nodes would come out unusable; this process executes soon anyway.
     rustix::process::umask(Mode::empty());
     for node in NODES {
@@ -105,9 +104,11 @@ fn make_node(
         }
     }
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-    drop(rustix::fs::openat(dev, name, flags, mode)?);
+    mount::leave_open(rustix::fs::openat(dev, name, flags, mode)?);
     let node = mount::clone_mount(rustix::fs::CWD, host, false)?;
-    mount::attach_at(&node, dev, name)
+    mount::attach_at(&node, dev, name)?;
+    mount::leave_open(node);
+    Ok(())
 }
 
 /// A devpts instance that nobody shares. Its group is tty (5) where that id exists.

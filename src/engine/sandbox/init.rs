@@ -15,7 +15,7 @@ use crate::{
     model::{Context, Error, ErrorKind, Result},
     sys::{
         in_root,
-        mount::{self, Attributes, Propagation},
+        mount::{self, Attributes},
         packet, process,
     },
 };
@@ -26,39 +26,17 @@ pub(super) fn run(
     supervisor: BorrowedFd<'_>,
 ) -> Result<Infallible> {
     process::hide().system(|| "cannot hide this process".to_owned())?;
-    // Nothing that is mounted from here on reaches the host, and nothing of the host's reaches us.
-    let host_root = rustix::fs::open(
-        "/",
-        rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )
-    .system(|| "cannot open /".to_owned())?;
-    mount::set_attributes(
-        &host_root,
-        Attributes::NONE,
-        Some(Propagation::Private),
-        true,
-    )
-    .system(|| "cannot make the container's mounts private".to_owned())?;
+    let connected = mounts::clone_connected(&plan.mounts)?;
+    mount::make_all_private().system(|| "cannot make the container's mounts private".to_owned())?;
 
     // A mask must be the host's own null device, opened before anything of the image is visible
     // (CVE-2025-31133).
     let null = devices::trusted_null()?;
 
     let root = mounts::attach_root(&plan.root)?;
-    let tree = mounts::build(plan, root.as_fd(), null.as_fd())?;
+    let tree = mounts::build(plan, connected, root.as_fd(), null.as_fd())?;
 
-    let working_directory = in_root::open_or_make_directory(
-        root.as_fd(),
-        plan.process.working_directory.as_ref(),
-        rustix::fs::Mode::from_raw_mode(0o755),
-    )
-    .system(|| {
-        format!(
-            "cannot enter working directory {:?}",
-            plan.process.working_directory
-        )
-    })?;
+    let working_directory = open_working_directory(&plan.process.working_directory, root.as_fd())?;
     let identity = credentials::look_up(&plan.process, root.as_fd())?;
     if plan.root.read_only {
         mount::set_attributes(&root, Attributes::READ_ONLY, None, false)
@@ -87,7 +65,9 @@ pub(super) fn run(
     }
     fresh_keyring()?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    enter(&working_directory, &plan.process.working_directory)?;
+    if let Some(directory) = &working_directory {
+        enter(directory, &plan.process.working_directory)?;
+    }
 
     // With an init of ours the program is its child; both are confined alike.
     credentials::confine(&plan.process, &identity)?;
@@ -95,6 +75,18 @@ pub(super) fn run(
         reaper::become_init()?;
     }
     program::execute(&plan.process.arguments, &identity.environment)
+}
+
+/// The program's first directory, made if it is missing; `None` is the root, in which the process
+/// is anyway.
+fn open_working_directory(path: &str, root: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
+    if path == "/" {
+        return Ok(None);
+    }
+    let mode = rustix::fs::Mode::from_raw_mode(0o755);
+    in_root::open_or_make_directory(root, path.as_ref(), mode)
+        .map(Some)
+        .system(|| format!("cannot enter working directory {path:?}"))
 }
 
 /// Keys are not namespaced: a session keyring of our own keeps the caller's out of reach. Where an

@@ -81,7 +81,7 @@ pub fn start(plan: &SandboxPlan, streams: Option<Streams>) -> Result<Started> {
         let Err(error) = init::run(plan, streams.as_ref(), theirs.as_fd());
         report(theirs.as_fd(), &error)
     });
-    let child = child.map_err(|cause| namespaces_refused(cause))?;
+    let child = child.map_err(namespaces_refused)?;
     drop(theirs);
     drop(streams);
     match await_program(ours.as_fd()) {

@@ -50,13 +50,12 @@ pub(super) fn attach_root(plan: &RootPlan) -> Result<OwnedFd> {
         RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, false)
             .system(|| format!("cannot use {} as root file system", tree.display()))?,
     };
-    let place = rustix::fs::open(
-        &plan.mount_point,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .system(|| format!("cannot open {}", plan.mount_point.display()))?;
-    mount::attach(&root, &place).system(|| "cannot mount the root file system".to_owned())?;
+    mount::attach_at(&root, rustix::fs::CWD, &path(&plan.mount_point)?).system(|| {
+        format!(
+            "cannot mount the root file system on {}",
+            plan.mount_point.display()
+        )
+    })?;
     Ok(root)
 }
 
@@ -125,33 +124,41 @@ fn lowerdir_list(lower: &[CString]) -> CString {
     CString::new(list).unwrap_or_default()
 }
 
+/// Copies of the bind sources whose mounts stay connected with the host's. They have to be made
+/// before the namespace's mounts become private; one place a step, empty for all others.
+pub(super) fn clone_connected(steps: &[MountStep]) -> Result<Vec<Option<OwnedFd>>> {
+    steps
+        .iter()
+        .map(|step| match step {
+            MountStep::Bind {
+                source,
+                recursive,
+                propagation,
+                ..
+            } if !matches!(propagation, Wanted::Private | Wanted::RPrivate) => {
+                let copy = mount::clone_mount(rustix::fs::CWD, &path(source)?, *recursive);
+                copy.map(Some)
+                    .system(|| format!("cannot use bind source {}", source.display()))
+            }
+            _ => Ok(None),
+        })
+        .collect()
+}
+
 /// Attaches everything that the plan names, in its order, then hides what must be hidden.
 pub(super) fn build(
     plan: &SandboxPlan,
+    connected: Vec<Option<OwnedFd>>,
     root: BorrowedFd<'_>,
     null: BorrowedFd<'_>,
 ) -> Result<Tree> {
     let mut tree = Tree::default();
     let mut proc = None;
     let mut sys = None;
-    for step in &plan.mounts {
+    for (step, copy) in plan.mounts.iter().zip(connected) {
         match step {
-            MountStep::Proc => {
-                proc = Some(kernel_file_system(
-                    root,
-                    c"proc",
-                    c"proc",
-                    Attributes::NONE,
-                )?)
-            }
-            MountStep::Sys { fresh: true } => {
-                sys = Some(kernel_file_system(
-                    root,
-                    c"sys",
-                    c"sysfs",
-                    Attributes::READ_ONLY,
-                )?)
-            }
+            MountStep::Proc => proc = Some(fresh_procfs(root)?),
+            MountStep::Sys { fresh: true } => sys = Some(fresh_sysfs(root)?),
             MountStep::Sys { fresh: false } => sys = Some(host_sysfs(root)?),
             MountStep::Cgroup => cgroup(sys.as_ref())?,
             MountStep::Dev { make_nodes } => devices::build(root, *make_nodes, &mut tree)?,
@@ -162,6 +169,7 @@ pub(super) fn build(
                 options,
                 attributes,
             } => tmpfs(root, target, options, *attributes)?,
+            MountStep::OwnFile { source, target } => own_file(root, source, target)?,
             MountStep::Bind {
                 source,
                 target,
@@ -169,7 +177,13 @@ pub(super) fn build(
                 recursive,
                 propagation,
             } => {
-                bind(root, source, target, *read_only, *recursive, *propagation)?;
+                let copy = match copy {
+                    Some(copy) => copy,
+                    None => mount::clone_mount(rustix::fs::CWD, &path(source)?, *recursive)
+                        .system(|| format!("cannot use bind source {}", source.display()))?,
+                };
+                bind(root, copy, target, *read_only, *propagation)
+                    .system(|| format!("cannot mount {} on {target}", source.display()))?;
             }
         }
     }
@@ -200,6 +214,12 @@ pub(super) fn build(
         };
         mask.hide(file_system.as_fd(), below.1)?;
     }
+    mask.spare_null
+        .into_iter()
+        .chain(mask.empty)
+        .chain(proc)
+        .chain(sys)
+        .for_each(mount::leave_open);
     Ok(tree)
 }
 
@@ -209,9 +229,19 @@ fn dev_of(tree: &Tree) -> Result<&OwnedFd> {
         .ok_or_else(|| Error::new(ErrorKind::System, "the plan mounts below /dev before /dev"))
 }
 
+/// Attaches a file system of ours at the root's top level. A link there is not followed: it is no
+/// directory, so the kernel refuses, and the place is made ours.
+pub(super) fn attach_own(mounted: &OwnedFd, root: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    let what = || format!("cannot mount /{}", name.to_string_lossy());
+    match mount::attach_at(mounted, root, name) {
+        Ok(()) => Ok(()),
+        Err(_) => mount::attach(mounted, own_directory(root, name)?).system(what),
+    }
+}
+
 /// A directory of the root's top level that belongs to us: made if it is missing, and replaced if
 /// the image has something else there.
-pub(super) fn own_directory(root: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
+fn own_directory(root: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     let what = || format!("cannot make /{}", name.to_string_lossy());
     let open = || {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -227,6 +257,14 @@ pub(super) fn own_directory(root: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd
     }
     rustix::fs::mkdirat(root, name, Mode::from_raw_mode(0o755)).system(what)?;
     open().system(what)
+}
+
+fn fresh_procfs(root: BorrowedFd<'_>) -> Result<OwnedFd> {
+    kernel_file_system(root, c"proc", c"proc", Attributes::NONE)
+}
+
+fn fresh_sysfs(root: BorrowedFd<'_>) -> Result<OwnedFd> {
+    kernel_file_system(root, c"sys", c"sysfs", Attributes::READ_ONLY)
 }
 
 fn kernel_file_system(
@@ -246,8 +284,7 @@ fn kernel_file_system(
             error
         }
     })?;
-    let place = own_directory(root, name)?;
-    mount::attach(&mounted, &place).system(what)?;
+    attach_own(&mounted, root, name)?;
     Ok(mounted)
 }
 
@@ -263,8 +300,7 @@ fn host_sysfs(root: BorrowedFd<'_>) -> Result<OwnedFd> {
         true,
     )
     .system(what)?;
-    let place = own_directory(root, c"sys")?;
-    mount::attach(&copy, &place).system(what)?;
+    attach_own(&copy, root, c"sys")?;
     Ok(copy)
 }
 
@@ -277,7 +313,9 @@ fn cgroup(sys: Option<&OwnedFd>) -> Result<()> {
     let mounted = mount::new_mount(c"cgroup2", &[], attributes)
         .or_else(|_| mount::new_mount(c"tmpfs", &[Parameter::String(c"size", c"0")], attributes))
         .system(|| "cannot mount /sys/fs/cgroup".to_owned())?;
-    match mount::attach_at(&mounted, sys, c"fs/cgroup") {
+    let attached = mount::attach_at(&mounted, sys, c"fs/cgroup");
+    mount::leave_open(mounted);
+    match attached {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         other => other.system(|| "cannot mount /sys/fs/cgroup".to_owned()),
     }
@@ -306,7 +344,9 @@ fn mount_in_dev(
     let what = || format!("cannot mount /dev/{}", name.to_string_lossy());
     rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755)).system(what)?;
     let mounted = mount::new_mount(kind, parameters, attributes).system(what)?;
-    mount::attach_at(&mounted, dev, name).system(what)
+    mount::attach_at(&mounted, dev, name).system(what)?;
+    mount::leave_open(mounted);
+    Ok(())
 }
 
 fn tmpfs(
@@ -344,16 +384,23 @@ fn tmpfs(
     mount::attach(&mounted, &place).system(what)
 }
 
+fn own_file(root: BorrowedFd<'_>, source: &Path, target: &str) -> Result<()> {
+    let what = || format!("cannot mount {} on {target}", source.display());
+    let copy = mount::clone_mount(rustix::fs::CWD, &path(source)?, false).system(what)?;
+    let place = in_root::open_or_replace_file(root, target.as_ref()).system(what)?;
+    mount::attach(&copy, &place).system(what)?;
+    mount::leave_open(copy);
+    mount::leave_open(place);
+    Ok(())
+}
+
 fn bind(
     root: BorrowedFd<'_>,
-    source: &Path,
+    copy: OwnedFd,
     target: &str,
     read_only: bool,
-    recursive: bool,
     propagation: Wanted,
-) -> Result<()> {
-    let what = || format!("cannot mount {} on {target}", source.display());
-    let copy = mount::clone_mount(rustix::fs::CWD, &path(source)?, recursive).system(what)?;
+) -> std::io::Result<()> {
     let (kind, deep) = match propagation {
         Wanted::Shared => (Propagation::Shared, false),
         Wanted::RShared => (Propagation::Shared, true),
@@ -368,17 +415,14 @@ fn bind(
     } else {
         Attributes::NONE
     };
-    mount::set_attributes(&copy, attributes, Some(kind), read_only || deep).system(what)?;
-    let is_directory = {
-        let stat = rustix::fs::fstat(&copy).system(what)?;
-        FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-    };
-    let place = if is_directory {
-        in_root::open_or_make_directory(root, target.as_ref(), Mode::from_raw_mode(0o755))
+    mount::set_attributes(&copy, attributes, Some(kind), read_only || deep)?;
+    let stat = rustix::fs::fstat(&copy)?;
+    let place = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        in_root::open_or_make_directory(root, target.as_ref(), Mode::from_raw_mode(0o755))?
     } else {
-        in_root::open_or_make_file(root, target.as_ref())
+        in_root::open_or_make_file(root, target.as_ref())?
     };
-    mount::attach(&copy, place.system(what)?).system(what)
+    mount::attach(&copy, place)
 }
 
 /// Network settings of the container's own namespace, through our own procfs.
@@ -386,10 +430,11 @@ fn write_sysctls(proc: BorrowedFd<'_>, sysctls: &[(String, String)]) -> Result<(
     for (name, value) in sysctls {
         let file = c_string(&format!("sys/{name}"))?;
         match rustix::fs::openat(proc, &file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(file) => drop(
+            Ok(file) => {
                 rustix::io::write(&file, value.as_bytes())
-                    .system(|| format!("cannot set sysctl {name}"))?,
-            ),
+                    .system(|| format!("cannot set sysctl {name}"))?;
+                mount::leave_open(file);
+            }
             // A kernel without the setting has its restriction not either.
             Err(rustix::io::Errno::NOENT) => {}
             Err(errno) => return Err(errno).system(|| format!("cannot set sysctl {name}")),
@@ -412,7 +457,9 @@ fn make_read_only(file_system: BorrowedFd<'_>, name: &str) -> Result<()> {
         true,
     )
     .system(what)?;
-    mount::attach_at(&copy, file_system, &path).system(what)
+    mount::attach_at(&copy, file_system, &path).system(what)?;
+    mount::leave_open(copy);
+    Ok(())
 }
 
 /// Hides files behind the host's null device and directories behind one empty folder.
@@ -432,7 +479,10 @@ impl Mask<'_> {
             None => mount::clone_mount(self.null, c"", false).system(what)?,
         };
         match mount::attach_at(&null, file_system, &path) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                mount::leave_open(null);
+                Ok(())
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 self.spare_null = Some(null);
                 Ok(())
@@ -459,7 +509,10 @@ impl Mask<'_> {
             Some(empty) => mount::clone_mount(empty, c"", false)?,
         };
         mount::attach_at(&empty, file_system, path)?;
-        self.empty.get_or_insert(empty);
+        match self.empty {
+            None => self.empty = Some(empty),
+            Some(_) => mount::leave_open(empty),
+        }
         Ok(())
     }
 }

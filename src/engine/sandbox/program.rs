@@ -34,6 +34,7 @@ pub(super) fn connect_streams(streams: &Streams) -> Result<()> {
     if let Some(stderr) = streams.stderr.as_ref().or(null.as_ref()) {
         rustix::stdio::dup2_stderr(stderr).system(what)?;
     }
+    null.into_iter().for_each(crate::sys::mount::leave_open);
     Ok(())
 }
 

@@ -102,7 +102,8 @@ impl<'a> EventLoop<'a> {
         EventLoop {
             init,
             listener,
-            signals: signals::descriptor(&signals::SignalSet::all()).ok(),
+            // The container's end is told by its pidfd.
+            signals: signals::descriptor(&signals::SignalSet::all().without(libc::SIGCHLD)).ok(),
             streams,
             pending_input: Vec::new(),
             input_ended: false,
@@ -216,7 +217,7 @@ impl<'a> EventLoop<'a> {
             return;
         };
         while let Ok(Some(number)) = signals::next(descriptor) {
-            if !matches!(number, libc::SIGCHLD | libc::SIGPIPE) {
+            if number != libc::SIGPIPE {
                 let _ = process::signal(self.init, number);
             }
         }
@@ -360,7 +361,13 @@ impl<'a> EventLoop<'a> {
 
     /// Drops what has ended since the last round, and the room of a busy one.
     fn tidy(&mut self) {
+        let attached = self.clients.len();
         self.clients.retain(|client| !client.gone);
+        if self.clients.is_empty() && attached > 0 {
+            // Nobody watches any more: from here on this process mostly waits.
+            self.buffer = Vec::new();
+            process::forget_program_pages();
+        }
         self.pending_input.shrink_to(MAX_PAYLOAD);
     }
 

@@ -25,12 +25,11 @@ pub mod protocol;
 
 use std::{
     ffi::CString,
-    io::{Read, Seek, Write},
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
 };
 
-use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use self::protocol::{Attachment, Event};
@@ -57,6 +56,7 @@ pub struct LaunchPlan {
     pub root: PathBuf,
     pub runroot: PathBuf,
     pub id: ContainerId,
+    pub name: String,
     pub sandbox: SandboxPlan,
     /// Standard input is a pipe that stays open, instead of /dev/null.
     pub interactive: bool,
@@ -72,11 +72,8 @@ pub struct LaunchPlan {
 /// [`protocol`], beginning with [`Event::Started`] or [`Event::Failed`].
 pub fn launch(plan: &LaunchPlan, lock: ContainerLock) -> Result<OwnedFd> {
     let what = || "cannot start the container's supervisor".to_owned();
-    let memory = rustix::fs::memfd_create(c"plan", MemfdFlags::CLOEXEC).system(what)?;
-    let mut memory = std::fs::File::from(memory);
     let text = serde_json::to_vec(plan).context(ErrorKind::InvalidArgument, what)?;
-    memory.write_all(&text).system(what)?;
-    memory.rewind().system(what)?;
+    let memory = process::memory_file(c"plan", &text).system(what)?;
     let (ours, theirs) = packet::pair().system(what)?;
     let mut namespaces = fork::Namespaces::PID;
     if plan.shares_user_namespace {
@@ -112,56 +109,59 @@ fn become_supervisor(
     rustix::stdio::dup2_stdout(&null).system(what)?;
     rustix::stdio::dup2_stderr(&null).system(what)?;
     let program = exec::sealed_self().system(what)?;
-    exec::hand_over(&[plan, client, lock, program.as_fd()]).system(what)?;
-    let program = exec::inherited(3).system(what)?;
-    let arguments = [ROLE, id.as_str()].map(|text| CString::new(text).unwrap_or_default());
+    let numbers = exec::hand_over(&[plan, client, lock]).system(what)?;
+    let [role, id] = [ROLE, id.as_str()].map(|text| CString::new(text).unwrap_or_default());
+    let arguments = [role, id, numbers];
     Err(exec::exec_descriptor(&program, &arguments, &[])).system(what)
 }
 
 /// What [`ROLE`] does: the whole life of a supervisor. Returns its exit status.
-pub fn main() -> i32 {
-    let inherited = || -> std::io::Result<_> {
-        Ok((
-            exec::inherited(0)?,
-            exec::inherited(1)?,
-            exec::inherited(2)?,
-        ))
-    };
-    let Ok((plan, client, lock)) = inherited() else {
+pub fn main(arguments: &[std::ffi::OsString]) -> i32 {
+    let numbers = arguments
+        .get(2)
+        .and_then(|text| text.to_str())
+        .unwrap_or_default();
+    let Ok([plan, client, lock]) = exec::inherited(numbers) else {
         return 1;
     };
-    match supervise(plan, &client, lock) {
+    let mut client = Some(client);
+    let status = match supervise(&plan, &mut client, lock) {
         Ok(()) => 0,
         Err(error) => {
-            fail(client.as_fd(), &error);
+            // Once the container runs, the client learns of the end by its socket closing.
+            if let Some(client) = client {
+                fail(client, &error);
+            }
             1
         }
-    }
+    };
+    // What is still open closes with the process.
+    fork::end(status)
 }
 
 fn fail(client: impl AsFd, error: &Error) {
+    let mut message = error.one_line();
+    message.truncate(message.floor_char_boundary(4 << 10));
     let event = Event::Failed {
         kind: error.kind(),
-        message: error.one_line(),
+        message,
     };
     let _ = protocol::send_packet(client, &event.encode(), true);
 }
 
-fn supervise(plan: OwnedFd, client: &OwnedFd, lock: OwnedFd) -> Result<()> {
-    let mut text = Vec::new();
-    std::fs::File::from(plan)
-        .read_to_end(&mut text)
-        .system(|| "cannot read the plan".to_owned())?;
+fn supervise(plan: &OwnedFd, client: &mut Option<OwnedFd>, lock: OwnedFd) -> Result<()> {
+    let text = process::read_whole(plan).system(|| "cannot read the plan".to_owned())?;
     let plan: LaunchPlan = serde_json::from_slice(&text).context(ErrorKind::System, || {
         "cannot understand the plan".to_owned()
     })?;
     drop(text);
     signals::block_only(&signals::SignalSet::all()).system(|| "cannot block signals".to_owned())?;
-    let store = Store::open(&plan.root, &plan.runroot)?;
+    let store = Store::open_checked(&plan.root, &plan.runroot)?;
     let directory = store.container(&plan.id)?;
     let container = Container {
         store: &store,
         directory,
+        sockets: store.socket_folder()?,
         lock: ContainerLock::from_inherited(lock),
         plan: &plan,
     };
@@ -172,12 +172,14 @@ fn supervise(plan: OwnedFd, client: &OwnedFd, lock: OwnedFd) -> Result<()> {
 struct Container<'a> {
     store: &'a Store,
     directory: ContainerDir,
+    /// The folder of all supervisors' sockets.
+    sockets: OwnedFd,
     lock: ContainerLock,
     plan: &'a LaunchPlan,
 }
 
 impl Container<'_> {
-    fn run(self, client: &OwnedFd) -> Result<()> {
+    fn run(self, client: &mut Option<OwnedFd>) -> Result<()> {
         let socket = self.listen()?;
         let log = match self.plan.log {
             LogDriver::JsonFile => Some(
@@ -201,30 +203,28 @@ impl Container<'_> {
         }
         let (record, pid) = self.start_record(&started.init)?;
         self.directory.put_start_record(&record)?;
-        let _ = protocol::send_packet(client, &Event::Started(pid).encode(), true);
 
         let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
-        watch.add_client(
-            client
-                .try_clone()
-                .system(|| "cannot copy the client's socket".to_owned())?,
-            self.plan.client,
-        );
+        if let Some(client) = client.take() {
+            let _ = protocol::send_packet(&client, &Event::Started(pid).encode(), true);
+            watch.add_client(client, self.plan.client);
+        }
         let code = watch.run_until_exit()?;
         self.finish(code, None, Some(record.started))?;
         watch.say_goodbye(code);
-        Ok(())
+        // What is still open closes with the process.
+        fork::end(0)
     }
 
     /// The attach socket. A file left by an earlier supervisor is nobody's: we hold the lock.
     fn listen(&self) -> Result<OwnedFd> {
         let what = || "cannot make the container's socket".to_owned();
-        let folder = self.store.socket_folder()?;
+        let folder = &self.sockets;
         let name = socket_name(&self.plan.id);
-        match packet::listen(&folder, &name) {
+        match packet::listen(folder, &name) {
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                rustix::fs::unlinkat(&folder, &name, rustix::fs::AtFlags::empty()).system(what)?;
-                packet::listen(&folder, &name).system(what)
+                rustix::fs::unlinkat(folder, &name, rustix::fs::AtFlags::empty()).system(what)?;
+                packet::listen(folder, &name).system(what)
             }
             other => other.system(what),
         }
@@ -274,17 +274,17 @@ impl Container<'_> {
     }
 
     fn remove_socket(&self) {
-        if let Ok(folder) = self.store.socket_folder() {
-            let name = socket_name(&self.plan.id);
-            let _ = rustix::fs::unlinkat(&folder, &name, rustix::fs::AtFlags::empty());
-        }
+        let name = socket_name(&self.plan.id);
+        let _ = rustix::fs::unlinkat(&self.sockets, &name, rustix::fs::AtFlags::empty());
     }
 
     /// Writes down the end (or removes the container), and lets go of the lock.
     fn finish(self, code: i32, error: Option<String>, started: Option<String>) -> Result<()> {
         self.remove_socket();
         if self.plan.auto_remove {
-            return self.store.remove_container(&self.directory, self.lock);
+            return self
+                .store
+                .remove_ended_container(&self.directory, &self.plan.name, self.lock);
         }
         let record = ExitRecord {
             code,
