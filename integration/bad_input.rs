@@ -98,7 +98,11 @@ fn wrong_diff_id(case: &Case) {
 fn wrong_size(case: &Case) {
     let mut image = good();
     image.spoil = |manifest| manifest["layers"][1]["size"] = 7.into();
-    refused(case, &image.archive(), "");
+    refused(case, &image.archive(), "7");
+    image.spoil = |manifest| manifest["layers"][0]["size"] = (7_u64 << 40).into();
+    refused(case, &image.archive(), "7696581394432");
+    image.spoil = |manifest| manifest["config"]["size"] = 7.into();
+    refused(case, &image.archive(), "7");
     image.spoil = |manifest| manifest["layers"][0]["size"] = (-1).into();
     refused(case, &image.archive(), "");
 }
@@ -297,43 +301,86 @@ fn nonsense_registry(case: &Case) {
     assert_eq!(before, case.store_listing());
 }
 
-/// A store on a file system that fills up: nothing half-made is left, and deleting still works.
+/// A store on a full file system: whatever adds to it says so in one line and changes nothing, and
+/// what takes away works and makes room.
 fn full_disk(case: &Case) {
+    let disk = case.dir.join("disk");
+    let ext4 = format!(
+        "truncate -s 24M {0} && mkfs.ext4 -q -F -b 4096 -m 0 {0} && mount -o loop {0}",
+        disk.display()
+    );
+    fill_up(case, "mount -t tmpfs -o size=10m none", true);
+    // It keeps a few blocks back, in which a record or two find room.
+    fill_up(case, &ext4, false);
+}
+
+fn fill_up(case: &Case, mount: &str, to_the_last_block: bool) {
+    let registry = crate::registry::Registry::http(case);
     let store = case.make_dir("root");
+    let other = Image::new(
+        "localhost/other",
+        vec![busybox_layer().file("other", "other").bytes()],
+    );
+    let other = case.make_file("other.tar", other.archive());
     let script = format!(
-        "mount -t tmpfs -o size=6m none {store} || exit 99\n\
-         C='{engine}'\n\
-         $C load -q -i {images}/busybox.tar || exit 1\n\
-         $C load -q -i {images}/debian.oci.tar; echo code $?\n\
-         $C images --format '{{{{.Repository}}}}'\n\
-         dd if=/dev/zero of={store}/filler bs=4k 2>/dev/null\n\
-         $C rmi localhost/busybox >/dev/null; echo removed $?\n\
+        "{mount} {store} || exit 99\n\
+         C='{engine}'; busybox='load -q -i {images}/busybox.tar'\n\
+         listing() {{ (cd {store} && find . -not -path './tmp*' -not -path './partial*' -not -name filler \
+             -printf '%p %y\\n' | sort; find {store} -type f -not -path '*/tmp/*' -not -path '*/partial/*' \
+             -not -name filler | sort | xargs sha256sum); }}\n\
+         try() {{ what=$1; shift; $C \"$@\" >/dev/null 2>{store}.err; \
+             echo $what $? $(grep -c ^coracle: {store}.err) $(grep -c panicked {store}.err) \
+                 $(grep -qiE 'no space|is full' {store}.err && echo told); }}\n\
+         $C $busybox >/dev/null && $C run --name kept --network none localhost/busybox sh -c 'echo x >/x' || exit 1\n\
+         listing >{store}.before\n\
+         try half load -q -i {images}/debian.oci.tar\n\
+         fill() {{ for n in 1 2 3; do cat /dev/zero 2>/dev/null >>{store}/filler; sync -f {store}; done; }}\n\
+         fill; try load load -q -i {other}\n\
+         fill; try pull pull -q {pulled}\n\
+         ! {to_the_last_block} || try tag tag localhost/busybox localhost/tagged\n\
+         ! {to_the_last_block} || try create create --network none localhost/busybox true\n\
+         ! {to_the_last_block} || try run run --rm --network none localhost/busybox true\n\
+         listing | diff {store}.before - >&2 && echo unchanged\n\
+         try images images\n\
+         try rm rm kept\n\
+         try rmi rmi localhost/busybox\n\
+         find {store}/layers {store}/blobs/sha256 {store}/containers {store}/names {store}/images {store}/tmp -mindepth 1\n\
          rm {store}/filler\n\
-         $C load -q -i {images}/busybox.tar >/dev/null; echo again $?\n\
+         try again $busybox\n\
          $C run --rm --network none localhost/busybox echo runs",
         store = store.display(),
         engine = case.engine_words().join(" "),
         images = shared().join("images").display(),
+        other = other.display(),
+        pulled = registry.image("debian"),
     );
     let mut command = case.program("unshare");
     command.args(["-m", "--propagation", "private", "sh", "-c", &script]);
     let outcome = crate::case::finish(command);
     let lines: Vec<&str> = outcome.stdout.lines().collect();
-    assert_eq!(
-        lines[1..],
-        [
-            "code 1",
-            "localhost/busybox",
-            "removed 0",
-            "again 0",
-            "runs"
-        ],
-        "{outcome}"
-    );
-    assert!(
-        outcome.stderr.contains("full") || outcome.stderr.contains("space"),
-        "{outcome}"
-    );
+    let mut expected = vec![
+        "half 1 1 0 told",
+        "load 1 1 0 told",
+        "pull 1 1 0 told",
+        "tag 1 1 0 told",
+        "create 125 1 0 told",
+        "run 125 1 0 told",
+        "unchanged",
+        "images 0 0 0",
+        "rm 0 0 0",
+        "rmi 0 0 0",
+        "again 0 0 0",
+        "runs",
+    ];
+    if !to_the_last_block {
+        let small = ["tag", "create", "run"];
+        expected.retain(|line| {
+            !small
+                .iter()
+                .any(|word| line.starts_with(&format!("{word} ")))
+        });
+    }
+    assert_eq!(lines, expected, "{mount}\n{outcome}");
 }
 
 fn unknown_flags(case: &Case) {

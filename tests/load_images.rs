@@ -500,3 +500,100 @@ fn a_file_and_a_missing_file() {
     check(&place, &loaded, "x:1");
     assert!(Path::new(place.store.root_path()).join("images").is_dir());
 }
+
+/// What a disk may do to a store: none of it is believed, and loading again heals it.
+#[test]
+fn a_damaged_store_is_healed_by_loading_again() {
+    let files = oci_files("example.org/app:1", &layers(), gzip);
+    let layout = tempfile::tempdir().unwrap();
+    fs::create_dir_all(layout.path().join("blobs/sha256")).unwrap();
+    for (name, bytes) in &files {
+        fs::write(layout.path().join(name), bytes).unwrap();
+    }
+    let place = place();
+    let load_again = || {
+        let source = LoadSource::Path(layout.path().to_owned());
+        let loaded = load(&place.store, privilege(), source, None, &Silent).unwrap();
+        check(&place, &loaded, "example.org/app:1");
+        loaded[0].records[0].clone()
+    };
+    let root = place.store.root_path();
+
+    // A download that was begun is not what it seems.
+    let (_, blob) = &files[4];
+    let partial = root.join("partial").join(sha(blob).hex());
+    fs::write(&partial, vec![0; blob.len() / 2]).unwrap();
+    let record = load_again();
+    assert!(!partial.exists());
+
+    // A layer's record is torn, and its tree is no longer what it was.
+    let layer = root.join("layers").join(record.layers[1].hex());
+    fs::write(layer.join("layer.json"), "{\"diff").unwrap();
+    fs::remove_file(layer.join("tree/tmp/f")).unwrap();
+    load_again();
+
+    // A blob has become shorter, and its layer is gone too.
+    let path = root.join("blobs/sha256").join(sha(blob).hex());
+    fs::write(&path, &blob[..blob.len() / 2]).unwrap();
+    fs::remove_file(
+        root.join("layers")
+            .join(record.layers[0].hex())
+            .join("layer.json"),
+    )
+    .unwrap();
+    load_again();
+    assert_eq!(&fs::read(&path).unwrap(), blob);
+    let archived = load_bytes(&place, oci_archive(&files)).unwrap();
+    check(&place, &archived, "example.org/app:1");
+}
+
+/// Overlayfs does not look whether the root of a layer is opaque, so what it hides is left out.
+#[test]
+fn below_an_opaque_root_nothing_shows_through() {
+    let below = archive(&[file("etc/secret", "x"), file("old", "x")]);
+    let above = archive(&[file(".wh..wh..opq", ""), file("new", "y")]);
+    let top = archive(&[file("top", "z")]);
+    let all = [below.clone(), above, top];
+    let place = place();
+    load_bytes(&place, docker_archive(&["below:1"], &[below])).unwrap();
+    for round in ["unpacked", "already there"] {
+        let loaded = load_bytes(&place, docker_archive(&["hidden:1"], &all)).unwrap();
+        let record = &loaded[0].records[0];
+        let seen: Vec<bool> = place
+            .store
+            .overlay_lowers(&record.layers)
+            .iter()
+            .map(|tree| tree.join("old").exists() || tree.join("etc").exists())
+            .collect();
+        assert_eq!(seen, [false, false], "{round}");
+        assert_eq!(record.blobs.len(), 3);
+    }
+}
+
+#[test]
+fn sizes_that_the_manifest_promises_are_kept() {
+    let files = oci_files("example.org/app:1", &layers(), gzip);
+    let place = place();
+    let lie = |what: &str, n: usize| {
+        let mut files = files.clone();
+        let mut manifest: serde_json::Value = serde_json::from_slice(&files[2].1).unwrap();
+        match what {
+            "config" => manifest["config"]["size"] = 7.into(),
+            _ => manifest["layers"][n]["size"] = 7.into(),
+        }
+        let bytes = manifest.to_string().into_bytes();
+        files[2] = (format!("blobs/sha256/{}", sha(&bytes).hex()), bytes.clone());
+        let mut index: serde_json::Value = serde_json::from_slice(&files[1].1).unwrap();
+        index["manifests"][0]["digest"] = sha(&bytes).as_str().into();
+        index["manifests"][0]["size"] = bytes.len().into();
+        files[1].1 = index.to_string().into_bytes();
+        let error = load_bytes(&place, oci_archive(&files)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DigestMismatch, "{what}");
+    };
+    lie("config", 0);
+    lie("layer", 2);
+    assert!(is_empty(&place.store));
+    // Also if the store has the blob already.
+    load_bytes(&place, oci_archive(&files)).unwrap();
+    lie("layer", 2);
+}

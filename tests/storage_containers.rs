@@ -391,3 +391,53 @@ fn many_containers_come_and_go_while_garbage_is_collected() {
     }
     assert!(world.store.has_layer(&image.layers[0]).unwrap());
 }
+
+/// `--rm` is the supervisor's to do. If it was killed, whoever sweeps next does it.
+#[test]
+fn what_was_to_be_removed_at_its_end_is_swept() {
+    let world = World::new();
+    let image = world.add_image("alpine", "one");
+    let add = |name: &str| {
+        let mut record = container_record(name, &image);
+        record.spec.auto_remove = true;
+        let staged = world.store.stage_container(&record.id).unwrap();
+        staged.commit(&record, Durability::Volatile).unwrap()
+    };
+    let (_, created) = add("created");
+    drop(created);
+    let (dir, running) = add("running");
+    dir.put_start_record(&started("t1")).unwrap();
+    let (dir, killed) = add("killed");
+    dir.put_start_record(&started("t1")).unwrap();
+    drop(killed);
+    let (dir, kept, _) = world.add_container("kept", &image);
+    dir.put_start_record(&started("t1")).unwrap();
+    drop(kept);
+
+    world.store.sweep().unwrap();
+    assert_eq!(world.list("names"), ["created", "kept", "running"]);
+    assert_eq!(world.list("containers").len(), 3);
+    assert_eq!(world.list("tmp"), [""; 0]);
+
+    // Or whoever wants its name.
+    drop(running);
+    let (_, _again) = add("running");
+    assert_eq!(world.list("containers").len(), 3);
+}
+
+#[test]
+fn an_image_goes_with_the_last_container_that_kept_it() {
+    let world = World::new();
+    let image = world.add_image("alpine", "one");
+    let (one, one_lock, _) = world.add_container("one", &image);
+    let (two, two_lock, _) = world.add_container("two", &image);
+    let alone = world.store.lock_exclusive().unwrap();
+    world.store.remove_image_record(&alone, &image).unwrap();
+    drop(alone);
+    world.store.collect_garbage().unwrap();
+    world.store.remove_container(&one, one_lock).unwrap();
+    assert!(world.store.has_layer(&image.layers[0]).unwrap());
+    world.store.remove_container(&two, two_lock).unwrap();
+    assert_eq!(world.list("layers"), [""; 0]);
+    assert_eq!(world.list("blobs/sha256"), [""; 0]);
+}

@@ -3,11 +3,11 @@
 
 mod trees;
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::fd::AsFd, path::PathBuf};
 
 use coracle::{
     model::{Error, ErrorKind},
-    storage::unpack::{Privilege, UnpackOptions, UnpackSummary},
+    storage::unpack::{Decompressor, Privilege, UnpackOptions, UnpackSummary, hash_while, unpack},
 };
 use proptest::prelude::*;
 use trees::*;
@@ -463,5 +463,40 @@ proptest! {
         if let Err(error) = canary.unpack(&tar, &options) {
             prop_assert_eq!(error.kind(), ErrorKind::InvalidContent, "{:?}", error);
         }
+    }
+
+    /// The body of fuzz/fuzz_targets/unpack.rs: any bytes as a layer, or a packed one, damaged.
+    #[test]
+    fn damaged_compression_is_no_panic(
+        members in prop::collection::vec(hostile_member(), 1..6),
+        packing in 0..3_u8,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+        rest in any::<prop::sample::Index>(),
+    ) {
+        let tar = archive(&members);
+        let mut layer = match packing {
+            0 => zstd::encode_all(&tar[..], 1).unwrap(),
+            1 => {
+                let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                std::io::Write::write_all(&mut gzip, &tar).unwrap();
+                gzip.finish().unwrap()
+            }
+            _ => tar,
+        };
+        for (place, value) in damage {
+            let place = place.index(layer.len());
+            layer[place] = value;
+        }
+        layer.truncate(layer.len() - rest.index(layer.len() / 4 + 1));
+        let canary = Canary::new();
+        let root = fs::File::open(canary.tree()).unwrap();
+        let options = UnpackOptions {
+            max_entries: 1000,
+            ..UnpackOptions::new(Privilege::Rootless, 16 << 20)
+        };
+        if let Ok(plain) = Decompressor::detect(&layer[..]) {
+            let _ = hash_while(plain, |tar| unpack(tar, root.as_fd(), &options));
+        }
+        prop_assert_eq!(canary.surroundings(), canary.before.clone());
     }
 }

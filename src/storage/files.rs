@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use rustix::{
-    fs::{Mode, OFlags},
+    fs::{AtFlags, Mode, OFlags},
     io::Errno,
 };
 use serde::de::DeserializeOwned;
@@ -31,8 +31,13 @@ pub fn put(dir: impl AsFd, name: &str, bytes: &[u8], durability: Durability) -> 
     let what = || format!("cannot write {name}");
     let dir = dir.as_fd();
     let staged = format!(".{name}.new");
-    write_new(dir, &staged, bytes, durability)?;
-    rustix::fs::renameat(dir, &staged, dir, name).system(what)?;
+    let renamed = write_new(dir, &staged, bytes, durability)
+        .and_then(|()| rustix::fs::renameat(dir, &staged, dir, name).system(what));
+    if renamed.is_err() {
+        // A full disk wants its room back.
+        let _ = rustix::fs::unlinkat(dir, &staged, AtFlags::empty());
+    }
+    renamed?;
     if durability == Durability::Durable {
         rustix::fs::fsync(dir).system(what)?;
     }
