@@ -168,3 +168,10 @@ fn lowers_are_given_topmost_first() {
     assert!(lowers[0].ends_with(format!("layers/{}/tree", digest("high").hex())));
     assert_eq!(lowers.len(), 2);
 }
+
+#[test]
+fn drivers_are_known_by_dockers_names_too() {
+    assert_eq!(Driver::parse("overlay2").unwrap(), Driver::Overlay);
+    assert_eq!(Driver::parse("vfs").unwrap(), Driver::Copy);
+    assert!(Driver::parse("zfs").is_err());
+}
