@@ -65,7 +65,7 @@ fn a_missing_object_has_dockers_codes() {
     ] {
         let (is, stdout, err) = coracle(&words);
         assert_eq!((is, stdout.as_str()), (code, out), "{words:?}: {err}");
-        assert!(err.contains("coracle: no such "), "{words:?}: {err}");
+        assert!(err.contains("coracle: No such "), "{words:?}: {err}");
     }
 }
 

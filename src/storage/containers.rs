@@ -112,6 +112,21 @@ impl ContainerDir {
         exists(&self.dir, "rootfs")
     }
 
+    /// Whether its overlay has no file of its own yet, so that its layers may as well be copied.
+    pub fn has_written_nothing(&self) -> Result<bool> {
+        let what = || "cannot list upper".to_owned();
+        let upper = rustix::fs::openat(&self.dir, "upper", FOLDER, Mode::empty()).system(what)?;
+        let mut space = Vec::with_capacity(1 << 10);
+        let mut reader = rustix::fs::RawDir::new(&upper, space.spare_capacity_mut());
+        while let Some(entry) = reader.next() {
+            let entry = entry.system(what)?;
+            if entry.file_name() != c"." && entry.file_name() != c".." {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Takes the container's lock; `None` if it runs (or is being started or removed).
     pub fn try_hold(&self) -> Result<Option<ContainerLock>> {
         ObjectLock::try_hold(&self.dir, "lock")

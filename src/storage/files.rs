@@ -1,6 +1,6 @@
 //! Small files: made to appear whole, read with a limit, and believed only if whole.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::{
     fs::{AtFlags, Mode, OFlags},
@@ -47,15 +47,24 @@ pub fn put(dir: impl AsFd, name: &str, bytes: &[u8], durability: Durability) -> 
 /// Writes a file in a directory that nobody else can see yet. With [`Durability::Durable`] the
 /// content is on the disk on return; its name is not before the directory is flushed.
 pub fn write_new(dir: impl AsFd, name: &str, bytes: &[u8], durability: Durability) -> Result<()> {
-    let what = || format!("cannot write {name}");
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
-    let file =
-        rustix::fs::openat(dir, name, flags | OFlags::CLOEXEC, Mode::from(0o600)).system(what)?;
-    write_all(&file, bytes).system(what)?;
+    let file = write_with_mode(dir, name, bytes, Mode::from(0o600))?;
     if durability == Durability::Durable {
-        rustix::fs::fsync(&file).system(what)?;
+        rustix::fs::fsync(&file).system(|| format!("cannot write {name}"))?;
     }
     Ok(())
+}
+
+/// Writes a file that others may read, as far as the umask lets them. Never flushed.
+pub fn write_readable(dir: impl AsFd, name: &str, bytes: &[u8]) -> Result<()> {
+    write_with_mode(dir, name, bytes, Mode::from(0o644)).map(drop)
+}
+
+fn write_with_mode(dir: impl AsFd, name: &str, bytes: &[u8], mode: Mode) -> Result<OwnedFd> {
+    let what = || format!("cannot write {name}");
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
+    let file = rustix::fs::openat(dir, name, flags | OFlags::CLOEXEC, mode).system(what)?;
+    write_all(&file, bytes).system(what)?;
+    Ok(file)
 }
 
 fn write_all(file: impl AsFd, mut bytes: &[u8]) -> rustix::io::Result<()> {

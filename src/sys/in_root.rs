@@ -92,10 +92,21 @@ pub fn open_or_make_file(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
 /// As [`open_or_make_file`], but a link that leads nowhere is replaced by an empty file: images have
 /// such in /etc, to files that a service would make.
 pub fn open_or_replace_file(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+    // Where no link is involved, there is nothing to look out for.
+    let plain = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let direct = rustix::fs::openat2(root.as_fd(), &c_string(path)?, flags, Mode::empty(), plain);
+    if let Ok(place) = direct {
+        return Ok(place);
+    }
     match open_or_make_file(root.as_fd(), path) {
+        Ok(place) => {
+            refuse_kernel_file_systems(&place)?;
+            return Ok(place);
+        }
         // EEXIST: it leads nowhere; ELOOP: in a circle, or through a link of procfs.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ELOOP)) => {}
-        other => return other,
+        Err(error) => return Err(error),
     }
     let parent = path.parent().unwrap_or(Path::new("/"));
     let name = c_string(path.file_name().ok_or(io::ErrorKind::InvalidInput)?)?;

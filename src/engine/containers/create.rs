@@ -205,20 +205,15 @@ pub(super) fn write_network_files(folder: impl AsFd, record: &ContainerRecord) -
         NetworkMode::None => Vec::new(),
         NetworkMode::Host => std::fs::read("/etc/resolv.conf").unwrap_or_default(),
     };
-    for (name, text) in [
+    // Programs of any user in the container read them.
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let written = [
         ("hosts", hosts.as_bytes()),
         ("hostname", format!("{hostname}\n").as_bytes()),
         ("resolv.conf", &resolv_conf),
-    ] {
-        files::write_new(folder.as_fd(), name, text, Durability::Volatile)?;
-        // Programs of any user in the container read them.
-        rustix::fs::chmodat(
-            folder.as_fd(),
-            name,
-            rustix::fs::Mode::from_raw_mode(0o644),
-            rustix::fs::AtFlags::empty(),
-        )
-        .system(|| format!("cannot open {name} to all users"))?;
-    }
-    Ok(())
+    ]
+    .into_iter()
+    .try_for_each(|(name, text)| files::write_readable(folder.as_fd(), name, text));
+    rustix::process::umask(before);
+    written
 }

@@ -42,7 +42,7 @@ impl Engine {
         }
         let attach = (!options.detach).then_some(&options.attach);
         let (id, auto_remove) = (created.record.id.clone(), created.record.spec.auto_remove);
-        let outcome = self.launch(created, attach);
+        let outcome = self.launch(created, true, attach);
         if outcome.is_err() && auto_remove {
             self.remove_unstarted(&id)?;
         }
@@ -88,7 +88,7 @@ impl Engine {
             record,
             image,
         };
-        self.launch(created, options.attach.as_ref())
+        self.launch(created, false, options.attach.as_ref())
     }
 
     /// Connects this terminal to a running container until it ends or is detached from.
@@ -127,22 +127,26 @@ impl Engine {
 
     /// Starts the container. Where the kernel refuses to stack its layers, and it has written nothing
     /// yet, once more with copies of them.
-    fn launch(&self, created: Created, attach: Option<&AttachOptions>) -> Result<RunOutcome> {
+    fn launch(
+        &self,
+        created: Created,
+        is_new: bool,
+        attach: Option<&AttachOptions>,
+    ) -> Result<RunOutcome> {
         let Created {
             directory,
             lock,
             record,
             image,
         } = created;
-        let copied = directory.has_copied_root()?;
+        let copied = !is_new && directory.has_copied_root()?;
         let driver = if copied { Driver::Copy } else { self.driver() };
-        let is_first = directory.start_record()?.is_none() && directory.exit_record()?.is_none();
         let outcome = self.launch_with(driver, &directory, lock, &record, &image, attach);
         match outcome {
             Err(error)
                 if error.kind() == ErrorKind::OverlayRefused
                     && self.forced_driver.is_none()
-                    && is_first =>
+                    && directory.has_written_nothing()? =>
             {
                 let lock = directory.try_hold()?.ok_or(error)?;
                 self.launch_with(Driver::Copy, &directory, lock, &record, &image, attach)
@@ -238,7 +242,6 @@ impl Engine {
                     work: relative(&folder.join("work")),
                     volatile: record.spec.auto_remove,
                     user_xattr: !host.initial_user_namespace,
-                    base,
                 }
             }
             Driver::Copy => {

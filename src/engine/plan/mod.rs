@@ -44,7 +44,7 @@ pub struct SandboxPlan {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RootPlan {
     pub source: RootSource,
-    /// An existing host directory on which the root is mounted, in the container's namespace only.
+    /// An existing directory of the host, on which the root is mounted, in the container's namespace only.
     pub mount_point: PathBuf,
     pub read_only: bool,
 }
@@ -52,9 +52,8 @@ pub struct RootPlan {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum RootSource {
     Overlay {
-        /// The store's root; the other paths are relative to it.
-        base: PathBuf,
-        /// Topmost layer first.
+        /// Topmost layer first. All paths are relative to the store's root, in which the supervisor
+        /// works: the kernel takes no more than 255 bytes of each.
         lower: Vec<PathBuf>,
         upper: PathBuf,
         work: PathBuf,
@@ -72,7 +71,7 @@ impl RootSource {
     /// nobody needs any more once the root is there.
     fn mount_point(&self) -> PathBuf {
         match self {
-            RootSource::Overlay { base, upper, .. } => base.join(upper),
+            RootSource::Overlay { upper, .. } => upper.clone(),
             RootSource::Directory(tree) => tree.clone(),
         }
     }

@@ -42,15 +42,12 @@ pub(super) fn attach_root(plan: &RootPlan) -> Result<OwnedFd> {
     let place = path(&plan.mount_point)?;
     let root = match &plan.source {
         RootSource::Overlay {
-            base,
             lower,
             upper,
             work,
             volatile,
             user_xattr,
         } => {
-            // The kernel takes at most 255 bytes of a path here, so all are relative to the store.
-            rustix::process::chdir(base).system(|| format!("cannot enter {}", base.display()))?;
             let layers: Vec<CString> = lower
                 .iter()
                 .map(|layer| path(layer))
@@ -76,17 +73,10 @@ fn overlay(
     volatile: bool,
     user_xattr: bool,
 ) -> Result<OwnedFd> {
-    let list = lowerdir_list(lower);
-    let mut layers: Vec<Parameter<'_>> = lower
+    let mut parameters: Vec<Parameter<'_>> = lower
         .iter()
         .map(|layer| Parameter::String(c"lowerdir+", layer))
         .collect();
-    if !mount::takes_layers_one_by_one() {
-        // Before Linux 6.5 layers could only be given as one list. It has to fit into the 255 bytes,
-        // three layers; images with more are copied there.
-        layers = vec![Parameter::String(c"lowerdir", &list)];
-    }
-    let mut parameters = layers;
     parameters.push(Parameter::String(c"upperdir", upper));
     parameters.push(Parameter::String(c"workdir", work));
     if volatile {
@@ -95,7 +85,18 @@ fn overlay(
     if user_xattr {
         parameters.push(Parameter::Flag(c"userxattr"));
     }
-    mount::new_mount(c"overlay", &parameters, Attributes::NONE).map_err(|cause| {
+    let mounted = mount::new_mount(c"overlay", &parameters, Attributes::NONE).or_else(|error| {
+        if mount::takes_layers_one_by_one() {
+            return Err(error);
+        }
+        // Before Linux 6.5 layers could only be given as one list. It has to fit into 255 bytes,
+        // three layers; images with more are copied there.
+        let list = lowerdir_list(lower);
+        let mut parameters = parameters.split_off(lower.len());
+        parameters.push(Parameter::String(c"lowerdir", &list));
+        mount::new_mount(c"overlay", &parameters, Attributes::NONE)
+    });
+    mounted.map_err(|cause| {
         Error::new(
             ErrorKind::OverlayRefused,
             "cannot mount the layers with overlayfs",
@@ -391,7 +392,6 @@ fn own_file(root: BorrowedFd<'_>, source: &Path, target: &str, read_only: bool) 
         mount::set_attributes(&copy, Attributes::READ_ONLY, None, false).system(what)?;
     }
     let place = in_root::open_or_replace_file(root, target.as_ref()).system(what)?;
-    in_root::refuse_kernel_file_systems(&place).system(what)?;
     mount::attach(&copy, &place).system(what)?;
     mount::leave_open(copy);
     mount::leave_open(place);

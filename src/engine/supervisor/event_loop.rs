@@ -142,9 +142,7 @@ impl<'a> EventLoop<'a> {
                     Source::Listener => self.accept(),
                     Source::Signals => self.forward_signal(),
                     Source::Input => self.feed_input(),
-                    Source::Output(index) => {
-                        self.read_output(index);
-                    }
+                    Source::Output(index) => self.read_output(index),
                     Source::Client(index) => self.serve(index, ready),
                 }
             }
@@ -155,11 +153,31 @@ impl<'a> EventLoop<'a> {
     /// Reads what is left in the streams, without waiting: everybody who could write has ended with
     /// the container, or (a descriptor that was passed out of it) does not count.
     fn drain(&mut self) {
-        for index in 0..self.streams.outputs.len() {
-            if let Some((_, output)) = &self.streams.outputs[index] {
-                let _ = rustix::io::ioctl_fionbio(output, true);
+        loop {
+            let (indices, mut polled): (Vec<usize>, Vec<PollFd<'_>>) = self
+                .streams
+                .outputs
+                .iter()
+                .enumerate()
+                .filter_map(|(index, output)| Some((index, output.as_ref()?)))
+                .map(|(index, (_, output))| (index, PollFd::new(output, PollFlags::IN)))
+                .unzip();
+            let at_once = rustix::event::Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            if polled.is_empty() || !matches!(poll(&mut polled, Some(&at_once)), Ok(1..)) {
+                break;
             }
-            while self.read_output(index) {}
+            let ready: Vec<bool> = polled
+                .iter()
+                .map(|entry| !entry.revents().is_empty())
+                .collect();
+            for (index, _) in indices.into_iter().zip(ready).filter(|(_, ready)| *ready) {
+                self.read_output(index);
+            }
+        }
+        for index in 0..self.streams.outputs.len() {
             self.end_output(index);
         }
     }
@@ -267,23 +285,21 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    /// Whether there may be more at once.
-    fn read_output(&mut self, index: usize) -> bool {
+    fn read_output(&mut self, index: usize) {
         let Some((stream, output)) = &self.streams.outputs[index] else {
-            return false;
+            return;
         };
         let stream = *stream;
         self.buffer.resize(MAX_PAYLOAD, 0);
         let count = match rustix::io::read(output, &mut self.buffer) {
             Ok(count) => count,
-            Err(rustix::io::Errno::AGAIN) => return false,
-            Err(rustix::io::Errno::INTR) => return true,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
             // A terminal whose other side is closed.
             Err(_) => 0,
         };
         if count == 0 {
             self.end_output(index);
-            return false;
+            return;
         }
         let bytes = &self.buffer[..count];
         if let Some(log) = &mut self.log {
@@ -297,7 +313,6 @@ impl<'a> EventLoop<'a> {
         {
             client.give(stream, bytes);
         }
-        true
     }
 
     /// A stream that has ended leaves an empty place, so that the numbers of this round stay right.

@@ -81,7 +81,7 @@ pub fn launch(plan: &LaunchPlan, lock: ContainerLock) -> Result<OwnedFd> {
         namespaces = namespaces.with(fork::Namespaces::MOUNT);
     }
     fork::fork(namespaces, || {
-        let Err(error) = become_supervisor(memory.as_fd(), theirs.as_fd(), lock.as_fd(), &plan.id);
+        let Err(error) = become_supervisor(memory.as_fd(), theirs.as_fd(), lock.as_fd(), plan);
         fail(theirs.as_fd(), &error);
         1
     })
@@ -97,13 +97,15 @@ fn become_supervisor(
     plan: std::os::fd::BorrowedFd<'_>,
     client: std::os::fd::BorrowedFd<'_>,
     lock: std::os::fd::BorrowedFd<'_>,
-    id: &ContainerId,
+    launch: &LaunchPlan,
 ) -> Result<std::convert::Infallible> {
+    let (root, id) = (&launch.root, &launch.id);
     let what = || "cannot start the container's supervisor".to_owned();
     rustix::process::setsid().system(what)?;
     signals::restore_defaults();
-    // No folder of the caller's stays busy, none of its terminals open.
-    rustix::process::chdir("/").system(what)?;
+    // No folder of the caller's stays busy, none of its terminals open. The plan's paths of layers
+    // are relative to the root.
+    rustix::process::chdir(root).system(what)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .system(what)?;
     rustix::stdio::dup2_stdin(&null).system(what)?;
