@@ -21,6 +21,7 @@
 //! | crash | killed anywhere, and asked again |
 //! | power | cut anywhere, and asked again |
 //! | modes | root, subordinate ids, one id |
+//! | regressions | faults that were found, each with its story |
 //! | perf | system calls of a run |
 //!
 //! `integration/prepare` makes what the cases share; `make integration` calls it. A case is run
@@ -49,5 +50,6 @@ mod modes;
 mod perf;
 mod power;
 mod pull;
+mod regressions;
 mod run;
 mod tree;

@@ -51,19 +51,36 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
         .collect()
 }
 
-/// This program's own file, behind a detached read-only mount: whoever gets hold of it through
-/// `/proc/PID/exe` cannot write to it (CVE-2019-5736). Where the file cannot be mounted (it was
-/// replaced by an upgrade, or lies on a mount of another namespace) a sealed copy in memory.
+/// This program's own file, behind a detached mount of its own. To be executed, and then, by what it
+/// has become, made read-only and not executable with [`seal`]: whoever gets hold of it through
+/// `/proc/PID/exe` can neither write to it nor run it (CVE-2019-5736). Where the file cannot be
+/// mounted (it was replaced by an upgrade, or lies on a mount of another namespace) a copy in memory
+/// that nobody can write to.
 ///
 /// Needs `CAP_SYS_ADMIN` over the current mount namespace.
-pub fn sealed_self() -> io::Result<OwnedFd> {
-    match read_only_self() {
+pub fn own_program() -> io::Result<OwnedFd> {
+    match mounted_self() {
         Ok(program) => Ok(program),
         Err(_) => copied_self(),
     }
 }
 
-fn read_only_self() -> io::Result<OwnedFd> {
+/// Closes the file that this process executes, from [`own_program`], to everybody: the mount's
+/// attributes act on it as long as it is in use, though nobody can reach the mount any more.
+pub fn seal(program: OwnedFd) -> io::Result<()> {
+    let attributes = Attributes::READ_ONLY
+        .with(Attributes::NO_SUID)
+        .with(Attributes::NO_EXEC);
+    match mount::set_attributes(&program, attributes, None, false) {
+        // A copy in memory is no mount; its content is sealed already.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            Ok(rustix::fs::fchmod(&program, Mode::empty())?)
+        }
+        other => other,
+    }
+}
+
+fn mounted_self() -> io::Result<OwnedFd> {
     let running = rustix::fs::stat("/proc/self/exe")?;
     // Not /proc/self/exe itself: in a new mount namespace that still names the old one's mount.
     let path = std::fs::read_link("/proc/self/exe")?;
@@ -74,12 +91,6 @@ fn read_only_self() -> io::Result<OwnedFd> {
     if (found.st_dev, found.st_ino) != (running.st_dev, running.st_ino) {
         return Err(io::ErrorKind::NotFound.into());
     }
-    mount::set_attributes(
-        &program,
-        Attributes::READ_ONLY.with(Attributes::NO_SUID),
-        None,
-        false,
-    )?;
     Ok(program)
 }
 
@@ -134,13 +145,14 @@ pub fn inherited<const COUNT: usize>(numbers: &str) -> io::Result<[OwnedFd; COUN
     let mut descriptors = Vec::with_capacity(COUNT);
     for number in numbers.split(',') {
         let number: i32 = number.parse().map_err(|_| io::ErrorKind::InvalidInput)?;
-        // SAFETY: F_SETFD changes only the flag of a number that is open, and fails otherwise.
-        if number < 3 || unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
+        if number < 3 {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        // SAFETY: it is open, and by the contract above nobody has taken it yet.
+        // SAFETY: by the contract above it is open, and nobody has taken it yet. Somebody who
+        // executes us with numbers that are not gets EBADF from every use of them.
         descriptors.push(unsafe { OwnedFd::from_raw_fd(number) });
     }
+    close_on_exec_from(3)?;
     descriptors
         .try_into()
         .map_err(|_| io::ErrorKind::InvalidInput.into())

@@ -98,8 +98,8 @@ fn become_joiner(plan: &ExecPlan, own_mounts: bool) -> Result<i32> {
     signals::restore_defaults();
     let text = serde_json::to_vec(plan).context(ErrorKind::InvalidArgument, what)?;
     let memory = process::memory_file(c"plan", &text).system(what)?;
-    let program = exec::sealed_self().system(what)?;
-    let numbers = exec::hand_over(&[memory.as_fd()]).system(what)?;
+    let program = exec::own_program().system(what)?;
+    let numbers = exec::hand_over(&[memory.as_fd(), program.as_fd()]).system(what)?;
     let arguments = [CString::new(ROLE).unwrap_or_default(), numbers];
     Err(exec::exec_descriptor(&program, &arguments, &[])).system(what)
 }
@@ -111,7 +111,8 @@ pub fn main(arguments: &[std::ffi::OsString]) -> Result<i32> {
         .get(1)
         .and_then(|text| text.to_str())
         .unwrap_or_default();
-    let [plan] = exec::inherited(numbers).system(what)?;
+    let [plan, program] = exec::inherited(numbers).system(what)?;
+    exec::seal(program).system(|| "cannot seal this program".to_owned())?;
     let text = process::read_whole(&plan).system(what)?;
     let plan: ExecPlan = serde_json::from_slice(&text).context(ErrorKind::System, what)?;
     let (streams, ends) = if plan.join.process.terminal {

@@ -1,6 +1,6 @@
 //! Adds a process to a running container (`exec`).
 //!
-//! The caller is this program executed anew from its sealed copy (`sys::exec::sealed_self`): the
+//! The caller is this program executed anew from its sealed copy (`sys::exec::own_program`): the
 //! container can see the joining process, and what it could reach through it must not be writable
 //! (CVE-2019-5736). All namespaces are entered at once through the pidfd of the container's first
 //! process, the pid namespace taking effect on the child only, so the container never sees a

@@ -111,8 +111,8 @@ fn become_supervisor(
     rustix::stdio::dup2_stdin(&null).system(what)?;
     rustix::stdio::dup2_stdout(&null).system(what)?;
     rustix::stdio::dup2_stderr(&null).system(what)?;
-    let program = exec::sealed_self().system(what)?;
-    let numbers = exec::hand_over(&[plan, client, lock]).system(what)?;
+    let program = exec::own_program().system(what)?;
+    let numbers = exec::hand_over(&[plan, client, lock, program.as_fd()]).system(what)?;
     let [role, id] = [ROLE, id.as_str()].map(|text| CString::new(text).unwrap_or_default());
     let arguments = [role, id, numbers];
     Err(exec::exec_descriptor(&program, &arguments, &[])).system(what)
@@ -124,11 +124,12 @@ pub fn main(arguments: &[std::ffi::OsString]) -> i32 {
         .get(2)
         .and_then(|text| text.to_str())
         .unwrap_or_default();
-    let Ok([plan, client, lock]) = exec::inherited(numbers) else {
+    let Ok([plan, client, lock, program]) = exec::inherited(numbers) else {
         return 1;
     };
     let mut client = Some(client);
-    let status = match supervise(&plan, &mut client, lock) {
+    let sealed = exec::seal(program).system(|| "cannot seal this program".to_owned());
+    let status = match sealed.and_then(|()| supervise(&plan, &mut client, lock)) {
         Ok(()) => 0,
         Err(error) => {
             // Once the container runs, the client learns of the end by its socket closing.
