@@ -212,7 +212,7 @@ fn groups_are_the_images(case: &Case) {
     };
     assert_eq!(
         sorted(case.shell("-u alice", groups).ok().stdout),
-        [29, 1000]
+        [10, 29, 1000]
     );
     assert_eq!(sorted(case.shell("", groups).ok().stdout), [0, 10]);
     assert_eq!(
