@@ -76,7 +76,8 @@ fn trace(case: &Case) -> Option<(BTreeMap<String, usize>, String)> {
     let image = Image::new("localhost/usual", vec![layer.bytes()]);
     case.with_input(&["load", "-q"], image.archive()).ok();
     // While another container lives, its user namespace is joined.
-    case.engine("run -d --name other --network none localhost/usual sleep 100")
+    case.load_busybox();
+    case.engine("run -d --name other --network none localhost/busybox sleep 100")
         .ok();
     let log = case.dir.join("trace").display().to_string();
     let run = ["run", "--rm", "--network=none", "localhost/usual", "true"];

@@ -107,9 +107,27 @@ pub fn restore_defaults() {
     let mask = mask.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
     for number in 1..=64 {
         if mask.unwrap_or(u64::MAX) >> (number - 1) & 1 != 0 && number != libc::SIGPIPE {
-            restore_default(number);
+            restore_default_of_any(number);
         }
     }
+}
+
+/// rt_sigaction(2) itself: the C library keeps two real-time signals to itself, but what it executes
+/// would inherit that they are ignored.
+fn restore_default_of_any(number: i32) {
+    // `struct sigaction` of the kernel: SIG_DFL, no flags, no restorer, an empty mask.
+    let default = [0_u64; 4];
+    // SAFETY: it is read only, is as long as the struct on every 64-bit architecture, and installs no
+    // handler; the last argument is the mask's size.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            number,
+            default.as_ptr(),
+            std::ptr::null::<u64>(),
+            size_of::<u64>(),
+        )
+    };
 }
 
 /// Ignores `signal` in this process.

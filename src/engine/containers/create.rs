@@ -82,7 +82,22 @@ impl Engine {
         for mount in &spec.mounts {
             prepare_source(&mount.source)?;
         }
-        let record = new_record(spec, image, &config)?;
+        // Random names repeat now and then; nobody asked for this one.
+        for _ in 0..20 {
+            match self.stage(new_record(spec.clone(), image, &config)?, image, &config) {
+                Err(error) if error.kind() == ErrorKind::NameInUse && spec.name.is_none() => {}
+                other => return other,
+            }
+        }
+        self.stage(new_record(spec, image, &config)?, image, &config)
+    }
+
+    fn stage(
+        &self,
+        record: ContainerRecord,
+        image: &ImageRecord,
+        config: &ImageConfig,
+    ) -> Result<Created> {
         let staged = self.store.stage_container(&record.id)?;
         staged.make_overlay_folders(image.layers.last())?;
         write_network_files(staged.fd(), &record)?;
@@ -96,7 +111,7 @@ impl Engine {
             directory,
             lock,
             record,
-            image: config,
+            image: config.clone(),
         })
     }
 }
