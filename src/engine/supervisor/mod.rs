@@ -222,7 +222,8 @@ impl Container<'_> {
             watch.add_client(client, self.plan.client);
         }
         let code = watch.run_until_exit()?;
-        self.finish(code, None, Some(record.started))?;
+        // If the record cannot be written (a full disk), whoever watches still learns the code.
+        let _ = self.finish(code, None, Some(record.started));
         watch.say_goodbye(code);
         // What is still open closes with the process.
         fork::end(0)
