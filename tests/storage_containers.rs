@@ -299,7 +299,7 @@ fn started(at: &str) -> StartRecord {
         supervisor: process.clone(),
         init: process,
         started: at.to_owned(),
-        process: serde_json::Value::Null,
+        process: String::new(),
     }
 }
 

@@ -185,9 +185,9 @@ pub struct StartRecord {
     pub init: ProcessIdentity,
     /// RFC 3339 with nanoseconds, UTC.
     pub started: String,
-    /// How the first process was confined (the planner's `ProcessPlan`): `exec` does it alike,
-    /// whatever has changed since.
-    pub process: serde_json::Value,
+    /// How the first process was confined (the planner's `ProcessPlan`, as JSON): `exec` does it
+    /// alike, whatever has changed since.
+    pub process: String,
 }
 
 /// A process that cannot be mistaken for a later one with the same number.

@@ -248,16 +248,24 @@ impl StagedContainer<'_> {
 
     /// Makes `upper/` and `work/` for an overlay. The root directory that a container sees is
     /// `upper/` itself, so it gets the mode and owner that the topmost layer has there. The owner
-    /// can only be given by who may give files away.
+    /// can only be given by who may give files away. The umask must be 0.
     pub fn make_overlay_folders(&self, top_layer: Option<&crate::model::Digest>) -> Result<()> {
         self.make_folder("work")?;
-        self.make_folder("upper")?;
         let what = || "cannot make upper".to_owned();
         let of_layer =
             top_layer.and_then(|layer| rustix::fs::stat(self.store.layer_tree(layer)).ok());
-        let mode = of_layer
-            .as_ref()
-            .map_or(0o755, |stat| stat.st_mode & 0o7777);
+        let mode = of_layer.map_or(0o755, |stat| stat.st_mode & 0o7777);
+        rustix::fs::mkdirat(self.fd(), "upper", Mode::from_raw_mode(mode)).system(what)?;
+        if mode & 0o6000 != 0 {
+            // mkdir(2) leaves these out.
+            rustix::fs::chmodat(
+                self.fd(),
+                "upper",
+                Mode::from_raw_mode(mode),
+                AtFlags::empty(),
+            )
+            .system(what)?;
+        }
         if let Some(stat) = of_layer
             && (stat.st_uid, stat.st_gid) != (0, 0)
         {
@@ -273,13 +281,7 @@ impl StagedContainer<'_> {
                 AtFlags::empty(),
             );
         }
-        rustix::fs::chmodat(
-            self.fd(),
-            "upper",
-            Mode::from_raw_mode(mode),
-            AtFlags::empty(),
-        )
-        .system(what)
+        Ok(())
     }
 
     /// Makes the container appear, under its name.
@@ -657,7 +659,7 @@ mod tests {
             supervisor: process.clone(),
             init: process,
             started: at.into(),
-            process: serde_json::Value::Null,
+            process: String::new(),
         })
     }
 

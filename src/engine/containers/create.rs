@@ -99,8 +99,10 @@ impl Engine {
         config: &ImageConfig,
     ) -> Result<Created> {
         let staged = self.store.stage_container(&record.id)?;
-        staged.make_overlay_folders(image.layers.last())?;
-        write_network_files(staged.fd(), &record)?;
+        with_exact_modes(|| {
+            staged.make_overlay_folders(image.layers.last())?;
+            write_network_files(staged.fd(), &record)
+        })?;
         let durability = if record.spec.auto_remove {
             Durability::Volatile
         } else {
@@ -114,6 +116,14 @@ impl Engine {
             image: config.clone(),
         })
     }
+}
+
+/// What a container's programs see has exactly the mode it is made with, whatever our umask is.
+pub(super) fn with_exact_modes<T>(make: impl FnOnce() -> T) -> T {
+    let before = rustix::process::umask(rustix::fs::Mode::empty());
+    let made = make();
+    rustix::process::umask(before);
+    made
 }
 
 /// Running another architecture's programs fails in ways that are hard to read.
@@ -220,15 +230,11 @@ pub(super) fn write_network_files(folder: impl AsFd, record: &ContainerRecord) -
         NetworkMode::None => Vec::new(),
         NetworkMode::Host => std::fs::read("/etc/resolv.conf").unwrap_or_default(),
     };
-    // Programs of any user in the container read them.
-    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let written = [
+    [
         ("hosts", hosts.as_bytes()),
         ("hostname", format!("{hostname}\n").as_bytes()),
         ("resolv.conf", &resolv_conf),
     ]
     .into_iter()
-    .try_for_each(|(name, text)| files::write_readable(folder.as_fd(), name, text));
-    rustix::process::umask(before);
-    written
+    .try_for_each(|(name, text)| files::write_readable(folder.as_fd(), name, text))
 }

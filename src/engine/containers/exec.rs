@@ -67,7 +67,7 @@ impl Engine {
 
 /// The container's own process plan, with what the caller wants otherwise.
 fn process_plan(start: &StartRecord, spec: &ExecSpec) -> Result<ProcessPlan> {
-    let mut plan: ProcessPlan = serde_json::from_value(start.process.clone())
+    let mut plan: ProcessPlan = serde_json::from_str(&start.process)
         .context(ErrorKind::Store, || {
             "cannot understand how the container was started".to_owned()
         })?;

@@ -6,8 +6,8 @@
 use std::{os::fd::OwnedFd, path::Path};
 
 use super::{
-    create::Created,
-    session::{self, Session},
+    create::{Created, with_exact_modes, write_network_files},
+    session::{self, CaughtSignals, Session},
 };
 use crate::{
     engine::{
@@ -80,7 +80,7 @@ impl Engine {
         self.user.begin_namespace(&self.store)?;
         directory.forget_start()?;
         // They are never flushed: a power cut may have left them empty.
-        super::create::write_network_files(directory.fd(), &record)?;
+        with_exact_modes(|| write_network_files(directory.fd(), &record))?;
         let image = self.image_config(&record.image_id)?;
         let created = Created {
             directory,
@@ -122,7 +122,8 @@ impl Engine {
         Request::Attach(attachment)
             .send(&socket)
             .map_err(|_| stopped())?;
-        self.watch(socket, directory, record, options, attachment)
+        let signals = CaughtSignals::begin(options)?;
+        self.watch((socket, signals), directory, record, options, attachment)
     }
 
     /// Starts the container. Where the kernel refuses to stack its layers, and it has written nothing
@@ -190,17 +191,20 @@ impl Engine {
             shares_user_namespace: self.user.has_namespace(),
         };
         self.user.finish_namespace()?;
+        let signals = attach.map(CaughtSignals::begin).transpose()?;
         let socket = supervisor::launch(&launch, lock)?;
         session::await_start(&socket)?;
-        match attach {
-            Some(options) => self.watch(socket, directory, record, options, client),
+        match attach.zip(signals) {
+            Some((options, signals)) => {
+                self.watch((socket, signals), directory, record, options, client)
+            }
             None => Ok(RunOutcome::Detached(record.id.clone())),
         }
     }
 
     fn watch(
         &self,
-        socket: OwnedFd,
+        (socket, signals): (OwnedFd, CaughtSignals),
         directory: &ContainerDir,
         record: &ContainerRecord,
         options: &AttachOptions,
@@ -208,6 +212,7 @@ impl Engine {
     ) -> Result<RunOutcome> {
         let session = Session {
             socket,
+            signals,
             directory,
             terminal: record.spec.tty,
             attachment,

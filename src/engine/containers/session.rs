@@ -37,8 +37,62 @@ pub(super) fn await_start(socket: &OwnedFd) -> Result<()> {
     }
 }
 
+/// The signals that go to the container, caught from before it starts: one that comes earlier than
+/// the session waits for it. Caught means blocked and readable, so that none is lost between two
+/// reads; dropping this lets them act on this process again.
+pub(super) struct CaughtSignals {
+    descriptor: OwnedFd,
+    before: signals::SignalSet,
+}
+
+impl CaughtSignals {
+    pub(super) fn begin(options: &AttachOptions) -> Result<CaughtSignals> {
+        let what = || "cannot catch signals".to_owned();
+        let caught = caught_signals(options);
+        let before = signals::block_only(&caught).system(what)?;
+        let descriptor = signals::descriptor(&caught).system(what)?;
+        Ok(CaughtSignals { descriptor, before })
+    }
+}
+
+impl Drop for CaughtSignals {
+    fn drop(&mut self) {
+        let _ = signals::block_only(&self.before);
+    }
+}
+
+/// All that a program may wait for; not those that stop or break this very process. Without a
+/// proxy they act on this command alone.
+fn caught_signals(options: &AttachOptions) -> signals::SignalSet {
+    const OURS: [i32; 15] = [
+        libc::SIGCHLD,
+        libc::SIGPIPE,
+        libc::SIGURG,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+        libc::SIGCONT,
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGILL,
+        libc::SIGABRT,
+        libc::SIGTRAP,
+        libc::SIGSYS,
+        libc::SIGPROF,
+    ];
+    if options.sig_proxy {
+        OURS.iter().fold(signals::SignalSet::all(), |set, signal| {
+            set.without(*signal)
+        })
+    } else {
+        signals::SignalSet::of(&[libc::SIGWINCH])
+    }
+}
+
 pub(super) struct Session<'a> {
     pub socket: OwnedFd,
+    pub signals: CaughtSignals,
     pub directory: &'a ContainerDir,
     /// The container has a terminal.
     pub terminal: bool,
@@ -49,19 +103,13 @@ pub(super) struct Session<'a> {
 impl Session<'_> {
     /// Copies until the container ends: its exit code, or `None` if the user detached.
     pub(super) fn run(&self) -> Result<Option<i32>> {
-        let what = || "cannot watch the container".to_owned();
         let _raw = if self.terminal && self.attachment.stdin {
             Terminal::make_raw()?
         } else {
             None
         };
-        // Signals become readable, so that none is lost between two reads.
-        let caught = self.caught_signals();
-        let before = signals::block_only(&caught).system(what)?;
-        let signals = signals::descriptor(&caught).system(what)?;
         let mut copying = Copying {
             session: self,
-            signals,
             keys: DetachKeys::new(&self.options.detach_keys),
             input_open: self.attachment.stdin,
             request: None,
@@ -70,45 +118,13 @@ impl Session<'_> {
             buffer: vec![0; MAX_PAYLOAD + 1],
         };
         copying.resize();
-        let outcome = copying.run();
-        signals::block_only(&before).system(what)?;
-        outcome
-    }
-
-    /// All that a program may wait for; not those that stop or break this very process. Without a
-    /// proxy they act on this command alone.
-    fn caught_signals(&self) -> signals::SignalSet {
-        const OURS: [i32; 15] = [
-            libc::SIGCHLD,
-            libc::SIGPIPE,
-            libc::SIGURG,
-            libc::SIGTSTP,
-            libc::SIGTTIN,
-            libc::SIGTTOU,
-            libc::SIGCONT,
-            libc::SIGSEGV,
-            libc::SIGBUS,
-            libc::SIGFPE,
-            libc::SIGILL,
-            libc::SIGABRT,
-            libc::SIGTRAP,
-            libc::SIGSYS,
-            libc::SIGPROF,
-        ];
-        if self.options.sig_proxy {
-            OURS.iter().fold(signals::SignalSet::all(), |set, signal| {
-                set.without(*signal)
-            })
-        } else {
-            signals::SignalSet::of(&[libc::SIGWINCH])
-        }
+        copying.run()
     }
 }
 
 /// A session at work.
 struct Copying<'a> {
     session: &'a Session<'a>,
-    signals: OwnedFd,
     keys: DetachKeys,
     input_open: bool,
     /// A packet that the supervisor has had no room for; no more is read meanwhile.
@@ -162,7 +178,7 @@ impl Copying<'_> {
     fn wait(&self) -> Result<Vec<(Source, PollFlags)>> {
         let mut sources = vec![Source::Signals];
         let mut polled = vec![PollFd::from_borrowed_fd(
-            self.signals.as_fd(),
+            self.session.signals.descriptor.as_fd(),
             PollFlags::IN,
         )];
         let mut add = |source, descriptor, flags| {
@@ -202,8 +218,8 @@ impl Copying<'_> {
 
     /// Signals go to the container's first process directly: the supervisor may be busy with us.
     fn forward_signals(&mut self) -> Result<()> {
-        while let Some(signal) =
-            signals::next(&self.signals).system(|| "cannot read signals".to_owned())?
+        while let Some(signal) = signals::next(&self.session.signals.descriptor)
+            .system(|| "cannot read signals".to_owned())?
         {
             if signal == libc::SIGWINCH {
                 self.resize();
@@ -225,7 +241,10 @@ impl Copying<'_> {
 
     /// Tells the terminal's size, if there is one. Best effort: the next change tells it again.
     fn resize(&mut self) {
-        if let Some((rows, columns)) = terminal_size().filter(|_| self.session.terminal) {
+        if !self.session.terminal {
+            return;
+        }
+        if let Some((rows, columns)) = terminal_size() {
             let _ = Request::Resize { rows, columns }.try_send(&self.session.socket);
         }
     }

@@ -235,7 +235,13 @@ impl<'a> EventLoop<'a> {
 
     fn accept(&mut self) {
         let flags = rustix::net::SocketFlags::CLOEXEC;
-        if let Ok(socket) = rustix::net::accept_with(&self.listener, flags) {
+        let Ok(socket) = rustix::net::accept_with(&self.listener, flags) else {
+            return;
+        };
+        // The folder lets nobody else in; this holds if somebody opens it.
+        let peer =
+            nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::PeerCredentials);
+        if peer.is_ok_and(|peer| peer.uid() == rustix::process::geteuid().as_raw()) {
             self.add_client(socket, Attachment::default());
         }
     }

@@ -265,7 +265,7 @@ impl Container<'_> {
             supervisor: identity(own)?,
             init: identity(pid)?,
             started: now(),
-            process: serde_json::to_value(&self.plan.sandbox.process)
+            process: serde_json::to_string(&self.plan.sandbox.process)
                 .context(ErrorKind::System, what)?,
         };
         self.directory.put_start_record(&record)?;
