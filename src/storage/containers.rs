@@ -620,16 +620,13 @@ impl Store {
 /// left is deleted the long way.
 fn remove_known(root: &OwnedFd, dir: &OwnedFd, place: &str) -> bool {
     use rustix::fs::unlinkat;
-    let _ = unlinkat(dir, "work/work/incompat/volatile/dirty", AtFlags::empty());
-    for folder in [
-        "work/work/incompat/volatile",
-        "work/work/incompat",
-        "work/work",
-        "work",
-        "upper",
-    ] {
-        let _ = unlinkat(dir, folder, AtFlags::REMOVEDIR);
+    /// What overlayfs makes in its work directory for a volatile mount, with a file in the last.
+    const NESTED: [&str; 4] = ["work", "work", "incompat", "volatile"];
+    let _ = unlinkat(dir, format!("{}/dirty", NESTED.join("/")), AtFlags::empty());
+    for depth in (1..=NESTED.len()).rev() {
+        let _ = unlinkat(dir, NESTED[..depth].join("/"), AtFlags::REMOVEDIR);
     }
+    let _ = unlinkat(dir, "upper", AtFlags::REMOVEDIR);
     for file in [
         "record.json",
         "lock",
