@@ -202,20 +202,24 @@ fn check(result: libc::c_long) -> io::Result<()> {
 
 /// Leaves only `mask` in the bounding set, capabilities(7).
 pub fn limit_bounding_set(mask: u64) -> io::Result<()> {
-    for number in 0..64_u32 {
-        if mask & (1 << number) != 0 {
-            continue;
+    let known = caps::all();
+    let first_unknown = known.len() as u32;
+    for capability in known {
+        if mask & capability.bitmask() == 0 {
+            caps::drop(None, caps::CapSet::Bounding, capability).map_err(io::Error::other)?;
         }
+    }
+    // A newer kernel may have more, which nobody has asked for.
+    for number in first_unknown..64 {
         // SAFETY: plain numbers.
         let result =
             unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) };
         if result == -1 {
             let error = io::Error::last_os_error();
             // The kernel knows no capability of this number, nor any above it.
-            return if error.raw_os_error() == Some(libc::EINVAL) {
-                Ok(())
-            } else {
-                Err(error)
+            return match error.raw_os_error() {
+                Some(libc::EINVAL) => Ok(()),
+                _ => Err(error),
             };
         }
     }
