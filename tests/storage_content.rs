@@ -404,7 +404,7 @@ fn trees_are_deleted_however_deep_and_forbidden_without_following_links() {
     let tree = folder.path().join("tree");
     fs::create_dir(&tree).unwrap();
     std::os::unix::fs::symlink(&canary, tree.join("link")).unwrap();
-    fs::create_dir_all(tree.join("work/work/inner")).unwrap();
+    fs::create_dir_all(tree.join("work").join("work").join("inner")).unwrap();
     fs::write(tree.join("work/file"), "").unwrap();
     for (path, mode) in [("work/work", 0), ("work", 0o500)] {
         fs::set_permissions(tree.join(path), fs::Permissions::from_mode(mode)).unwrap();

@@ -135,14 +135,3 @@ pub fn ignore(signal: i32) {
     // SAFETY: SIG_IGN installs no handler; an invalid number is refused by the call.
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
-
-/// Ends this process as `signal` would have, so that its parent sees the same status.
-pub fn die_of(signal: i32) -> ! {
-    restore_default(signal);
-    let _ = block_only(&SignalSet::empty());
-    // SAFETY: raise(3) and _exit(2) have no precondition.
-    unsafe {
-        libc::raise(signal);
-        libc::_exit(128 + signal)
-    }
-}
