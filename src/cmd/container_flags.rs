@@ -9,12 +9,16 @@ use std::{
 
 use clap::Args;
 
-use super::{env, failure::Failure, registry_flags::RegistryFlags, ui};
+use super::{
+    account_flags::AccountFlags, bundle_flags::BundleFlags, device_flags::DeviceFlags, env,
+    failure::Failure, mount_flags::MountFlags, namespace_flags::NamespaceFlags,
+    registry_flags::RegistryFlags, resource_flags::ResourceFlags, security_flags::SecurityFlags,
+    ui, user_namespace_flags::UserNamespaceFlags,
+};
 use crate::model::{
     ContainerId, ContainerSpec, Context, Error, ErrorKind, Result,
     container::{AttachedStreams, LogDriver, NetworkMode, PullPolicy, check_name},
     env as variables,
-    mount::{self, Mount, MountSource},
     signal::parse_signal,
 };
 
@@ -53,9 +57,6 @@ pub struct ContainerFlags {
     /// Where the output goes: json-file or none
     #[arg(long, value_name = "string")]
     log_driver: Option<String>,
-    /// Mount a path or a tmpfs, type=...,source=...,target=...
-    #[arg(long, value_name = "mount")]
-    mount: Vec<String>,
     /// Name the container
     #[arg(long, value_name = "string")]
     name: Option<String>,
@@ -71,9 +72,6 @@ pub struct ContainerFlags {
     /// Do not show a pull's progress
     #[arg(long, short = 'q')]
     pub quiet: bool,
-    /// Mount the root file system read-only
-    #[arg(long)]
-    read_only: bool,
     /// Remove the container when it ends
     #[arg(long)]
     rm: bool,
@@ -83,21 +81,31 @@ pub struct ContainerFlags {
     /// Seconds between that signal and SIGKILL
     #[arg(long, value_name = "int")]
     stop_timeout: Option<i64>,
-    /// Mount a tmpfs, PATH[:OPTIONS]
-    #[arg(long, value_name = "list")]
-    tmpfs: Vec<String>,
     /// Give the program a terminal
     #[arg(long, short = 't')]
     pub tty: bool,
     /// User of the program, name or number, with an optional group
     #[arg(long, short = 'u', value_name = "string")]
     user: Option<String>,
-    /// Mount a path of the host, SOURCE:TARGET[:OPTIONS]
-    #[arg(long, short = 'v', value_name = "list")]
-    volume: Vec<String>,
     /// Folder to start in
     #[arg(long, short = 'w', value_name = "string")]
     workdir: Option<String>,
+    #[command(flatten)]
+    mounts: MountFlags,
+    #[command(flatten)]
+    namespaces: NamespaceFlags,
+    #[command(flatten)]
+    user_namespace: UserNamespaceFlags,
+    #[command(flatten)]
+    security: SecurityFlags,
+    #[command(flatten)]
+    resources: ResourceFlags,
+    #[command(flatten)]
+    devices: DeviceFlags,
+    #[command(flatten)]
+    account: AccountFlags,
+    #[command(flatten)]
+    bundle: BundleFlags,
     #[command(flatten)]
     pub registry: RegistryFlags,
 }
@@ -144,7 +152,7 @@ impl ContainerFlags {
         if let Some(path) = &self.cidfile {
             refuse_existing(path)?;
         }
-        Ok(ContainerSpec {
+        let mut spec = ContainerSpec {
             image: arguments.next().unwrap_or_default(),
             platform: platform(self.platform)?,
             pull: pull_policy(&self.pull)?,
@@ -159,9 +167,7 @@ impl ContainerFlags {
             user: self.user.filter(|user| !user.is_empty()),
             hostname: self.hostname.filter(|name| !name.is_empty()),
             labels: labels(&self.label_file, &self.label)?,
-            mounts: mounts(&self.volume, &self.mount, &self.tmpfs)?,
             network: network(&self.network)?,
-            read_only: self.read_only,
             init: self.init,
             tty: self.tty,
             interactive: self.interactive,
@@ -171,7 +177,17 @@ impl ContainerFlags {
             log: log_driver(self.log_driver.as_deref())?,
             cidfile: self.cidfile.map(|path| path.to_string_lossy().into_owned()),
             attach,
-        })
+            ..ContainerSpec::default()
+        };
+        self.mounts.apply(&mut spec)?;
+        self.namespaces.apply(&mut spec)?;
+        self.user_namespace.apply(&mut spec)?;
+        self.security.apply(&mut spec)?;
+        self.resources.apply(&mut spec)?;
+        self.devices.apply(&mut spec)?;
+        self.account.apply(&mut spec)?;
+        self.bundle.apply(&mut spec)?;
+        Ok(spec)
     }
 
     /// Docker's rule: what `-a` names; otherwise both outputs, and the input with `-i`.
@@ -274,41 +290,6 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).context(ErrorKind::InvalidArgument, || {
         format!("cannot read {}", path.display())
     })
-}
-
-fn mounts(volumes: &[String], mounts: &[String], tmpfs: &[String]) -> Result<Vec<Mount>> {
-    let mut all = Vec::new();
-    for text in volumes {
-        all.push(absolute(mount::parse_volume(text)?)?);
-    }
-    for text in mounts {
-        all.push(absolute(mount::parse_mount(text)?)?);
-    }
-    for text in tmpfs {
-        all.push(mount::parse_tmpfs(text)?);
-    }
-    Ok(all)
-}
-
-/// A source is relative to the working directory, or to the home if it begins with `~`.
-fn absolute(mut mount: Mount) -> Result<Mount> {
-    if let MountSource::Bind { source, .. } = &mut mount.source
-        && !source.starts_with('/')
-    {
-        let path = match (source.as_str(), env::home()) {
-            ("~", Some(home)) => home,
-            (path, Some(home)) if path.starts_with("~/") => home.join(&path[2..]),
-            (path, _) => PathBuf::from(path),
-        };
-        let path = std::path::absolute(&path).context(ErrorKind::InvalidArgument, || {
-            format!("cannot find where {source:?} is")
-        })?;
-        *source = path
-            .into_os_string()
-            .into_string()
-            .map_err(|path| Error::invalid(format!("the mount source {path:?} is not UTF-8")))?;
-    }
-    Ok(mount)
 }
 
 /// The last of several counts, as for every flag.

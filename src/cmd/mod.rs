@@ -15,16 +15,23 @@
 //! Nothing here knows how a container or an image is kept or run. Docker's behaviour is the
 //! measure: spellings, texts on standard output, exit codes.
 
+mod account_flags;
+mod bundle_flags;
 mod columns;
 mod container_flags;
+mod device_flags;
 mod each;
 mod env;
 mod failure;
 mod filter;
 mod help;
+mod mount_flags;
+mod namespace_flags;
 mod parse;
 mod progress;
 mod registry_flags;
+mod resource_flags;
+mod security_flags;
 mod settings;
 mod template;
 mod terminal;
@@ -32,6 +39,7 @@ mod times;
 mod tree;
 mod ui;
 mod unsupported;
+mod user_namespace_flags;
 mod verb;
 
 mod attach;

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Error, ErrorKind, Platform, Result, mount::Mount};
+use super::{
+    Digest, Error, ErrorKind, Platform, Result, account::AccountSpec, device::DeviceSpec,
+    mount::Mount, namespace::Namespaces, resources::Resources, security::SecuritySpec,
+    user_namespace::UserNamespace,
+};
 
 /// 64 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -109,6 +113,14 @@ pub struct ContainerSpec {
     pub labels: BTreeMap<String, String>,
     pub mounts: Vec<Mount>,
     pub network: NetworkMode,
+    pub namespaces: Namespaces,
+    pub user_namespace: UserNamespace,
+    pub security: SecuritySpec,
+    pub resources: Resources,
+    pub devices: DeviceSpec,
+    pub account: AccountSpec,
+    /// `--annotation`: runtime-spec annotations, for `inspect` and hooks.
+    pub annotations: BTreeMap<String, String>,
     pub read_only: bool,
     pub init: bool,
     pub tty: bool,

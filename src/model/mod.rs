@@ -3,8 +3,10 @@
 //! Nothing here touches a file, a clock, the environment or the kernel, so that
 //! every other room may use these types and every test may compare them.
 
+pub mod account;
 pub mod capability;
 pub mod container;
+pub mod device;
 pub mod digest;
 pub mod env;
 pub mod error;
@@ -14,13 +16,17 @@ pub mod image;
 pub mod manifest;
 pub mod mount;
 pub mod names;
+pub mod namespace;
 pub mod platform;
 pub mod reference;
 pub mod registry;
+pub mod resources;
 pub mod seccomp;
+pub mod security;
 pub mod signal;
 pub mod sink;
 pub mod user;
+pub mod user_namespace;
 
 pub use container::{ContainerId, ContainerSpec};
 pub use digest::Digest;
