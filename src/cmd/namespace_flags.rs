@@ -1,11 +1,14 @@
 //! Which namespaces a container shares, and with whom; and what else its first process finds of the
 //! kernel's settings.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::ui;
 use crate::model::{
-    ContainerSpec, Error, Result,
+    ContainerSpec, Context, Error, ErrorKind, Result,
+    container::NetworkMode,
     namespace::{IpcMode, NamespaceMode, Namespaces, Personality, SystemdMode},
 };
 
@@ -35,8 +38,11 @@ pub struct NamespaceFlags {
     /// PID namespace: host, private, container:NAME or ns:PATH
     #[arg(long, value_name = "string")]
     pid: Option<String>,
+    /// Write the number of the first process to a file
+    #[arg(long, value_name = "string")]
+    pidfile: Option<PathBuf>,
     /// Prepare for systemd as the program: true (if it is), false or always
-    #[arg(long, value_name = "string", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "string")]
     systemd: Option<String>,
     /// Kill the container after so many seconds
     #[arg(long, value_name = "uint")]
@@ -52,12 +58,7 @@ impl NamespaceFlags {
         if self.init_path.is_some() {
             ui::notice("--init-path has no effect: the init is part of this program");
         }
-        if self.no_hosts
-            && matches!(
-                spec.network,
-                crate::model::container::NetworkMode::Container(_)
-            )
-        {
+        if self.no_hosts && matches!(spec.network, NetworkMode::Container(_)) {
             return Err(Error::invalid(
                 "conflicting options: --no-hosts and the network mode",
             ));
@@ -83,7 +84,17 @@ impl NamespaceFlags {
                 .as_deref()
                 .map(Personality::parse)
                 .transpose()?,
+            pidfile: None,
         };
+        spec.namespaces.pidfile = self.pidfile.map(absolute).transpose()?;
         Ok(())
     }
+}
+
+/// `start` may be given in another folder.
+fn absolute(path: PathBuf) -> Result<String> {
+    let what = || format!("invalid path {}", path.display());
+    let whole = std::path::absolute(&path).context(ErrorKind::InvalidArgument, what)?;
+    let text = whole.into_os_string().into_string();
+    text.map_err(|_| Error::invalid(what()))
 }

@@ -26,6 +26,8 @@ pub struct Namespaces {
     /// Seconds after which the container is killed.
     pub timeout: Option<u32>,
     pub personality: Option<Personality>,
+    /// Where the number of the first process is written at every start: an absolute path.
+    pub pidfile: Option<String>,
 }
 
 /// A namespace of one kind.

@@ -149,6 +149,11 @@ impl Engine {
                 "cannot join a container that has other user ids",
             ));
         }
+        if neighbours.process.is_none()
+            && let Some(namespace) = neighbours.held.first()
+        {
+            self.user.join_owner_of(namespace)?;
+        }
         self.user.begin_namespace(&self.store)
     }
 }

@@ -21,7 +21,7 @@ use crate::{
         },
     },
     model::{
-        ContainerId, ContainerSpec, Error, ErrorKind, Result, container::ContainerRecord,
+        ContainerId, ContainerSpec, Context, Error, ErrorKind, Result, container::ContainerRecord,
         host::HostFacts, image::ImageConfig,
     },
     storage::{ContainerDir, ContainerLock, Driver},
@@ -210,7 +210,10 @@ impl Engine {
         self.user.finish_namespace()?;
         let signals = attach.map(CaughtSignals::begin).transpose()?;
         let socket = supervisor::launch(&launch, lock, &neighbours.held)?;
-        session::await_start(&socket)?;
+        let pid = session::await_start(&socket)?;
+        if let Some(path) = &record.spec.namespaces.pidfile {
+            std::fs::write(path, pid.to_string()).system(|| format!("cannot write {path}"))?;
+        }
         match attach.zip(signals) {
             Some((options, signals)) => {
                 self.watch((socket, signals), directory, record, options, client)
@@ -281,6 +284,5 @@ impl Engine {
 
 /// The supervisor works from `/`: a store given by a relative path must stay found.
 pub(super) fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf> {
-    use crate::model::Context;
     std::path::absolute(path).system(|| format!("cannot make {} absolute", path.display()))
 }

@@ -233,6 +233,8 @@ pub fn container(
                 placement,
                 network_files: surroundings.network_files.as_deref(),
                 systemd,
+                // Until it has one, the root of its cgroup namespace is that of whoever started it.
+                own_cgroup: false,
             },
         )?,
         masked_paths: mounts::MASKED

@@ -44,6 +44,8 @@ pub(super) struct Context<'a> {
     /// Where hosts, hostname and resolv.conf are, if not in the container's folder.
     pub network_files: Option<&'a Path>,
     pub systemd: bool,
+    /// A cgroup was made for the container: what its cgroup namespace shows is its own.
+    pub own_cgroup: bool,
 }
 
 /// /dev/shm goes with the IPC namespace; that of a path has none that could be found.
@@ -83,7 +85,7 @@ pub(super) fn steps(
     });
     steps.push(MountStep::Cgroup {
         of_host: placement.cgroup == Place::Host,
-        writable: context.systemd && placement.cgroup == Place::Own,
+        writable: context.systemd && context.own_cgroup && placement.cgroup == Place::Own,
     });
     let folder = context.network_files.unwrap_or(&files.directory);
     for (name, wanted) in [

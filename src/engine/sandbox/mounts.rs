@@ -172,7 +172,9 @@ pub(super) fn build(
                     .ok_or_else(|| Error::new(ErrorKind::System, "the plan shares no /dev/shm"))?;
                 attach_in_dev(dev_of(&tree)?, c"shm", copy)?;
             }
-            MountStep::HostMessageQueue => host_in_dev(dev_of(&tree)?, c"mqueue", c"/dev/mqueue")?,
+            MountStep::HostMessageQueue => {
+                host_in_dev(dev_of(&tree)?, c"mqueue", c"/dev/mqueue")?;
+            }
             MountStep::MessageQueue => message_queue(dev_of(&tree)?)?,
             MountStep::Tmpfs {
                 target,
@@ -199,6 +201,18 @@ pub(super) fn build(
             }
         }
     }
+    confine_kernel_file_systems(plan, proc, sys, null)?;
+    Ok(tree)
+}
+
+/// Writes the settings of /proc/sys while it is writable, then hides and write-protects what the
+/// plan says.
+fn confine_kernel_file_systems(
+    plan: &SandboxPlan,
+    proc: Option<OwnedFd>,
+    sys: Option<OwnedFd>,
+    null: BorrowedFd<'_>,
+) -> Result<()> {
     if let Some(proc) = &proc {
         write_sysctls(proc.as_fd(), &plan.sysctls)?;
     }
@@ -232,7 +246,7 @@ pub(super) fn build(
         .chain(proc)
         .chain(sys)
         .for_each(mount::leave_open);
-    Ok(tree)
+    Ok(())
 }
 
 fn dev_of(tree: &Tree) -> Result<&OwnedFd> {

@@ -102,15 +102,20 @@ fn refused(join: &Join, kinds: &[NamespaceKind], errno: rustix::io::Errno) -> Er
         names.join(", "),
         join.whose
     );
-    let error = |kind| Error::new(kind, what.clone()).with_source(io::Error::from(errno));
-    match errno {
-        rustix::io::Errno::SRCH => Error::new(ErrorKind::Conflict, format!("{what}: it has ended")),
-        rustix::io::Errno::INVAL => error(ErrorKind::InvalidArgument)
-            .with_hint("it is of another kind, or lies outside of this process's pid namespace"),
-        rustix::io::Errno::PERM => error(ErrorKind::Unsupported)
-            .with_hint("it belongs to another user, or to another user namespace"),
-        _ => error(ErrorKind::System),
-    }
+    // The text crosses to another process, which a hint would not.
+    let (kind, why) = match errno {
+        rustix::io::Errno::SRCH => (ErrorKind::Conflict, "it has ended"),
+        rustix::io::Errno::INVAL => (
+            ErrorKind::InvalidArgument,
+            "it is of another kind, or not below the pid namespace of this user's processes",
+        ),
+        rustix::io::Errno::PERM => (
+            ErrorKind::Unsupported,
+            "it belongs to another user or another user namespace",
+        ),
+        _ => return Error::new(ErrorKind::System, what).with_source(io::Error::from(errno)),
+    };
+    Error::new(kind, format!("{what}: {why}"))
 }
 
 fn flag(kind: NamespaceKind) -> ThreadNameSpaceType {

@@ -12,13 +12,12 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::Pid,
     time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags},
 };
 
 use super::{
     log::{LogWriter, Stream},
-    orphans,
+    orphans::Orphans,
     protocol::{self, Attachment, Event, MAX_PAYLOAD, Request},
 };
 use crate::{
@@ -76,8 +75,7 @@ pub(super) struct EventLoop<'a> {
     init: &'a OwnedFd,
     listener: OwnedFd,
     signals: Option<OwnedFd>,
-    /// The first process, if this one has to look after the others itself.
-    adopting_for: Option<Pid>,
+    orphans: Option<Orphans>,
     timer: Option<OwnedFd>,
     streams: StreamEnds,
     /// Input that the program has not taken yet; no more is accepted meanwhile.
@@ -113,7 +111,7 @@ impl<'a> EventLoop<'a> {
             listener,
             // The container's end is told by its pidfd.
             signals: signals::descriptor(&signals::SignalSet::all().without(libc::SIGCHLD)).ok(),
-            adopting_for: None,
+            orphans: None,
             timer: None,
             streams,
             pending_input: Vec::new(),
@@ -127,8 +125,8 @@ impl<'a> EventLoop<'a> {
 
     /// The container has no pid namespace of its own: orphans are reaped, and whoever is left when
     /// the first process has ended is killed.
-    pub(super) fn adopt_orphans(&mut self, init: Pid) {
-        self.adopting_for = Some(init);
+    pub(super) fn look_after(&mut self, orphans: Option<Orphans>) {
+        self.orphans = orphans;
         self.signals = signals::descriptor(&signals::SignalSet::all()).ok();
     }
 
@@ -177,8 +175,9 @@ impl<'a> EventLoop<'a> {
 
     fn note_end(&mut self) -> Result<()> {
         let code = process::reap(self.init).system(|| "cannot reap the container".to_owned())?;
-        if self.adopting_for.take().is_some() {
-            orphans::end_all();
+        if let Some(orphans) = self.orphans.take() {
+            // A /proc that cannot be read must not hide the end.
+            let _ = orphans.end_all();
         }
         self.exit_code = Some(code);
         Ok(())
@@ -291,8 +290,8 @@ impl<'a> EventLoop<'a> {
         };
         while let Ok(Some(number)) = signals::next(descriptor) {
             if number == libc::SIGCHLD {
-                if let Some(init) = self.adopting_for {
-                    orphans::reap(init);
+                if let Some(orphans) = &self.orphans {
+                    orphans.reap();
                 }
             } else if number != libc::SIGPIPE {
                 let _ = process::signal(self.init, number);

@@ -247,7 +247,7 @@ impl Container<'_> {
 
         let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
         if adopts {
-            watch.adopt_orphans(started.init.pid);
+            watch.look_after(orphans::Orphans::of(started.init.pid, pid));
         }
         if let Some(seconds) = self.plan.timeout {
             watch.end_after(seconds)?;
@@ -264,14 +264,16 @@ impl Container<'_> {
         fork::end(0)
     }
 
-    /// In a pid namespace that is not its own this process can be seen by the container: nothing of
-    /// it may be read there. Whether it has to end the container's processes one by one.
+    /// Whether this process has to end the container's processes one by one. In the host's pid
+    /// namespace it can be seen by the container: nothing of it may be read there.
     fn leave_pid_namespace(&self) -> Result<bool> {
         let place = self.plan.sandbox.namespaces.placement.pid;
         if place == Place::Own {
             return Ok(false);
         }
-        process::hide().system(|| "cannot hide this process".to_owned())?;
+        if place == Place::Host {
+            process::hide().system(|| "cannot hide this process".to_owned())?;
+        }
         process::adopt_orphans().system(|| "cannot adopt orphans".to_owned())?;
         Ok(true)
     }
@@ -305,7 +307,9 @@ impl Container<'_> {
         };
         let own = process::own_host_pid().system(what)?;
         let pid = process::host_pid(&init.pidfd).system(what)?;
-        if self.plan.shares_user_namespace {
+        // Nobody could join the user namespace through a hidden process.
+        let hidden = self.plan.sandbox.namespaces.placement.pid == Place::Host;
+        if self.plan.shares_user_namespace && !hidden {
             self.store.name_namespace_holder(own)?;
         }
         let record = StartRecord {

@@ -1,51 +1,102 @@
-//! Processes of a container in the host's pid namespace, where no namespace ends with its first
-//! process and takes the others along.
+//! Processes of a container whose pid namespace is not its own, where no namespace ends with its
+//! first process and takes the others along.
 //!
-//! The supervisor adopts whoever loses its parent (`PR_SET_CHILD_SUBREAPER`): all processes of the
-//! container are its descendants, and after the end of the first one it kills children until there
-//! are none. A process that `exec` added is no descendant; and if the supervisor is killed itself,
-//! the kernel kills the first process only (`PR_SET_PDEATHSIG`). Both are for the container's
-//! cgroup: see [`end_all`].
+//! They are known by their mount namespace, which is always the container's own and which its
+//! programs cannot leave without `CAP_SYS_ADMIN`. The supervisor holds it open from the start, so
+//! that its number can mean no other, and kills whoever is in it when the first process has ended:
+//! orphans, and what `exec` added. In the host's pid namespace it also adopts the orphans
+//! (`PR_SET_CHILD_SUBREAPER`) and reaps them; in another container's that one's init does.
+//!
+//! If the supervisor is killed itself, the kernel kills the first process only
+//! (`PR_SET_PDEATHSIG`, prctl(2)). What is left then can be told only by the container's cgroup.
 
-use rustix::process::{Pid, PidfdFlags, WaitIdOptions, pidfd_open};
+use std::{io, os::fd::OwnedFd, time::Duration};
+
+use rustix::{
+    fs::{Mode, OFlags},
+    process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid},
+};
 
 use crate::sys::process;
 
-/// Reaps the orphans that have ended, but not the container's first process: whoever waits for
-/// that one wants its exit code.
-pub(super) fn reap(init: Pid) {
-    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    for pid in children() {
-        if pid == init {
-            continue;
-        }
-        let id = rustix::process::WaitId::Pid(pid);
-        if matches!(rustix::process::waitid(id.clone(), ended), Ok(Some(_))) {
-            let reap = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-            let _ = rustix::process::waitid(id, reap);
-        }
-    }
+#[derive(Debug)]
+pub(super) struct Orphans {
+    init: Pid,
+    mount_namespace: OwnedFd,
 }
 
-/// Kills and reaps all descendants, as they become children by the death of their parents. To be
-/// called after the first process has been reaped.
-///
-/// This is the place for `cgroup.kill` as well: it would reach those that `exec` added, and those
-/// of a container that has joined another's pid namespace, whose orphans go to that one's init.
-pub(super) fn end_all() {
-    loop {
-        let all = children();
-        if all.is_empty() {
-            return;
+impl Orphans {
+    /// `init` is the first process, a child of this one, with its number in the mounted /proc.
+    /// `None` if it has ended already: then nobody else can have come from it unseen for long.
+    pub(super) fn of(init: Pid, number: i32) -> Option<Orphans> {
+        let path = format!("/proc/{number}/ns/mnt");
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let mount_namespace = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+        Some(Orphans {
+            init,
+            mount_namespace,
+        })
+    }
+
+    /// Reaps those that have ended, but not the first process: whoever waits for that one wants
+    /// its exit code.
+    pub(super) fn reap(&self) {
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        for pid in children().into_iter().filter(|pid| *pid != self.init) {
+            let _ = waitid(WaitId::Pid(pid), ended);
         }
-        for pid in all {
-            // Not reaped yet, so the number is still its own.
+    }
+
+    /// Kills everybody, and returns when nobody is left. To be called after the first process has
+    /// been reaped.
+    ///
+    /// A container that has a cgroup of its own is ended sooner by its `cgroup.kill`: the place for
+    /// that is here, before the search.
+    pub(super) fn end_all(self) -> io::Result<()> {
+        loop {
+            let living = self.living()?;
+            if living.is_empty() {
+                break;
+            }
+            for pidfd in &living {
+                let _ = process::signal(pidfd, libc::SIGKILL);
+            }
+            for pidfd in &living {
+                process::wait_ended(pidfd, Some(Duration::from_secs(1)))?;
+            }
+        }
+        while matches!(
+            waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG),
+            Ok(Some(_))
+        ) {}
+        Ok(())
+    }
+
+    /// Who is in the container's mount namespace now.
+    fn living(&self) -> io::Result<Vec<OwnedFd>> {
+        let wanted = rustix::fs::fstat(&self.mount_namespace)?;
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc")?.flatten() {
+            let number = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
+            let Some(pid) = number.and_then(Pid::from_raw) else {
+                continue;
+            };
+            // Opened before it is looked at: if the number has gone to another process meanwhile,
+            // the descriptor has not.
             let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
                 continue;
             };
-            let _ = process::signal(&pidfd, libc::SIGKILL);
-            let _ = process::reap(&pidfd);
+            let path = format!("/proc/{}/ns/mnt", pid.as_raw_nonzero());
+            if rustix::fs::stat(path)
+                .is_ok_and(|it| (it.st_dev, it.st_ino) == (wanted.st_dev, wanted.st_ino))
+            {
+                found.push(pidfd);
+            }
         }
+        Ok(found)
     }
 }
 
