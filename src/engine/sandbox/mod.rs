@@ -63,6 +63,9 @@ pub struct Started {
     pub init: Child,
     /// The master side of the terminal, if the plan asked for one.
     pub terminal: Option<OwnedFd>,
+    /// The container's mount namespace, by which its processes are known where the pid namespace
+    /// is not its own.
+    pub mount_namespace: Option<OwnedFd>,
 }
 
 /// A step that failed, as it crosses from the child to the supervisor.
@@ -90,10 +93,13 @@ pub fn start(plan: &SandboxPlan, streams: Option<Streams>, held: &[OwnedFd]) -> 
     let child = child.map_err(namespaces_refused)?;
     drop(theirs);
     drop(streams);
+    // Before the program runs: it may be over at once, and leave others behind.
+    let mount_namespace = namespaces::mounts_of(&plan.namespaces.placement, &child)?;
     match await_program(ours.as_fd()) {
         Ok(terminal) => Ok(Started {
             init: child,
             terminal,
+            mount_namespace,
         }),
         Err(error) => {
             // It has reported and is ending; nobody else will reap it.

@@ -246,8 +246,8 @@ impl Container<'_> {
         };
 
         let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
-        if adopts {
-            watch.look_after(orphans::Orphans::of(started.init.pid, pid));
+        if adopts && let Some(mounts) = started.mount_namespace {
+            watch.look_after(orphans::Orphans::new(started.init.pid, mounts));
         }
         if let Some(seconds) = self.plan.timeout {
             watch.end_after(seconds)?;

@@ -12,10 +12,7 @@
 
 use std::{io, os::fd::OwnedFd, time::Duration};
 
-use rustix::{
-    fs::{Mode, OFlags},
-    process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid},
-};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use crate::sys::process;
 
@@ -26,16 +23,12 @@ pub(super) struct Orphans {
 }
 
 impl Orphans {
-    /// `init` is the first process, a child of this one, with its number in the mounted /proc.
-    /// `None` if it has ended already: then nobody else can have come from it unseen for long.
-    pub(super) fn of(init: Pid, number: i32) -> Option<Orphans> {
-        let path = format!("/proc/{number}/ns/mnt");
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let mount_namespace = rustix::fs::open(path, flags, Mode::empty()).ok()?;
-        Some(Orphans {
+    /// `init` is the first process, a child of this one.
+    pub(super) fn new(init: Pid, mount_namespace: OwnedFd) -> Orphans {
+        Orphans {
             init,
             mount_namespace,
-        })
+        }
     }
 
     /// Reaps those that have ended, but not the first process: whoever waits for that one wants
