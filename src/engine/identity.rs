@@ -86,6 +86,7 @@ impl User {
             initial_user_namespace: self.initial_namespace,
             capabilities,
             thermal_folders: thermal_folders(),
+            kernel: None,
         })
     }
 

@@ -165,7 +165,10 @@ impl Engine {
         image: &ImageConfig,
         attach: Option<&AttachOptions>,
     ) -> Result<RunOutcome> {
-        let host = self.user.host_facts()?;
+        let mut host = self.user.host_facts()?;
+        if plan::asks_for_kernel(&record.spec.security) {
+            host.kernel = crate::engine::machine::kernel_version();
+        }
         let files = self.container_files(driver, directory, record, &host)?;
         let mut sandbox = plan::container(record, image, &host, &files)?;
         let client = match attach {

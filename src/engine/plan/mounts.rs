@@ -12,32 +12,6 @@ use crate::model::{
 
 pub const SHM_BYTES: u64 = 64 << 20;
 
-/// The union of what Docker 28.5 and Podman 5.6 hide: kernel memory, keys, timing side channels
-/// (GHSA-jq35-85cj-fj4p, GHSA-6fw5-f8r9-fgfm), firmware.
-pub const MASKED: [&str; 13] = [
-    "proc/acpi",
-    "proc/asound",
-    "proc/interrupts",
-    "proc/kcore",
-    "proc/keys",
-    "proc/latency_stats",
-    "proc/sched_debug",
-    "proc/scsi",
-    "proc/timer_list",
-    "proc/timer_stats",
-    "sys/devices/virtual/powercap",
-    "sys/firmware",
-    "sys/fs/selinux",
-];
-
-pub const READ_ONLY: [&str; 5] = [
-    "proc/bus",
-    "proc/fs",
-    "proc/irq",
-    "proc/sys",
-    "proc/sysrq-trigger",
-];
-
 /// The steps in their order: our own file systems first, so that a user's mount may go below
 /// /dev, then the user's by depth, as Docker sorts them (a parent before what lies in it).
 pub(super) fn steps(
@@ -50,6 +24,7 @@ pub(super) fn steps(
         MountStep::Proc,
         MountStep::Dev {
             make_nodes: host.initial_user_namespace,
+            host_devices: spec.security.privileged,
         },
         MountStep::Shm { bytes: SHM_BYTES },
         MountStep::MessageQueue,

@@ -9,7 +9,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use super::{Streams, credentials, devices, mounts, program, reaper};
+use super::{Streams, credentials, devices, mounts, outside::Outside, program, reaper};
 use crate::{
     engine::plan::SandboxPlan,
     model::{Context, Error, ErrorKind, Result},
@@ -26,6 +26,7 @@ pub(super) fn run(
     supervisor: BorrowedFd<'_>,
 ) -> Result<Infallible> {
     process::hide().system(|| "cannot hide this process".to_owned())?;
+    let outside = Outside::open(&plan.process)?;
     let connected = mounts::clone_connected(&plan.mounts)?;
     mount::make_all_private().system(|| "cannot make the container's mounts private".to_owned())?;
 
@@ -66,13 +67,13 @@ pub(super) fn run(
             .system(|| "cannot bring the loopback interface up".to_owned())?;
     }
     fresh_keyring()?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    rustix::process::umask(credentials::umask(&plan.process));
     if let Some(directory) = &working_directory {
         enter(directory, &plan.process.working_directory)?;
     }
 
     // With an init of ours the program is its child; both are confined alike.
-    credentials::confine(&plan.process, &identity)?;
+    credentials::confine(&plan.process, &identity, &outside)?;
     if plan.init {
         reaper::become_init()?;
     }

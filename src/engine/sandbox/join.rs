@@ -15,7 +15,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Started, Streams, credentials, devices, program};
+use super::{Started, Streams, credentials, devices, outside::Outside, program};
 use crate::{
     engine::plan::ProcessPlan,
     model::{Context, Error, ErrorKind, Result, container::ProcessIdentity},
@@ -47,6 +47,7 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
     let pidfd = process::open(plan.init.pid, plan.init.start_time)
         .system(|| "cannot open the container's first process".to_owned())?
         .ok_or_else(stopped)?;
+    let outside = Outside::open(&plan.process)?;
     let namespaces = ThreadNameSpaceType::MOUNT
         | ThreadNameSpaceType::PROCESS_ID
         | ThreadNameSpaceType::NETWORK
@@ -59,7 +60,7 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
     }
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
     let child = fork::fork(Namespaces::NONE, || {
-        let Err(error) = become_process(&plan.process, streams.as_ref(), theirs.as_fd());
+        let Err(error) = become_process(&plan.process, streams.as_ref(), theirs.as_fd(), &outside);
         super::report(theirs.as_fd(), &error)
     });
     let child = match child {
@@ -85,6 +86,7 @@ fn become_process(
     plan: &ProcessPlan,
     streams: Option<&Streams>,
     parent: BorrowedFd<'_>,
+    outside: &Outside,
 ) -> Result<std::convert::Infallible> {
     let root = rustix::fs::open(
         "/",
@@ -114,8 +116,8 @@ fn become_process(
         })?;
     rustix::process::fchdir(&directory)
         .system(|| format!("cannot enter working directory {wanted:?}"))?;
-    rustix::process::umask(Mode::from_raw_mode(0o022));
-    credentials::confine(plan, &identity)?;
+    rustix::process::umask(credentials::umask(plan));
+    credentials::confine(plan, &identity, outside)?;
     program::execute(&plan.arguments, &identity.environment)
 }
 

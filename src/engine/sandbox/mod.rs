@@ -14,6 +14,7 @@ mod devices;
 mod init;
 mod join;
 mod mounts;
+mod outside;
 mod program;
 mod reaper;
 mod seccomp;
