@@ -181,7 +181,6 @@ fn limit(limit: &Ulimit) -> Result<()> {
                     "cannot limit {name} to {wanted}: the caller's own hard limit is {allowed}"
                 ),
             )
-            .with_hint("only root of the machine raises hard limits")
         } else {
             Error::new(
                 ErrorKind::System,

@@ -461,6 +461,9 @@ fn bind(
     mount::attach(&copy, place)
 }
 
+/// Below /proc/sys.
+const DOMAIN_NAME: &str = "kernel/domainname";
+
 /// Kernel parameters of the container's own namespaces, through our own procfs.
 fn write_sysctls(proc: BorrowedFd<'_>, sysctls: &[Sysctl]) -> Result<()> {
     for Sysctl {
@@ -470,13 +473,25 @@ fn write_sysctls(proc: BorrowedFd<'_>, sysctls: &[Sysctl]) -> Result<()> {
     } in sysctls
     {
         let what = || format!("cannot set sysctl {} to {value:?}", path.replace('/', "."));
+        if path == DOMAIN_NAME {
+            // The file belongs to root of the machine; the call is for root of the namespace.
+            rustix::system::setdomainname(value.as_bytes()).system(what)?;
+            continue;
+        }
         let file = c_string(&format!("sys/{path}"))?;
         match in_root::open_beneath(proc, &file, OFlags::WRONLY) {
             Ok(file) => {
                 rustix::io::write(&file, value.as_bytes()).system(what)?;
                 mount::leave_open(file);
             }
-            Err(error) if *optional && error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if !optional {
+                    return Err(Error::new(
+                        ErrorKind::Unsupported,
+                        format!("{}: this kernel has no such parameter", what()),
+                    ));
+                }
+            }
             Err(error) => return Err(error).context(ErrorKind::Unsupported, what),
         }
     }

@@ -56,16 +56,17 @@ impl Outside {
     pub(super) fn set_oom_score(&self, score: i32) -> Result<()> {
         let text = score.to_string();
         self.write("oom_score_adj", &text).map_err(|cause| {
-            let error = Error::new(
+            let why = match cause.raw_os_error() {
+                Some(libc::EACCES | libc::EPERM) => {
+                    ": it is below the caller's own, where only root of the machine may go"
+                }
+                _ => "",
+            };
+            Error::new(
                 ErrorKind::Unsupported,
-                format!("cannot set the OOM score adjustment to {score}"),
-            );
-            match cause.raw_os_error() {
-                Some(libc::EACCES | libc::EPERM) => error.with_hint(
-                    "only root may go below the value of the caller, /proc/self/oom_score_adj",
-                ),
-                _ => error.with_source(cause),
-            }
+                format!("cannot set the OOM score adjustment to {score}{why}"),
+            )
+            .with_source(cause)
         })
     }
 
