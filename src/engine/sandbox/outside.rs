@@ -83,12 +83,11 @@ impl Outside {
         written.map_err(|cause| {
             Error::new(
                 ErrorKind::Unsupported,
-                format!("cannot use AppArmor profile {profile:?}"),
+                format!(
+                    "cannot use AppArmor profile {profile:?}: there is no AppArmor or no such profile"
+                ),
             )
             .with_source(cause)
-            .with_hint(
-                "the kernel has no AppArmor, or no such profile is loaded: aa-status lists them",
-            )
         })
     }
 
