@@ -16,7 +16,7 @@ use super::streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING
 use crate::{
     engine::{
         Engine, ExecSpec,
-        plan::ProcessPlan,
+        plan::{FilterPlan, ProcessPlan},
         sandbox::{self, JoinPlan, Started, Stream, Streams},
     },
     model::{Context, Error, ErrorKind, Result, container::StartRecord},
@@ -53,7 +53,7 @@ impl Engine {
             join: JoinPlan {
                 init: start.init.clone(),
                 namespaces: start.namespaces,
-                process: process_plan(&start, &spec)?,
+                process: self.process_plan(&start, &spec)?,
             },
             interactive: spec.interactive,
             detach: spec.detach,
@@ -63,6 +63,19 @@ impl Engine {
             return Err(not_running());
         }
         become_joiner(&plan, self.user.has_namespace())
+    }
+}
+
+impl Engine {
+    /// The plan with the rights of a privileged process, if they are asked for. no_new_privs stays.
+    fn process_plan(&self, start: &StartRecord, spec: &ExecSpec) -> Result<ProcessPlan> {
+        let mut plan = process_plan(start, spec)?;
+        if spec.privileged {
+            plan.capabilities = self.user.host_facts()?.capabilities;
+            plan.filter = FilterPlan::None;
+            plan.rights.apparmor = None;
+        }
+        Ok(plan)
     }
 }
 

@@ -15,6 +15,7 @@ mod init;
 mod join;
 mod mounts;
 mod namespaces;
+mod outside;
 mod program;
 mod reaper;
 mod seccomp;
