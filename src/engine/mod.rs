@@ -3,6 +3,7 @@
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
 pub mod containers;
+mod devices;
 mod doctor;
 mod identity;
 pub mod images;

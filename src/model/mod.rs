@@ -5,11 +5,14 @@
 
 pub mod account;
 pub mod capability;
+pub mod cdi;
 pub mod container;
 pub mod device;
+pub mod device_program;
 pub mod digest;
 pub mod env;
 pub mod error;
+pub mod gpu;
 pub mod host;
 pub mod human;
 pub mod image;

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use crate::{
-    engine::{Engine, PullRequest, PullSettings, plan, supervisor},
+    engine::{Engine, PullRequest, PullSettings, devices, plan, supervisor},
     model::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
         container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
@@ -79,6 +79,8 @@ impl Engine {
     ) -> Result<Created> {
         let config = self.image_config(&image.config)?;
         check_platform(&spec, &config)?;
+        devices::refuse_unenforceable(&spec.devices, self.user.is_real_root())?;
+        devices::find(&spec.devices)?;
         for mount in &spec.mounts {
             prepare_source(&mount.source)?;
         }

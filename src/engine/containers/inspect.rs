@@ -9,8 +9,10 @@ use super::ending::{exit_code, exit_reason};
 use crate::{
     engine::{Engine, plan},
     model::{
-        Result,
+        ContainerSpec, Result,
         container::{ContainerRecord, ContainerState, LogDriver, NetworkMode},
+        device::DeviceSpec,
+        gpu::GpuRequest,
         image::ProcessDefaults,
         mount::{Mount, MountSource},
         signal::signal_name,
@@ -235,7 +237,7 @@ fn host_config(record: &ContainerRecord) -> Value {
     object.put("ShmSize", json!(plan::SHM_BYTES));
     object.put("Runtime", json!("coracle"));
     object.put("Isolation", json!(""));
-    put_resources(&mut object);
+    put_resources(&mut object, spec);
     object.put_some("Mounts", requested_mounts(&spec.mounts));
     let absolute =
         |paths: &[&str]| -> Vec<String> { paths.iter().map(|path| format!("/{path}")).collect() };
@@ -246,7 +248,7 @@ fn host_config(record: &ContainerRecord) -> Value {
 }
 
 /// Limits are not there yet: what Docker shows for a container without any.
-fn put_resources(object: &mut Object) {
+fn put_resources(object: &mut Object, spec: &ContainerSpec) {
     object.put_all(&["CpuShares", "Memory", "NanoCpus"], &json!(0));
     object.put("CgroupParent", json!(""));
     object.put("BlkioWeight", json!(0));
@@ -270,8 +272,7 @@ fn put_resources(object: &mut Object) {
         &json!(0),
     );
     object.put_all(&["CpusetCpus", "CpusetMems"], &json!(""));
-    object.put("Devices", json!([]));
-    object.put_all(&["DeviceCgroupRules", "DeviceRequests"], &Value::Null);
+    put_devices(object, &spec.devices);
     object.put_all(&["MemoryReservation", "MemorySwap"], &json!(0));
     object.put_all(
         &["MemorySwappiness", "OomKillDisable", "PidsLimit"],
@@ -287,6 +288,52 @@ fn put_resources(object: &mut Object) {
         ],
         &json!(0),
     );
+}
+
+fn put_devices(object: &mut Object, devices: &DeviceSpec) {
+    let mappings: Vec<Value> = devices
+        .mappings
+        .iter()
+        .map(|mapping| {
+            json!({
+                "PathOnHost": mapping.host,
+                "PathInContainer": mapping.container,
+                "CgroupPermissions": mapping.access,
+            })
+        })
+        .collect();
+    let or_null = |list: Vec<Value>| {
+        if list.is_empty() {
+            Value::Null
+        } else {
+            json!(list)
+        }
+    };
+    let rules = devices.rules.iter().map(|rule| json!(rule.to_string()));
+    let mut requests: Vec<Value> = devices.gpus.iter().map(gpu_request).collect();
+    if !devices.qualified.is_empty() {
+        requests.push(json!({
+            "Driver": "cdi",
+            "Count": 0,
+            "DeviceIDs": devices.qualified,
+            "Capabilities": null,
+            "Options": null,
+        }));
+    }
+    object.put("Devices", json!(mappings));
+    object.put("DeviceCgroupRules", or_null(rules.collect()));
+    object.put("DeviceRequests", or_null(requests));
+}
+
+fn gpu_request(request: &GpuRequest) -> Value {
+    let devices = (!request.devices.is_empty()).then_some(&request.devices);
+    json!({
+        "Driver": request.driver,
+        "Count": request.count,
+        "DeviceIDs": devices,
+        "Capabilities": [request.capabilities],
+        "Options": request.options,
+    })
 }
 
 /// What `-v` asked for, as it was written. Docker keeps `--mount` in another key.

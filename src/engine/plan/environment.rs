@@ -6,7 +6,13 @@ const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 
 /// Docker's order: the defaults, then the image's variables, then the user's; a later value of a
 /// name takes the place of the earlier one.
-pub(super) fn compose(spec: &ContainerSpec, image: &ImageConfig, hostname: &str) -> Vec<String> {
+/// Those of devices come last: a vendor's software relies on them.
+pub(super) fn compose(
+    spec: &ContainerSpec,
+    image: &ImageConfig,
+    hostname: &str,
+    of_devices: &[String],
+) -> Vec<String> {
     let mut variables = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
     if spec.tty {
         variables.push("TERM=xterm".to_owned());
@@ -15,7 +21,7 @@ pub(super) fn compose(spec: &ContainerSpec, image: &ImageConfig, hostname: &str)
         .config
         .iter()
         .flat_map(|config| config.env.iter().flatten());
-    for variable in of_image.chain(&spec.env) {
+    for variable in of_image.chain(&spec.env).chain(of_devices) {
         set(&mut variables, variable);
     }
     variables

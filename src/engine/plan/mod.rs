@@ -3,19 +3,21 @@
 //!
 //! The planner does no I/O and decides nothing twice: `exec` and restarts use the stored outcome.
 
+mod devices;
 mod environment;
 mod mounts;
 
 pub use environment::set as set_variable;
-pub use mounts::{MASKED, READ_ONLY, SHM_BYTES};
+pub use mounts::{MASKED, READ_ONLY, SHM_BYTES, check_target};
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    ContainerSpec, Error, ErrorKind, Result,
+    ContainerSpec, Error, ErrorKind, Result, cdi,
     container::{ContainerRecord, NetworkMode},
+    device::{DeviceNode, DeviceRule},
     host::{HostFacts, UserMode},
     image::ImageConfig,
     mount::Propagation,
@@ -28,6 +30,7 @@ pub struct SandboxPlan {
     /// The container gets a network namespace with loopback, or shares the host's.
     pub own_network: bool,
     pub root: RootPlan,
+    pub devices: DevicePlan,
     /// Attached one after the other, below the root.
     pub mounts: Vec<MountStep>,
     /// Hidden behind an empty read-only folder or `/dev/null`; skipped where absent.
@@ -94,6 +97,15 @@ pub enum MountStep {
         bytes: u64,
     },
     MessageQueue,
+    /// The nodes of [`SandboxPlan::devices`].
+    DeviceNodes,
+    /// A path of the host that a device needs, by its CDI specification. Private.
+    DeviceMount {
+        source: PathBuf,
+        target: String,
+        recursive: bool,
+        attributes: TmpfsAttributes,
+    },
     Tmpfs {
         target: String,
         options: Vec<TmpfsParameter>,
@@ -111,6 +123,23 @@ pub enum MountStep {
         recursive: bool,
         propagation: Propagation,
     },
+}
+
+/// The devices beyond those that every container has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DevicePlan {
+    pub nodes: Vec<DeviceNode>,
+    /// Nodes are made anew; otherwise the host's are mounted, and what the user may do with them
+    /// counts.
+    pub make_nodes: bool,
+    /// What the container's control group lets through. `None` is no limit: `--privileged`, and
+    /// ordinary users, who have no devices but their own.
+    pub rules: Option<Vec<DeviceRule>>,
+    /// Somebody asked for less than the default gives away: without a control group that enforces
+    /// the rules the container must not start.
+    pub rules_must_hold: bool,
+    /// Programs of the host that a device's CDI specification wants to be run.
+    pub hooks: Vec<cdi::Hook>,
 }
 
 /// A file system parameter, with its value if it has one (tmpfs(5)).
@@ -158,6 +187,9 @@ pub struct ContainerFiles {
     /// `containers/ID`
     pub directory: PathBuf,
     pub root: RootSource,
+    /// Devices of the host, and what they need.
+    pub devices: Vec<DeviceNode>,
+    pub edits: cdi::Edits,
 }
 
 /// The plan of a container's first process.
@@ -186,6 +218,7 @@ pub fn container(
         }
     }
     Ok(SandboxPlan {
+        devices: devices::plan(spec, host, files)?,
         own_network,
         root: RootPlan {
             source: files.root.clone(),
@@ -202,7 +235,7 @@ pub fn container(
         sysctls,
         process: ProcessPlan {
             arguments,
-            environment: environment::compose(spec, image, &hostname),
+            environment: environment::compose(spec, image, &hostname, &files.edits.env),
             working_directory: working_directory(spec, image)?,
             user: user(spec, image),
             capabilities: crate::model::capability::DEFAULT & host.capabilities,

@@ -62,6 +62,7 @@ pub(super) fn steps(
             target: format!("/etc/{name}"),
         });
     }
+    steps.extend(super::devices::steps(files)?);
     let mut wanted: Vec<&Mount> = spec.mounts.iter().collect();
     wanted.sort_by_key(|mount| {
         mount
@@ -108,7 +109,7 @@ fn user_mount(mount: &Mount) -> Result<MountStep> {
 
 /// Our /proc and /sys are what the confinement is made of: nothing may be put over them
 /// (CVE-2019-16884 and its successors), nor over the root.
-fn check_target(target: &str) -> Result<String> {
+pub fn check_target(target: &str) -> Result<String> {
     let mut parts: Vec<&str> = Vec::new();
     for part in target.split('/') {
         match part {

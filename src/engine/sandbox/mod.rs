@@ -10,6 +10,7 @@
 //! configuration but passwd(5) and group(5), with limits.
 
 mod credentials;
+pub mod device_filter;
 mod devices;
 mod init;
 mod join;

@@ -163,6 +163,13 @@ pub(super) fn build(
             MountStep::Dev { make_nodes } => devices::build(root, *make_nodes, &mut tree)?,
             MountStep::Shm { bytes } => shm(dev_of(&tree)?, *bytes)?,
             MountStep::MessageQueue => message_queue(dev_of(&tree)?)?,
+            MountStep::DeviceNodes => devices::add_nodes(root, &plan.devices)?,
+            MountStep::DeviceMount {
+                source,
+                target,
+                recursive,
+                attributes,
+            } => device_mount(root, source, target, *recursive, *attributes)?,
             MountStep::Tmpfs {
                 target,
                 options,
@@ -350,13 +357,7 @@ fn mount_in_dev(
     Ok(())
 }
 
-fn tmpfs(
-    root: BorrowedFd<'_>,
-    target: &str,
-    options: &[(String, Option<String>)],
-    wanted: TmpfsAttributes,
-) -> Result<()> {
-    let what = || format!("cannot mount a tmpfs on {target}");
+fn bits(wanted: TmpfsAttributes) -> Attributes {
     let mut attributes = Attributes::NONE;
     for (on, attribute) in [
         (wanted.read_only, Attributes::READ_ONLY),
@@ -368,6 +369,17 @@ fn tmpfs(
             attributes = attributes.with(attribute);
         }
     }
+    attributes
+}
+
+fn tmpfs(
+    root: BorrowedFd<'_>,
+    target: &str,
+    options: &[(String, Option<String>)],
+    wanted: TmpfsAttributes,
+) -> Result<()> {
+    let what = || format!("cannot mount a tmpfs on {target}");
+    let attributes = bits(wanted);
     let options: Vec<(CString, Option<CString>)> = options
         .iter()
         .map(|(key, value)| Ok((c_string(key)?, value.as_deref().map(c_string).transpose()?)))
@@ -396,6 +408,29 @@ fn own_file(root: BorrowedFd<'_>, source: &Path, target: &str, read_only: bool) 
     mount::leave_open(copy);
     mount::leave_open(place);
     Ok(())
+}
+
+/// What a CDI specification wants to be seen: a path of the host, below nothing of ours.
+fn device_mount(
+    root: BorrowedFd<'_>,
+    source: &Path,
+    target: &str,
+    recursive: bool,
+    attributes: TmpfsAttributes,
+) -> Result<()> {
+    let what = || format!("cannot mount {} on {target}", source.display());
+    let copy = mount::clone_mount(rustix::fs::CWD, &path(source)?, recursive).system(what)?;
+    let private = Some(Propagation::Private);
+    mount::set_attributes(&copy, bits(attributes), private, true).system(what)?;
+    let stat = rustix::fs::fstat(&copy).system(what)?;
+    let place = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        in_root::open_or_make_directory(root, target.as_ref(), Mode::from_raw_mode(0o755))
+    } else {
+        in_root::open_or_make_file(root, target.as_ref())
+    }
+    .system(what)?;
+    in_root::refuse_kernel_file_systems(&place).system(what)?;
+    mount::attach(&copy, place).system(what)
 }
 
 fn bind(
