@@ -37,6 +37,8 @@ pub const SHIFT_RIGHT: u8 = 0x74;
 pub const JUMP_IF_DIFFERENT: u8 = 0x56;
 /// Jump if destination & immediate, 32 bits.
 pub const JUMP_IF_SET: u8 = 0x46;
+/// Jump.
+pub const JUMP_ALWAYS: u8 = 0x05;
 pub const EXIT: u8 = 0x95;
 
 const RESULT: u8 = 0;
@@ -113,9 +115,6 @@ fn append(program: &mut Vec<Instruction>, rule: &DeviceRule) {
     }
     program.extend(verdict);
 }
-
-/// Jump.
-pub const JUMP_ALWAYS: u8 = 0x05;
 
 fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> Instruction {
     Instruction {
