@@ -17,14 +17,6 @@ use crate::model::{
     gpu::GpuRequest,
 };
 
-/// What the devices that were asked for turned out to be.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct FoundDevices {
-    pub nodes: Vec<DeviceNode>,
-    /// What CDI devices need beyond their nodes.
-    pub edits: cdi::Edits,
-}
-
 /// No specification is read beyond this.
 const MAX_SPECIFICATION: u64 = 8 << 20;
 /// Directories of devices are not followed deeper than this.
@@ -35,24 +27,23 @@ const MAX_DEPTH: usize = 16;
 /// # Errors
 /// [`ErrorKind::InvalidArgument`] for what does not exist, [`ErrorKind::Unsupported`] for GPUs that
 /// nobody knows.
-pub(super) fn find(spec: &DeviceSpec) -> Result<FoundDevices> {
-    let mut found = FoundDevices::default();
+pub(super) fn find(spec: &DeviceSpec, found: &mut plan::Found) -> Result<()> {
     if spec.is_empty() {
-        return Ok(found);
+        return Ok(());
     }
     if !spec.qualified.is_empty() || !spec.gpus.is_empty() {
         found.edits = provided(spec)?;
         for node in std::mem::take(&mut found.edits.device_nodes) {
-            found.nodes.push(provided_node(node)?);
+            found.devices.push(provided_node(node)?);
         }
     }
     for mapping in &spec.mappings {
-        found.nodes.extend(mapped(mapping)?);
+        found.devices.extend(mapped(mapping)?);
     }
-    for node in &found.nodes {
+    for node in &found.devices {
         plan::check_target(&node.container)?;
     }
-    Ok(found)
+    Ok(())
 }
 
 /// One node, or all those below a directory.

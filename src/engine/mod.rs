@@ -2,6 +2,7 @@
 //!
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
+mod accounts;
 pub mod containers;
 mod devices;
 mod doctor;
@@ -12,6 +13,7 @@ mod machine;
 pub mod plan;
 pub mod requests;
 pub mod sandbox;
+pub mod secrets;
 pub mod supervisor;
 
 use std::path::PathBuf;

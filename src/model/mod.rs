@@ -25,6 +25,7 @@ pub mod reference;
 pub mod registry;
 pub mod resources;
 pub mod seccomp;
+pub mod secret;
 pub mod security;
 pub mod signal;
 pub mod sink;

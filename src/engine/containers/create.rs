@@ -80,7 +80,7 @@ impl Engine {
         let config = self.image_config(&image.config)?;
         check_platform(&spec, &config)?;
         devices::refuse_unenforceable(&spec.devices, self.user.is_real_root())?;
-        devices::find(&spec.devices)?;
+        self.find(&spec)?;
         for mount in &spec.mounts {
             prepare_source(&mount.source)?;
         }

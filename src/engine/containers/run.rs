@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     engine::{
-        AttachOptions, Engine, RunOptions, RunOutcome, StartOptions, devices,
+        AttachOptions, Engine, RunOptions, RunOutcome, StartOptions,
         plan::{self, ContainerFiles, RootSource},
         supervisor::{
             self, LaunchPlan,
@@ -255,12 +255,10 @@ impl Engine {
                 RootSource::Directory(folder.join("rootfs"))
             }
         };
-        let devices = devices::find(&record.spec.devices)?;
         Ok(ContainerFiles {
             directory: folder,
             root,
-            devices: devices.nodes,
-            edits: devices.edits,
+            found: self.find(&record.spec)?,
         })
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn plan(
     files: &ContainerFiles,
 ) -> Result<DevicePlan> {
     let mut nodes: Vec<DeviceNode> = Vec::new();
-    for node in &files.devices {
+    for node in &files.found.devices {
         let container = check_target(&node.container)?;
         nodes.retain(|other| other.container != container);
         nodes.push(DeviceNode {
@@ -27,13 +27,17 @@ pub(super) fn plan(
     }
     let rules = host.initial_user_namespace.then(|| {
         let mut rules = device::default_rules();
-        rules.extend(files.devices.iter().filter_map(DeviceNode::rule));
+        rules.extend(files.found.devices.iter().filter_map(DeviceNode::rule));
         rules.extend_from_slice(&spec.devices.rules);
         rules
     });
     for (present, what) in [
-        (files.edits.intel_rdt.is_some(), "Intel RDT classes"),
-        (!files.edits.net_devices.is_empty(), "network devices"),
+        (
+            !files.found.edits.additional_gids.is_empty(),
+            "additional groups",
+        ),
+        (files.found.edits.intel_rdt.is_some(), "Intel RDT classes"),
+        (!files.found.edits.net_devices.is_empty(), "network devices"),
     ] {
         if present {
             return Err(Error::new(
@@ -46,11 +50,12 @@ pub(super) fn plan(
         nodes,
         make_nodes: host.initial_user_namespace,
         rules_must_hold: files
+            .found
             .devices
             .iter()
             .any(|node| !(node.access.read && node.access.write)),
         rules,
-        hooks: files.edits.hooks.clone(),
+        hooks: files.found.edits.hooks.clone(),
     })
 }
 
@@ -58,10 +63,10 @@ pub(super) fn plan(
 /// user's own mounts: no node is made in a folder of the host.
 pub(super) fn steps(files: &ContainerFiles) -> Result<Vec<MountStep>> {
     let mut steps = Vec::new();
-    if !files.devices.is_empty() {
+    if !files.found.devices.is_empty() {
         steps.push(MountStep::DeviceNodes);
     }
-    for mount in &files.edits.mounts {
+    for mount in &files.found.edits.mounts {
         steps.push(host_mount(mount)?);
     }
     Ok(steps)

@@ -3,10 +3,12 @@
 //!
 //! The planner does no I/O and decides nothing twice: `exec` and restarts use the stored outcome.
 
+mod accounts;
 mod devices;
 mod environment;
 mod mounts;
 
+pub use accounts::lines_of;
 pub use environment::set as set_variable;
 pub use mounts::{MASKED, READ_ONLY, SHM_BYTES, check_target};
 
@@ -15,12 +17,15 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    ContainerSpec, Error, ErrorKind, Result, cdi,
+    ContainerSpec, Error, ErrorKind, Result,
+    account::{Line, UserEntry},
+    cdi,
     container::{ContainerRecord, NetworkMode},
     device::{DeviceNode, DeviceRule},
     host::{HostFacts, UserMode},
     image::ImageConfig,
     mount::Propagation,
+    secret::{SecretBytes, SecretWay},
 };
 
 /// Everything the sandbox carries out, in the order in which it does.
@@ -30,6 +35,8 @@ pub struct SandboxPlan {
     /// The container gets a network namespace with loopback, or shares the host's.
     pub own_network: bool,
     pub root: RootPlan,
+    pub accounts: AccountPlan,
+    pub secrets: SecretPlan,
     pub devices: DevicePlan,
     /// Attached one after the other, below the root.
     pub mounts: Vec<MountStep>,
@@ -116,6 +123,8 @@ pub enum MountStep {
         source: PathBuf,
         target: String,
     },
+    /// The files of [`SandboxPlan::secrets`].
+    Secrets,
     Bind {
         source: PathBuf,
         target: String,
@@ -123,6 +132,36 @@ pub enum MountStep {
         recursive: bool,
         propagation: Propagation,
     },
+}
+
+/// What is written into the root file system before anything is mounted in it. A line is written
+/// only where its file has neither its name nor its number.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AccountPlan {
+    /// For passwd(5).
+    pub users: Vec<Line>,
+    /// For group(5).
+    pub groups: Vec<Line>,
+    /// The content of /etc/localtime, tzfile(5).
+    pub local_time: Option<Vec<u8>>,
+}
+
+/// Values that only the container may see. They are not part of [`ProcessPlan`], which is stored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SecretPlan {
+    pub files: Vec<SecretFile>,
+    /// Names of variables of the first process, and their values.
+    pub variables: Vec<(String, SecretBytes)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SecretFile {
+    pub target: String,
+    pub uid: u32,
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+    pub data: SecretBytes,
 }
 
 /// The devices beyond those that every container has.
@@ -187,9 +226,20 @@ pub struct ContainerFiles {
     /// `containers/ID`
     pub directory: PathBuf,
     pub root: RootSource,
-    /// Devices of the host, and what they need.
+    pub found: Found,
+}
+
+/// What a request names and had to be looked up: on the host, or in the store.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
     pub devices: Vec<DeviceNode>,
+    /// What devices need, by their CDI specifications.
     pub edits: cdi::Edits,
+    /// With the names of their groups.
+    pub host_users: Vec<(UserEntry, Option<String>)>,
+    /// tzfile(5)
+    pub local_time: Option<Vec<u8>>,
+    pub secrets: Vec<(SecretWay, SecretBytes)>,
 }
 
 /// The plan of a container's first process.
@@ -204,6 +254,8 @@ pub fn container(
     let hostname = hostname(record);
     let mut arguments = vec![record.path.clone()];
     arguments.extend(record.args.iter().cloned());
+    let working_directory = working_directory(spec, image)?;
+    let user = user(spec, image);
     let mut sysctls = Vec::new();
     if own_network {
         sysctls.push((
@@ -218,6 +270,8 @@ pub fn container(
         }
     }
     Ok(SandboxPlan {
+        accounts: accounts::plan(spec, &user, &working_directory, files)?,
+        secrets: accounts::secrets(files)?,
         devices: devices::plan(spec, host, files)?,
         own_network,
         root: RootPlan {
@@ -235,9 +289,9 @@ pub fn container(
         sysctls,
         process: ProcessPlan {
             arguments,
-            environment: environment::compose(spec, image, &hostname, &files.edits.env),
-            working_directory: working_directory(spec, image)?,
-            user: user(spec, image),
+            environment: environment::compose(spec, image, &hostname, &files.found.edits.env),
+            working_directory,
+            user,
             capabilities: crate::model::capability::DEFAULT & host.capabilities,
             terminal: spec.tty,
             terminal_size: None,

@@ -74,6 +74,7 @@ pub(super) fn steps(
     for mount in wanted {
         steps.push(user_mount(mount)?);
     }
+    steps.extend(super::accounts::steps(files));
     Ok(steps)
 }
 

@@ -15,7 +15,7 @@ use std::{
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::{c_string, devices};
+use super::{accounts, c_string, devices};
 use crate::{
     engine::plan::{MountStep, RootPlan, RootSource, SandboxPlan, TmpfsAttributes},
     model::{Context, Error, ErrorKind, Result, mount::Propagation as Wanted},
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-const NO_SUID_DEV_EXEC: Attributes = Attributes::NO_SUID
+pub(super) const NO_SUID_DEV_EXEC: Attributes = Attributes::NO_SUID
     .with(Attributes::NO_DEV)
     .with(Attributes::NO_EXEC);
 
@@ -163,6 +163,7 @@ pub(super) fn build(
             MountStep::Dev { make_nodes } => devices::build(root, *make_nodes, &mut tree)?,
             MountStep::Shm { bytes } => shm(dev_of(&tree)?, *bytes)?,
             MountStep::MessageQueue => message_queue(dev_of(&tree)?)?,
+            MountStep::Secrets => accounts::mount_secrets(root, &plan.secrets.files)?,
             MountStep::DeviceNodes => devices::add_nodes(root, &plan.devices)?,
             MountStep::DeviceMount {
                 source,
