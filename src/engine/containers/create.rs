@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use crate::{
-    engine::{Engine, PullRequest, PullSettings, plan, supervisor},
+    engine::{Engine, PullRequest, PullSettings, devices, plan, supervisor},
     model::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
         container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
@@ -84,6 +84,8 @@ impl Engine {
         if spec.security != SecuritySpec::default() {
             plan::check(&spec, &self.user.host_facts()?)?;
         }
+        devices::refuse_unenforceable(&spec.devices, self.user.is_real_root())?;
+        self.find(&spec)?;
         for mount in &spec.mounts {
             prepare_source(&mount.source)?;
         }

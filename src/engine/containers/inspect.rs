@@ -11,6 +11,8 @@ use crate::{
     model::{
         ContainerSpec, Result,
         container::{ContainerRecord, ContainerState, LogDriver, NetworkMode},
+        device::DeviceSpec,
+        gpu::GpuRequest,
         image::ProcessDefaults,
         mount::{Mount, MountSource},
         namespace::NamespaceMode,
@@ -314,8 +316,7 @@ fn put_resources(object: &mut Object, spec: &ContainerSpec) {
         &json!(0),
     );
     object.put_all(&["CpusetCpus", "CpusetMems"], &json!(""));
-    object.put("Devices", json!([]));
-    object.put_all(&["DeviceCgroupRules", "DeviceRequests"], &Value::Null);
+    put_devices(object, &spec.devices);
     object.put_all(&["MemoryReservation", "MemorySwap"], &json!(0));
     object.put_all(
         &["MemorySwappiness", "OomKillDisable", "PidsLimit"],
@@ -331,6 +332,52 @@ fn put_resources(object: &mut Object, spec: &ContainerSpec) {
         ],
         &json!(0),
     );
+}
+
+fn put_devices(object: &mut Object, devices: &DeviceSpec) {
+    let mappings: Vec<Value> = devices
+        .mappings
+        .iter()
+        .map(|mapping| {
+            json!({
+                "PathOnHost": mapping.host,
+                "PathInContainer": mapping.container,
+                "CgroupPermissions": mapping.access,
+            })
+        })
+        .collect();
+    let or_null = |list: Vec<Value>| {
+        if list.is_empty() {
+            Value::Null
+        } else {
+            json!(list)
+        }
+    };
+    let rules = devices.rules.iter().map(|rule| json!(rule.to_string()));
+    let mut requests: Vec<Value> = devices.gpus.iter().map(gpu_request).collect();
+    if !devices.qualified.is_empty() {
+        requests.push(json!({
+            "Driver": "cdi",
+            "Count": 0,
+            "DeviceIDs": devices.qualified,
+            "Capabilities": null,
+            "Options": null,
+        }));
+    }
+    object.put("Devices", json!(mappings));
+    object.put("DeviceCgroupRules", or_null(rules.collect()));
+    object.put("DeviceRequests", or_null(requests));
+}
+
+fn gpu_request(request: &GpuRequest) -> Value {
+    let devices = (!request.devices.is_empty()).then_some(&request.devices);
+    json!({
+        "Driver": request.driver,
+        "Count": request.count,
+        "DeviceIDs": devices,
+        "Capabilities": [request.capabilities],
+        "Options": request.options,
+    })
 }
 
 /// What `-v` asked for, as it was written. Docker keeps `--mount` in another key.

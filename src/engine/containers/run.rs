@@ -281,6 +281,7 @@ impl Engine {
         Ok(ContainerFiles {
             directory: folder,
             root,
+            found: self.find(&record.spec)?,
         })
     }
 }

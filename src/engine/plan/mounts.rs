@@ -85,6 +85,7 @@ pub(super) fn steps(
     if context.systemd {
         steps.extend(systemd::mounts(spec));
     }
+    steps.extend(super::devices::steps(files)?);
     let mut wanted: Vec<&Mount> = spec.mounts.iter().collect();
     wanted.sort_by_key(|mount| {
         mount
@@ -96,6 +97,7 @@ pub(super) fn steps(
     for mount in wanted {
         steps.push(user_mount(mount)?);
     }
+    steps.extend(super::accounts::steps(files));
     Ok(steps)
 }
 
@@ -131,7 +133,7 @@ fn user_mount(mount: &Mount) -> Result<MountStep> {
 
 /// Our /proc and /sys are what the confinement is made of: nothing may be put over them
 /// (CVE-2019-16884 and its successors), nor over the root.
-fn check_target(target: &str) -> Result<String> {
+pub fn check_target(target: &str) -> Result<String> {
     let mut parts: Vec<&str> = Vec::new();
     for part in target.split('/') {
         match part {

@@ -9,7 +9,9 @@
 //! of the root, mounts are attached to held descriptors, and nothing of it is read as
 //! configuration but passwd(5) and group(5), with limits.
 
+mod accounts;
 mod credentials;
+pub mod device_filter;
 mod devices;
 mod init;
 mod join;
