@@ -333,21 +333,34 @@ fn shared_memory(case: &Case) {
     case.engine("rm -f donor closed").ok();
 }
 
-/// Who shares the memory of a container must not be led elsewhere by it.
+/// Who shares the memory of a container must not be led elsewhere by it: a link through procfs
+/// leads to the host's tree.
 fn link_at_dev_shm(case: &Case) {
     case.load_busybox();
-    let script =
-        format!("ln -s /proc/1/root /dev/shm; ln -s /proc /dev/elsewhere; echo ready; {IDLE}");
+    let script = format!(
+        "umount /dev/shm && rmdir /dev/shm && ln -s /proc/1/root/tmp /dev/shm && echo ready; {IDLE}"
+    );
     start(
         case,
         "donor",
-        "--ipc none --pid host --network none",
+        "--privileged --pid host --network none",
         &script,
     );
     case.eventually("it is ready", || {
         case.engine("logs donor").stdout == "ready\n"
     });
-    run(case, "--ipc container:donor", "true").fails(125, "can't join IPC");
+    run(case, "--ipc container:donor", "true").fails(125, "cannot share /dev/shm of container");
+    case.engine("rm -f donor").ok();
+    // Another tmpfs is the donor's to give, but no devices and programs with it.
+    let script = format!("umount /dev/shm && echo ready; {IDLE}");
+    start(case, "donor", "--privileged --network none", &script);
+    case.eventually("it is ready", || {
+        case.engine("logs donor").stdout == "ready\n"
+    });
+    let options = "awk '$2 == \"/dev/shm\" {print $4}' /proc/mounts | cut -d, -f1-4";
+    run(case, "--ipc container:donor", options)
+        .ok()
+        .prints("rw,nosuid,nodev,noexec");
     case.engine("rm -f donor").ok();
 }
 
