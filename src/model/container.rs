@@ -200,6 +200,9 @@ pub struct StartRecord {
     /// How the first process was confined (the planner's `ProcessPlan`, as JSON): `exec` does it
     /// alike, whatever has changed since.
     pub process: String,
+    /// The container's version 2 cgroup: a path of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<std::path::PathBuf>,
 }
 
 /// A process that cannot be mistaken for a later one with the same number.

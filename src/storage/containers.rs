@@ -657,6 +657,7 @@ mod tests {
             init: process,
             started: at.into(),
             process: String::new(),
+            cgroup: None,
         })
     }
 

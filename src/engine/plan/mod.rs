@@ -3,9 +3,11 @@
 //!
 //! The planner does no I/O and decides nothing twice: `exec` and restarts use the stored outcome.
 
+pub mod cgroup;
 mod environment;
 mod mounts;
 
+pub use cgroup::{CgroupPlace, CgroupPlan, CgroupWrite};
 pub use environment::set as set_variable;
 pub use mounts::{MASKED, READ_ONLY, SHM_BYTES};
 
@@ -35,6 +37,7 @@ pub struct SandboxPlan {
     pub read_only_paths: Vec<String>,
     /// Written below /proc/sys before that becomes read-only.
     pub sysctls: Vec<(String, String)>,
+    pub cgroup: CgroupPlan,
     pub process: ProcessPlan,
     /// Run a small init as process 1 that reaps and forwards signals.
     pub init: bool,
@@ -200,6 +203,7 @@ pub fn container(
             .collect(),
         read_only_paths: mounts::READ_ONLY.map(str::to_owned).to_vec(),
         sysctls,
+        cgroup: cgroup::cgroup(&spec.resources)?,
         process: ProcessPlan {
             arguments,
             environment: environment::compose(spec, image, &hostname),

@@ -21,7 +21,7 @@ mod seccomp;
 use std::{
     ffi::CString,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use serde::{Deserialize, Serialize};
@@ -76,8 +76,13 @@ const TERMINAL: &[u8] = b"T";
 const FAILURE: &[u8] = b"F";
 
 /// Starts the first process of a container and waits until its program runs or a step has failed.
-/// The caller must have one thread. `streams` are closed here in either case.
-pub fn start(plan: &SandboxPlan, streams: Option<Streams>) -> Result<Started> {
+/// The caller must have one thread. `streams` are closed here in either case. `cgroup` is the
+/// container's; `None` is the caller's.
+pub fn start(
+    plan: &SandboxPlan,
+    streams: Option<Streams>,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Started> {
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
     let mut namespaces = Namespaces::MOUNT
         .with(Namespaces::PID)
@@ -87,7 +92,7 @@ pub fn start(plan: &SandboxPlan, streams: Option<Streams>) -> Result<Started> {
     if plan.own_network {
         namespaces = namespaces.with(Namespaces::NET);
     }
-    let child = fork::fork(namespaces, || {
+    let child = fork::fork_into(namespaces, cgroup, || {
         let Err(error) = init::run(plan, streams.as_ref(), theirs.as_fd());
         report(theirs.as_fd(), &error)
     });
