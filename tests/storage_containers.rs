@@ -300,6 +300,7 @@ fn started(at: &str) -> StartRecord {
         init: process,
         started: at.to_owned(),
         process: String::new(),
+        cgroup: None,
     }
 }
 
