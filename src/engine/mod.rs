@@ -18,9 +18,9 @@ use std::path::PathBuf;
 
 pub use crate::model::RegistryOptions;
 pub use requests::{
-    AttachOptions, Check, ContainerSize, ContainerSummary, ExecSpec, Health, ImportRequest,
-    LoadRequest, LogLine, LogOptions, LogStream, PullSettings, Removed, RunOptions, RunOutcome,
-    StartOptions,
+    AttachOptions, Check, ContainerProcess, ContainerSize, ContainerStats, ContainerSummary,
+    CpuUsage, ExecSpec, Health, ImportRequest, IoUsage, LoadRequest, LogLine, LogOptions,
+    LogStream, MemoryUsage, PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
 };
 
 use crate::{

@@ -233,6 +233,8 @@ pub struct ExitRecord {
 pub enum ContainerState {
     Created,
     Running,
+    /// Running, and standing still: the kernel's freezer says so.
+    Paused,
     Exited,
     Dead,
 }
@@ -242,6 +244,7 @@ impl fmt::Display for ContainerState {
         f.write_str(match self {
             ContainerState::Created => "created",
             ContainerState::Running => "running",
+            ContainerState::Paused => "paused",
             ContainerState::Exited => "exited",
             ContainerState::Dead => "dead",
         })

@@ -21,6 +21,7 @@
 //! **What a crash leaves**: an empty group, whose processes the kernel has killed with the
 //! supervisor. The container's next start, its removal, and every sweep remove it.
 
+mod figures;
 mod limits;
 mod place;
 
@@ -36,7 +37,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::plan::{CgroupPlace, CgroupPlan};
+use super::plan::{CgroupPlace, CgroupPlan, CgroupWrite};
 use crate::model::{ContainerId, Context, Error, ErrorKind, Result};
 
 pub use limits::Unheld;
@@ -80,7 +81,7 @@ pub fn make(plan: &CgroupPlan, id: &ContainerId, ordinary: bool) -> Result<Made>
         }
         Err(why) if plan.place == CgroupPlace::Usual => {
             log::debug!("no cgroup: {why}");
-            let unheld = |write: &super::plan::CgroupWrite| Unheld::new(&write.flag, &why);
+            let unheld = |write: &CgroupWrite| Unheld::new(&write.flag, &why);
             made.unheld = plan.writes.iter().map(unheld).collect();
         }
         Err(why) => {
@@ -92,22 +93,48 @@ pub fn make(plan: &CgroupPlan, id: &ContainerId, ordinary: bool) -> Result<Made>
             .with_hint("leave --cgroup-parent and --cgroups out"));
         }
     }
-    let missing = |flag: &String| Unheld::new(flag, "cgroup version 2 has no such limit");
+    let missing = |flag: &String| Unheld::new(flag, WITHOUT_V2);
     made.unheld.extend(plan.without_v2.iter().map(missing));
     Unheld::once_each(&mut made.unheld);
     if plan.strict
         && let Some(unheld) = made.unheld.first()
     {
-        if let Some(group) = made.group {
-            drop(group.remove());
+        if let Some(group) = &made.group {
+            let _ = group.remove();
         }
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("--{} cannot be held to: {}", unheld.flag, unheld.why),
-        )
-        .with_hint("`coracle doctor` says what is missing; without --strict-limits it runs without this limit"));
+        return Err(refusal(unheld));
     }
     Ok(made)
+}
+
+/// Gives a living group other limits: writes what differs.
+///
+/// # Errors
+/// As [`make`] with a strict plan: nobody asks for a change that does nothing.
+pub fn change(group: &Group, old: &CgroupPlan, new: &CgroupPlan) -> Result<()> {
+    let differs = |write: &&CgroupWrite| !old.writes.contains(write);
+    let writes: Vec<CgroupWrite> = new.writes.iter().filter(differs).cloned().collect();
+    let base = place::of_group(group);
+    let mut unheld = limits::set(group, &base, &writes)?;
+    let missing = new
+        .without_v2
+        .iter()
+        .filter(|flag| !old.without_v2.contains(flag));
+    unheld.extend(missing.map(|flag| Unheld::new(flag, WITHOUT_V2)));
+    match unheld.first() {
+        Some(unheld) => Err(refusal(unheld)),
+        None => Ok(()),
+    }
+}
+
+const WITHOUT_V2: &str = "cgroup version 2 has no such limit";
+
+fn refusal(unheld: &Unheld) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("--{} cannot be held to: {}", unheld.flag, unheld.why),
+    )
+    .with_hint("`coracle doctor` says what is missing")
 }
 
 impl Group {

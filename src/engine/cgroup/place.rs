@@ -12,10 +12,7 @@
 //!
 //! A login (ssh, a console) is in neither.
 
-use std::{
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use rustix::{fs::Mode, io::Errno};
 
@@ -36,7 +33,21 @@ pub(super) struct Base {
     /// The mount point.
     pub tree: PathBuf,
     pub path: PathBuf,
-    dir: OwnedFd,
+}
+
+/// The base that a group lies in.
+pub(super) fn of_group(group: &Group) -> Base {
+    let is_tree = |tree: &&str| group.path().starts_with(tree);
+    Base {
+        // The longer name first: one lies in the other.
+        tree: TREES
+            .into_iter()
+            .rev()
+            .find(is_tree)
+            .unwrap_or(TREES[0])
+            .into(),
+        path: group.path().parent().unwrap_or(group.path()).to_owned(),
+    }
 }
 
 /// Why there is none, in words that stand behind "no limits: ".
@@ -65,9 +76,9 @@ pub(super) fn find(plan: &CgroupPlan, ordinary: bool) -> Result<Base, Why> {
 fn of_root() -> Result<Base, Why> {
     for tree in TREES {
         let path = Path::new(tree).join(FOLDER_NAME);
-        if let Ok(dir) = rustix::fs::open(&path, FOLDER, Mode::empty()) {
+        if path.is_dir() {
             let tree = PathBuf::from(tree);
-            return Ok(Base { tree, path, dir });
+            return Ok(Base { tree, path });
         }
     }
     let tree = tree()?;
@@ -145,8 +156,7 @@ impl Base {
                 Err(errno) => return Err(why(errno)),
             }
         }
-        let dir = rustix::fs::open(&path, FOLDER, Mode::empty()).map_err(why)?;
-        Ok(Base { tree, path, dir })
+        Ok(Base { tree, path })
     }
 
     /// Makes a group in it. One that is there already was left by a crash: the caller alone has
@@ -158,15 +168,15 @@ impl Base {
             _ => format!("cannot make cgroup {}: {error}", path.display()),
         };
         let mode = Mode::from_raw_mode(0o755);
-        let mut made = rustix::fs::mkdirat(&self.dir, name, mode);
+        let mut made = rustix::fs::mkdir(&path, mode);
         if made == Err(Errno::EXIST)
             && let Ok(Some(left)) = Group::open(&path)
         {
             left.remove().map_err(what)?;
-            made = rustix::fs::mkdirat(&self.dir, name, mode);
+            made = rustix::fs::mkdir(&path, mode);
         }
         made.map_err(|errno| what(errno.into()))?;
-        let dir = rustix::fs::openat(&self.dir, name, FOLDER, Mode::empty());
+        let dir = rustix::fs::open(&path, FOLDER, Mode::empty());
         let dir = dir.map_err(|errno| what(errno.into()))?;
         Ok(Group { path, dir })
     }

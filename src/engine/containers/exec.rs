@@ -16,6 +16,7 @@ use super::streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING
 use crate::{
     engine::{
         Engine, ExecSpec,
+        cgroup::Group,
         plan::ProcessPlan,
         sandbox::{self, JoinPlan, Started, Stream, Streams},
     },
@@ -49,9 +50,18 @@ impl Engine {
         if !directory.is_held()? {
             return Err(not_running());
         }
+        if let Some(path) = &start.cgroup
+            && Group::open(path)?.is_some_and(|group| group.is_frozen())
+        {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("container {container} is paused, unpause the container before exec"),
+            ));
+        }
         let plan = ExecPlan {
             join: JoinPlan {
                 init: start.init.clone(),
+                cgroup: start.cgroup.clone(),
                 process: process_plan(&start, &spec)?,
             },
             interactive: spec.interactive,

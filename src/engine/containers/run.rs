@@ -63,7 +63,7 @@ impl Engine {
 
     /// Starts a container that does not run. One that does is left alone, as Docker does.
     pub fn start(&self, container: &str, options: StartOptions) -> Result<RunOutcome> {
-        let (directory, record) = self.store.find_container(container)?;
+        let (directory, mut record) = self.store.find_container(container)?;
         if self.store.remove_if_over(&record.id)? {
             // Its supervisor was killed before it could remove it.
             return Err(Error::new(
@@ -79,6 +79,7 @@ impl Engine {
         };
         self.user.begin_namespace(&self.store)?;
         directory.forget_start()?;
+        record.spec.resources = super::update::effective(&directory, &record)?;
         // They are never flushed: a power cut may have left them empty.
         with_exact_modes(|| write_network_files(directory.fd(), &record))?;
         let image = self.image_config(&record.image_id)?;

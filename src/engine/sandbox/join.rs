@@ -6,7 +6,10 @@
 //! process, the pid namespace taking effect on the child only, so the container never sees a
 //! process of ours that is not confined to its own tree. Protections are those of the stored plan.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
 
 use rustix::{
     fs::{Mode, OFlags},
@@ -31,6 +34,8 @@ pub struct JoinPlan {
     /// The container's first process.
     pub init: ProcessIdentity,
     pub process: ProcessPlan,
+    /// The container's version 2 cgroup, on the host.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// `f_type` of devpts, statfs(2).
@@ -51,20 +56,35 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
         | ThreadNameSpaceType::PROCESS_ID
         | ThreadNameSpaceType::NETWORK
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
-        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
-        | ThreadNameSpaceType::CONTROL_GROUP;
+        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME;
+    let cgroup = match &plan.cgroup {
+        Some(path) => Some(open_cgroup(path)?),
+        None => None,
+    };
     match rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), namespaces) {
         Err(rustix::io::Errno::SRCH) => return Err(stopped()),
         other => other.system(|| "cannot enter the container's namespaces".to_owned())?,
     }
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
-    let child = fork::fork(Namespaces::NONE, || {
+    // The cgroup namespace comes last: from inside it nobody may reach into a group from outside.
+    let child = fork::fork_into(Namespaces::NONE, cgroup.as_ref().map(AsFd::as_fd), || {
+        if let Err(error) = enter_cgroup_namespace(pidfd.as_fd()) {
+            return super::report(theirs.as_fd(), &error);
+        }
         let Err(error) = become_process(&plan.process, streams.as_ref(), theirs.as_fd());
         super::report(theirs.as_fd(), &error)
     });
     let child = match child {
         // The pid namespace has no init any more.
         Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => return Err(stopped()),
+        Err(error) if cgroup.is_some() && error.raw_os_error() == Some(libc::EACCES) => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "cannot put a process into the container's cgroup from this session",
+            )
+            .with_source(error)
+            .with_hint("the container was started in another one: systemd-run --user --scope coracle exec ..."));
+        }
         other => other.system(|| "cannot start a process in the container".to_owned())?,
     };
     drop(theirs);
@@ -79,6 +99,17 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
             Err(error)
         }
     }
+}
+
+fn open_cgroup(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+        .system(|| format!("cannot open cgroup {}", path.display()))
+}
+
+fn enter_cgroup_namespace(init: BorrowedFd<'_>) -> Result<()> {
+    rustix::thread::move_into_thread_name_spaces(init, ThreadNameSpaceType::CONTROL_GROUP)
+        .system(|| "cannot enter the container's cgroup namespace".to_owned())
 }
 
 fn become_process(
