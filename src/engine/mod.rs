@@ -97,6 +97,8 @@ pub struct Engine {
     /// `--storage-driver`, if it was given.
     pub(crate) forced_driver: Option<Driver>,
     user: identity::User,
+    /// The socket of an ordinary user's D-Bus, where it would be.
+    user_bus: Option<PathBuf>,
 }
 
 impl Engine {
@@ -106,6 +108,7 @@ impl Engine {
         let is_root = *user.mode() == UserMode::Root;
         let root = options.store_root(is_root)?;
         let runroot = options.store_runroot(user.uid());
+        let user_bus = (!is_root).then(|| options.user_bus(user.uid()));
         let forced_driver = options
             .storage_driver
             .as_deref()
@@ -115,6 +118,7 @@ impl Engine {
             store: Store::open(&root, &runroot)?,
             forced_driver,
             user,
+            user_bus,
         })
     }
 
@@ -165,6 +169,13 @@ impl EngineOptions {
             }
         };
         Ok(data.join("coracle"))
+    }
+
+    fn user_bus(&self, uid: u32) -> PathBuf {
+        match &self.xdg_runtime_dir {
+            Some(dir) if dir.is_absolute() => dir.join("bus"),
+            _ => PathBuf::from(format!("/run/user/{uid}/bus")),
+        }
     }
 
     /// The last resort is in /tmp, where [`Store::open`] checks whose it is.

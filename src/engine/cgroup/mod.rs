@@ -24,6 +24,7 @@
 mod figures;
 mod limits;
 mod place;
+mod scope;
 
 use std::{
     io,
@@ -62,17 +63,29 @@ pub struct Made {
     pub unheld: Vec<Unheld>,
 }
 
-/// Makes the container's group and sets its limits. `ordinary` users cannot write everywhere.
+/// Who makes groups.
+#[derive(Clone, Copy, Debug)]
+pub enum Caller<'a> {
+    Root,
+    User {
+        /// The socket of the user's D-Bus, if there is one.
+        bus: Option<&'a Path>,
+        /// What a unit of systemd is called if one is needed, without its number and kind.
+        unit: &'a str,
+    },
+}
+
+/// Makes the container's group and sets its limits.
 ///
 /// # Errors
 /// A value that the kernel refuses; with a strict plan every limit that cannot hold
 /// ([`ErrorKind::Unsupported`]).
-pub fn make(plan: &CgroupPlan, id: &ContainerId, ordinary: bool) -> Result<Made> {
+pub fn make(plan: &CgroupPlan, id: &ContainerId, caller: &Caller<'_>) -> Result<Made> {
     if plan.place == CgroupPlace::None {
         return Ok(Made::default());
     }
     let mut made = Made::default();
-    match place::find(plan, ordinary).and_then(|base| Ok((base.make(id.as_str())?, base))) {
+    match place::find(plan, caller).and_then(|base| Ok((base.make(id.as_str())?, base))) {
         Ok((group, base)) => {
             let unheld = limits::set(&group, &base, &plan.writes);
             let unheld = unheld.inspect_err(|_| drop(group.remove()))?;
@@ -124,6 +137,17 @@ pub fn change(group: &Group, old: &CgroupPlan, new: &CgroupPlan) -> Result<()> {
     match unheld.first() {
         Some(unheld) => Err(refusal(unheld)),
         None => Ok(()),
+    }
+}
+
+/// Brings this process to where it may put another into the group at `path`: for an ordinary user
+/// who has logged in otherwise than when the container was started. Best effort: the kernel says
+/// whether it was enough.
+pub fn come_near(path: &Path, caller: &Caller<'_>) {
+    if let Caller::User { bus, unit } = caller
+        && let Err(why) = place::come_near(path, *bus, unit)
+    {
+        log::debug!("cannot come near the container's cgroup: {why}");
     }
 }
 

@@ -10,13 +10,14 @@
 //!   --user`): `coracle/` lies at its top;
 //! - in a cgroup that was given to her: `coracle/` lies in that.
 //!
-//! A login (ssh, a console) is in neither.
+//! A login (ssh, a console) is in neither. There her systemd is asked to take the supervisor in
+//! ([`super::scope`]), which takes some milliseconds and so happens only for limits.
 
 use std::path::{Path, PathBuf};
 
 use rustix::{fs::Mode, io::Errno};
 
-use super::{FOLDER, Group, limits::CALLERS};
+use super::{Caller, FOLDER, Group, limits::CALLERS};
 use crate::{
     engine::plan::{CgroupPlace, CgroupPlan},
     sys::process,
@@ -37,15 +38,8 @@ pub(super) struct Base {
 
 /// The base that a group lies in.
 pub(super) fn of_group(group: &Group) -> Base {
-    let is_tree = |tree: &&str| group.path().starts_with(tree);
     Base {
-        // The longer name first: one lies in the other.
-        tree: TREES
-            .into_iter()
-            .rev()
-            .find(is_tree)
-            .unwrap_or(TREES[0])
-            .into(),
+        tree: tree_of(group.path()).into(),
         path: group.path().parent().unwrap_or(group.path()).to_owned(),
     }
 }
@@ -54,10 +48,12 @@ pub(super) fn of_group(group: &Group) -> Base {
 pub(super) type Why = String;
 
 /// The base for a plan, made if it is not there.
-pub(super) fn find(plan: &CgroupPlan, ordinary: bool) -> Result<Base, Why> {
-    match (&plan.place, ordinary) {
-        (CgroupPlace::Usual, false) => of_root(),
-        (CgroupPlace::Usual, true) => of_user(),
+pub(super) fn find(plan: &CgroupPlan, caller: &Caller<'_>) -> Result<Base, Why> {
+    match (&plan.place, caller) {
+        (CgroupPlace::Usual, Caller::Root) => of_root(),
+        (CgroupPlace::Usual, Caller::User { bus, unit }) => {
+            of_user(bus.filter(|_| !plan.writes.is_empty()), unit)
+        }
         (CgroupPlace::Below(path), _) => {
             let tree = tree()?;
             let path = tree.join(path);
@@ -86,13 +82,48 @@ fn of_root() -> Result<Base, Why> {
     Base::open(tree, path)
 }
 
-fn of_user() -> Result<Base, Why> {
-    let (tree, own) = (tree()?, own()?);
-    let path = match delegated(&own) {
-        Some(above) => tree.join(above).join(FOLDER_NAME),
-        None => return Err(NOT_DELEGATED.to_owned()),
+fn of_user(bus: Option<&Path>, unit: &str) -> Result<Base, Why> {
+    let tree = tree()?;
+    let below = |own: &str| {
+        let path = tree.join(delegated(own)?).join(FOLDER_NAME);
+        Some(Base::open(tree.clone(), path))
     };
-    Base::open(tree, path)
+    let here = below(&own()?).unwrap_or_else(|| Err(NOT_DELEGATED.to_owned()));
+    match (here, bus) {
+        (Err(_), Some(bus)) => {
+            join_user_manager(bus, unit)?;
+            below(&own()?).unwrap_or_else(|| Err(NOT_DELEGATED.to_owned()))
+        }
+        (here, _) => here,
+    }
+}
+
+/// Makes this process one of the user's systemd's.
+fn join_user_manager(bus: &Path, unit: &str) -> Result<(), Why> {
+    let before = own()?;
+    let pid =
+        process::own_host_pid().map_err(|error| format!("cannot tell this process: {error}"))?;
+    let unit = format!("{unit}-{pid}.scope");
+    let arrived = || own().is_ok_and(|now| now != before);
+    super::scope::enter(bus, &unit, pid.cast_unsigned(), arrived)
+        .map_err(|error| format!("{NOT_DELEGATED}, and its systemd gives none: {error}"))
+}
+
+/// Brings this process to where it may put others into the group at `path`, if it is not.
+pub(super) fn come_near(path: &Path, bus: Option<&Path>, unit: &str) -> Result<(), Why> {
+    let near = |own: &str| {
+        delegated(own).is_some_and(|above| path.starts_with(Path::new(tree_of(path)).join(above)))
+    };
+    match bus {
+        Some(bus) if !near(&own()?) => join_user_manager(bus, unit),
+        _ => Ok(()),
+    }
+}
+
+fn tree_of(path: &Path) -> &'static str {
+    // The longer name first: one lies in the other.
+    let is_tree = |tree: &&str| path.starts_with(tree);
+    TREES.into_iter().rev().find(is_tree).unwrap_or(TREES[0])
 }
 
 const NOT_DELEGATED: &str = "no cgroup is delegated to this user here";

@@ -16,7 +16,7 @@ use super::streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING
 use crate::{
     engine::{
         Engine, ExecSpec,
-        cgroup::Group,
+        cgroup::{self, Group},
         plan::ProcessPlan,
         sandbox::{self, JoinPlan, Started, Stream, Streams},
     },
@@ -57,6 +57,13 @@ impl Engine {
                 ErrorKind::Conflict,
                 format!("container {container} is paused, unpause the container before exec"),
             ));
+        }
+        if let Some(path) = &start.cgroup
+            && self.user.has_namespace()
+        {
+            let bus = self.user_bus.as_deref();
+            let unit = "coracle-exec";
+            cgroup::come_near(path, &cgroup::Caller::User { bus, unit });
         }
         let plan = ExecPlan {
             join: JoinPlan {

@@ -190,6 +190,7 @@ impl Engine {
             log: record.spec.log,
             auto_remove: record.spec.auto_remove,
             shares_user_namespace: self.user.has_namespace(),
+            user_bus: self.user_bus.clone(),
         };
         self.user.finish_namespace()?;
         let signals = attach.map(CaughtSignals::begin).transpose()?;

@@ -67,6 +67,8 @@ pub struct LaunchPlan {
     pub auto_remove: bool,
     /// This process is in a user namespace that others may join.
     pub shares_user_namespace: bool,
+    /// The socket of an ordinary user's D-Bus.
+    pub user_bus: Option<PathBuf>,
 }
 
 /// Starts the supervisor of a container whose lock is held. The returned socket speaks
@@ -199,11 +201,15 @@ impl Container<'_> {
             let (streams, ends) = pipes(self.plan.interactive)?;
             (Some(streams), ends)
         };
-        let made = cgroup::make(
-            &self.plan.sandbox.cgroup,
-            &self.plan.id,
-            self.plan.shares_user_namespace,
-        );
+        let unit = format!("coracle-{}", self.plan.id.short());
+        let caller = match self.plan.shares_user_namespace {
+            false => cgroup::Caller::Root,
+            true => cgroup::Caller::User {
+                bus: self.plan.user_bus.as_deref(),
+                unit: &unit,
+            },
+        };
+        let made = cgroup::make(&self.plan.sandbox.cgroup, &self.plan.id, &caller);
         let group = match made {
             Ok(made) => {
                 tell_unheld(client.as_ref(), &made.unheld);
