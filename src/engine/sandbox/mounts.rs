@@ -488,6 +488,8 @@ fn tmpfs(
     let mounted = mount::new_mount(c"tmpfs", &parameters, attributes).system(what)?;
     let place = in_root::open_or_make_directory(root, target.as_ref(), Mode::from_raw_mode(0o755))
         .system(what)?;
+    // The plan has checked the text; a link of the image may lead there nevertheless.
+    in_root::refuse_kernel_file_systems(&place).system(what)?;
     mount::attach(&mounted, &place).system(what)
 }
 
