@@ -8,7 +8,8 @@
 //! (`PR_SET_CHILD_SUBREAPER`) and reaps them; in another container's that one's init does.
 //!
 //! If the supervisor is killed itself, the kernel kills the first process only
-//! (`PR_SET_PDEATHSIG`, prctl(2)). What is left then can be told only by the container's cgroup.
+//! (`PR_SET_PDEATHSIG`, prctl(2)). What is left then is ended with the container's cgroup, if it has
+//! one, at its next start.
 
 use std::{io, os::fd::OwnedFd, time::Duration};
 
@@ -41,10 +42,8 @@ impl Orphans {
     }
 
     /// Kills everybody, and returns when nobody is left. To be called after the first process has
-    /// been reaped.
-    ///
-    /// A container that has a cgroup of its own is ended sooner by its `cgroup.kill`: the place for
-    /// that is here, before the search.
+    /// been reaped. The removal of the container's cgroup then ends those that have left the mount
+    /// namespace.
     pub(super) fn end_all(self) -> io::Result<()> {
         loop {
             let living = self.living()?;
