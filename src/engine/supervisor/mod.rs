@@ -222,12 +222,7 @@ impl Container<'_> {
             ),
             LogDriver::None => None,
         };
-        let (streams, mut ends) = if self.plan.sandbox.process.terminal {
-            (None, event_loop::StreamEnds::default())
-        } else {
-            let (streams, ends) = pipes(self.plan.interactive)?;
-            (Some(streams), ends)
-        };
+        let (streams, mut ends) = self.streams()?;
         let adopts = self.leave_pid_namespace()?;
         let unit = format!("coracle-{}", self.plan.id.short());
         let caller = match self.plan.shares_user_namespace {
@@ -293,6 +288,15 @@ impl Container<'_> {
         watch.say_goodbye(code);
         // What is still open closes with the process.
         fork::end(0)
+    }
+
+    /// The program's ends and ours; a terminal is opened by the program's side.
+    fn streams(&self) -> Result<(Option<Streams>, event_loop::StreamEnds)> {
+        if self.plan.sandbox.process.terminal {
+            return Ok((None, event_loop::StreamEnds::default()));
+        }
+        let (streams, ends) = pipes(self.plan.interactive)?;
+        Ok((Some(streams), ends))
     }
 
     /// Whether this process has to end the container's processes one by one. In the host's pid
