@@ -20,6 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("registry", &["model"]),
     ("net", &["model", "sys", "storage"]),
     ("engine::plan", &["model"]),
+    ("engine::bundle", &["model", "engine::plan"]),
     ("engine::sandbox", &["model", "sys", "engine::plan"]),
     (
         "engine::supervisor",

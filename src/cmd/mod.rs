@@ -58,6 +58,7 @@ mod pull;
 mod rm;
 mod rmi;
 mod run;
+mod spec;
 mod start;
 mod stop;
 mod tag;

@@ -222,7 +222,12 @@ fn ancestors(filters: &Filters, engine: &Engine) -> Option<Vec<Ancestor>> {
 /// below it.
 fn is_descendant(container: &ContainerSummary, wanted: &[Ancestor]) -> bool {
     wanted.iter().any(|ancestor| {
-        ancestor.id.as_deref() == Some(container.image_id.as_str())
+        ancestor.id.is_some()
+            && ancestor.id.as_deref()
+                == container
+                    .image_id
+                    .as_ref()
+                    .map(crate::model::Digest::as_str)
             || ancestor.name == container.image
             || ancestor.top.as_deref().is_some_and(|top| {
                 container
@@ -391,7 +396,7 @@ mod tests {
             id: crate::model::ContainerId::from_random([fill; 32]),
             name: name.to_owned(),
             image: "alpine".to_owned(),
-            image_id: crate::model::Digest::sha256([7; 32]),
+            image_id: Some(crate::model::Digest::sha256([7; 32])),
             layers: Vec::new(),
             command: words(&["sleep", "1000"]),
             created: moment(7205),

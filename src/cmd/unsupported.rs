@@ -74,7 +74,6 @@ const NO_LIMIT: &[&str] = &["0", "0b", "-1"];
 
 pub static RUN: &[Unsupported] = &[
     valued("add-host", NoNetwork),
-    valued("annotation", Ignore),
     harmless("blkio-weight", Refuse, NO_LIMIT),
     valued("blkio-weight-device", Refuse),
     valued("cap-add", Refuse),

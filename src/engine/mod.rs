@@ -2,6 +2,7 @@
 //!
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
+pub mod bundle;
 pub mod containers;
 mod doctor;
 mod identity;

@@ -97,7 +97,8 @@ pub struct ContainerSummary {
     pub name: String,
     /// The image as it was asked for.
     pub image: String,
-    pub image_id: Digest,
+    /// `None` for a container without an image (`--rootfs`, `--bundle`).
+    pub image_id: Option<Digest>,
     /// Layers' chain ids, lowest first: `--filter ancestor` compares them.
     pub layers: Vec<Digest>,
     /// The program and its arguments.

@@ -329,7 +329,9 @@ impl StagedContainer<'_> {
         // changes from one lock to the other, so all is looked at again. Twice is only needed if
         // another process dies in between.
         for _ in 0..8 {
-            if !exists(&self.store.root, &blobs::place(&record.image_id))? {
+            if let Some(image) = &record.image_id
+                && !exists(&self.store.root, &blobs::place(image))?
+            {
                 return Err(Error::new(
                     ErrorKind::NoSuchImage,
                     format!("image {} was removed meanwhile", record.spec.image),

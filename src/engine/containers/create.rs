@@ -6,7 +6,7 @@ use crate::{
     engine::{Engine, PullRequest, PullSettings, plan, supervisor},
     model::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
-        container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
+        container::{ContainerRecord, NetworkMode, PullPolicy, RootRequest, check_name},
         image::{ImageConfig, ImageRecord},
         mount::MountSource,
         names,
@@ -25,8 +25,20 @@ pub(super) struct Created {
 impl Engine {
     /// Makes a container, pulling its image if the spec's policy says so.
     pub fn create(&self, spec: ContainerSpec, pull: &PullSettings<'_>) -> Result<ContainerId> {
-        let image = self.image_of(&spec, pull)?;
-        Ok(self.make_container(spec, &image)?.record.id)
+        let image = self.source_of(&spec, pull)?;
+        Ok(self.make_container(spec, image.as_ref())?.record.id)
+    }
+
+    /// The image that a spec names, if it names one.
+    pub(super) fn source_of(
+        &self,
+        spec: &ContainerSpec,
+        pull: &PullSettings<'_>,
+    ) -> Result<Option<ImageRecord>> {
+        match spec.root {
+            RootRequest::Image => self.image_of(spec, pull).map(Some),
+            RootRequest::Directory { .. } | RootRequest::Bundle { .. } => Ok(None),
+        }
     }
 
     /// The image that a spec names, fetched if it has to be.
@@ -75,10 +87,16 @@ impl Engine {
     pub(super) fn make_container(
         &self,
         spec: ContainerSpec,
-        image: &ImageRecord,
+        image: Option<&ImageRecord>,
     ) -> Result<Created> {
-        let config = self.image_config(&image.config)?;
-        check_platform(&spec, &config)?;
+        let config = match image {
+            Some(image) => {
+                let config = self.image_config(&image.config)?;
+                check_platform(&spec, &config)?;
+                config
+            }
+            None => ImageConfig::default(),
+        };
         for mount in &spec.mounts {
             prepare_source(&mount.source)?;
         }
@@ -95,12 +113,12 @@ impl Engine {
     fn stage(
         &self,
         record: ContainerRecord,
-        image: &ImageRecord,
+        image: Option<&ImageRecord>,
         config: &ImageConfig,
     ) -> Result<Created> {
         let staged = self.store.stage_container(&record.id)?;
         with_exact_modes(|| {
-            staged.make_overlay_folders(image.layers.last())?;
+            staged.make_overlay_folders(image.and_then(|image| image.layers.last()))?;
             write_network_files(staged.fd(), &record)
         })?;
         let durability = if record.spec.auto_remove {
@@ -173,9 +191,9 @@ fn prepare_source(source: &MountSource) -> Result<()> {
     }
 }
 
-fn new_record(
+pub(super) fn new_record(
     spec: ContainerSpec,
-    image: &ImageRecord,
+    image: Option<&ImageRecord>,
     config: &ImageConfig,
 ) -> Result<ContainerRecord> {
     let (path, args) = plan::command_line(&spec, config)?;
@@ -200,8 +218,8 @@ fn new_record(
         name,
         created: supervisor::now(),
         spec,
-        image_id: image.config.clone(),
-        layers: image.layers.clone(),
+        image_id: image.map(|image| image.config.clone()),
+        layers: image.map_or_else(Vec::new, |image| image.layers.clone()),
         path,
         args,
     })

@@ -9,6 +9,7 @@ mod list;
 mod logs;
 mod remove;
 mod run;
+mod runtime_spec;
 mod session;
 mod size;
 mod stop;

@@ -30,9 +30,9 @@ use crate::{
 impl Engine {
     /// Makes a container and starts it; in the foreground, until it ends or is detached from.
     pub fn run(&self, spec: ContainerSpec, options: RunOptions<'_>) -> Result<RunOutcome> {
-        let image = self.image_of(&spec, &options.pull)?;
+        let image = self.source_of(&spec, &options.pull)?;
         self.user.begin_namespace(&self.store)?;
-        let created = self.make_container(spec, &image)?;
+        let created = self.make_container(spec, image.as_ref())?;
         if let Err(error) = (options.created)(&created.record.id) {
             self.user.finish_namespace()?;
             let _ = self
@@ -81,7 +81,10 @@ impl Engine {
         directory.forget_start()?;
         // They are never flushed: a power cut may have left them empty.
         with_exact_modes(|| write_network_files(directory.fd(), &record))?;
-        let image = self.image_config(&record.image_id)?;
+        let image = match &record.image_id {
+            Some(id) => self.image_config(id)?,
+            None => ImageConfig::default(),
+        };
         let created = Created {
             directory,
             lock,

@@ -1,0 +1,312 @@
+//! A plan as a runtime configuration, which `runc` and `crun` take as well.
+//!
+//! What the specification has no words for is said with its nearest: our /dev with its nodes,
+//! links and terminals is a tmpfs and a devpts (every runtime adds the nodes and links itself), a
+//! read-only bind mount is `rro` too, because ours are read-only all the way down.
+
+use oci_spec::{OciSpecError, runtime as oci};
+use serde_json::Value;
+
+use super::VERSION;
+use crate::{
+    engine::plan::{FilterPlan, MountStep, ProcessPlan, RootSource, SandboxPlan},
+    model::{
+        Context, Error, ErrorKind, Result, capability,
+        host::{HostFacts, IdRange, UserMode},
+        mount::Propagation,
+    },
+};
+
+/// The configuration that makes another runtime do what the plan says on this host.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for a user that is a name: only the container's files know its
+/// number.
+pub fn export(plan: &SandboxPlan, host: &HostFacts) -> Result<oci::Spec> {
+    let user = numeric_user(&plan.process.user)?;
+    specification(plan, host, user).context(ErrorKind::System, || {
+        "cannot describe the container as a runtime configuration".to_owned()
+    })
+}
+
+/// The text of a `config.json`: the same for the same configuration, whatever order its sets are
+/// kept in.
+pub fn to_json(spec: &oci::Spec) -> Result<String> {
+    let what = || "cannot write a runtime configuration".to_owned();
+    let mut value = serde_json::to_value(spec).context(ErrorKind::System, what)?;
+    let sets = value.pointer_mut("/process/capabilities");
+    for set in sets.and_then(Value::as_object_mut).into_iter().flatten() {
+        if let Value::Array(names) = set.1 {
+            names.sort_by(|left, right| left.as_str().cmp(&right.as_str()));
+        }
+    }
+    for map in ["/annotations", "/linux/sysctl"] {
+        if let Some(Value::Object(map)) = value.pointer_mut(map) {
+            map.sort_keys();
+        }
+    }
+    let mut text = serde_json::to_string_pretty(&value).context(ErrorKind::System, what)?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// `UID[:GID]`; empty is root.
+fn numeric_user(user: &str) -> Result<(u32, u32)> {
+    let (uid, gid) = user.split_once(':').unwrap_or((user, "0"));
+    let number = |text: &str| {
+        if text.is_empty() {
+            Some(0)
+        } else {
+            text.parse().ok()
+        }
+    };
+    number(uid).zip(number(gid)).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Unsupported,
+            format!("a runtime configuration cannot name user {user:?}: it needs numbers"),
+        )
+        .with_hint("--user UID:GID")
+    })
+}
+
+type Built<T> = std::result::Result<T, OciSpecError>;
+
+fn specification(plan: &SandboxPlan, host: &HostFacts, user: (u32, u32)) -> Built<oci::Spec> {
+    let root = match &plan.root.source {
+        RootSource::Overlay { .. } => "rootfs".into(),
+        RootSource::Directory(tree) => tree.clone(),
+    };
+    let mounts: Vec<Vec<oci::Mount>> = plan
+        .mounts
+        .iter()
+        .map(|step| mounts(step, host))
+        .collect::<Built<_>>()?;
+    let mut spec = oci::SpecBuilder::default()
+        .version(VERSION)
+        .root(
+            oci::RootBuilder::default()
+                .path(root)
+                .readonly(plan.root.read_only)
+                .build()?,
+        )
+        .hostname(plan.hostname.clone())
+        .mounts(mounts.concat())
+        .process(process(&plan.process, user)?)
+        .linux(linux(plan, host)?)
+        .build()?;
+    // The builders have defaults of their own.
+    spec.set_annotations(None);
+    Ok(spec)
+}
+
+fn process(plan: &ProcessPlan, (uid, gid): (u32, u32)) -> Built<oci::Process> {
+    let user = oci::UserBuilder::default().uid(uid).gid(gid).build()?;
+    let permitted = if uid == 0 { plan.capabilities } else { 0 };
+    let capabilities = oci::LinuxCapabilitiesBuilder::default()
+        .bounding(capability_set(plan.capabilities))
+        .effective(capability_set(permitted))
+        .permitted(capability_set(permitted))
+        .inheritable(oci::Capabilities::new())
+        .ambient(oci::Capabilities::new())
+        .build()?;
+    let mut process = oci::ProcessBuilder::default()
+        .terminal(plan.terminal)
+        .user(user)
+        .args(plan.arguments.clone())
+        .env(plan.environment.clone())
+        .cwd(plan.working_directory.clone())
+        .capabilities(capabilities)
+        .no_new_privileges(false);
+    if let Some((rows, columns)) = plan.terminal_size {
+        let size = oci::BoxBuilder::default()
+            .height(rows)
+            .width(columns)
+            .build()?;
+        process = process.console_size(size);
+    }
+    let mut process = process.build()?;
+    process.set_rlimits(None);
+    Ok(process)
+}
+
+fn capability_set(mask: u64) -> oci::Capabilities {
+    let names = capability::NAMES.iter().enumerate();
+    names
+        .filter(|(number, _)| mask & (1 << number) != 0)
+        .filter_map(|(_, name)| name.parse().ok())
+        .collect()
+}
+
+fn linux(plan: &SandboxPlan, host: &HostFacts) -> Built<oci::Linux> {
+    use oci::LinuxNamespaceType::{Cgroup, Ipc, Mount, Network, Pid, User, Uts};
+    let mut kinds = vec![Pid, Ipc, Uts, Mount, Cgroup];
+    if plan.own_network {
+        kinds.push(Network);
+    }
+    let (uids, gids) = id_maps(&host.user);
+    if !uids.is_empty() {
+        kinds.push(User);
+    }
+    let namespaces = kinds
+        .into_iter()
+        .map(|kind| oci::LinuxNamespaceBuilder::default().typ(kind).build())
+        .collect::<Built<Vec<_>>>()?;
+    let absolute =
+        |paths: &[String]| -> Vec<String> { paths.iter().map(|path| format!("/{path}")).collect() };
+    let sysctl = plan
+        .sysctls
+        .iter()
+        .map(|(name, value)| (name.replace('/', "."), value.clone()));
+    let mut linux = oci::LinuxBuilder::default()
+        .uid_mappings(mappings(&uids)?)
+        .gid_mappings(mappings(&gids)?)
+        .namespaces(namespaces)
+        .sysctl(sysctl.collect::<std::collections::HashMap<_, _>>())
+        .masked_paths(absolute(&plan.masked_paths))
+        .readonly_paths(absolute(&plan.read_only_paths))
+        .build()?;
+    linux.set_resources(None);
+    match plan.process.filter {
+        FilterPlan::Default => Ok(linux),
+    }
+}
+
+/// Root needs no namespace of users; everybody else maps what the host gave them.
+fn id_maps(user: &UserMode) -> (Vec<IdRange>, Vec<IdRange>) {
+    let single = |outside: u32| {
+        vec![IdRange {
+            inside: 0,
+            outside,
+            count: 1,
+        }]
+    };
+    match user {
+        UserMode::Root => (Vec::new(), Vec::new()),
+        UserMode::Rootless { uids, gids } => (uids.clone(), gids.clone()),
+        UserMode::SingleId { uid, gid, .. } => (single(*uid), single(*gid)),
+    }
+}
+
+fn mappings(ranges: &[IdRange]) -> Built<Vec<oci::LinuxIdMapping>> {
+    ranges
+        .iter()
+        .map(|range| {
+            oci::LinuxIdMappingBuilder::default()
+                .container_id(range.inside)
+                .host_id(range.outside)
+                .size(range.count)
+                .build()
+        })
+        .collect()
+}
+
+fn mounts(step: &MountStep, host: &HostFacts) -> Built<Vec<oci::Mount>> {
+    let one = |target: &str, kind: &str, source: &str, options: &[&str]| {
+        mount(target, kind, source, options).map(|mount| vec![mount])
+    };
+    match step {
+        MountStep::Proc => one("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        MountStep::Sys { fresh: true } => one(
+            "/sys",
+            "sysfs",
+            "sysfs",
+            &["nosuid", "noexec", "nodev", "ro"],
+        ),
+        MountStep::Sys { fresh: false } => one(
+            "/sys",
+            "none",
+            "/sys",
+            &["rbind", "nosuid", "noexec", "nodev", "ro"],
+        ),
+        MountStep::Cgroup => one(
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", "ro"],
+        ),
+        MountStep::Dev { .. } => dev(host),
+        MountStep::Shm { bytes } => {
+            let size = format!("size={bytes}");
+            let options = ["nosuid", "noexec", "nodev", "mode=1777", &size];
+            one("/dev/shm", "tmpfs", "shm", &options)
+        }
+        MountStep::MessageQueue => one(
+            "/dev/mqueue",
+            "mqueue",
+            "mqueue",
+            &["nosuid", "noexec", "nodev"],
+        ),
+        MountStep::Tmpfs {
+            target,
+            options,
+            attributes,
+        } => {
+            let parameters: Vec<String> = options
+                .iter()
+                .map(|(key, value)| match value {
+                    Some(value) => format!("{key}={value}"),
+                    None => key.clone(),
+                })
+                .collect();
+            let mut words: Vec<&str> = parameters.iter().map(String::as_str).collect();
+            for (on, word) in [
+                (attributes.read_only, "ro"),
+                (attributes.no_exec, "noexec"),
+                (attributes.no_suid, "nosuid"),
+                (attributes.no_dev, "nodev"),
+            ] {
+                words.extend(on.then_some(word));
+            }
+            one(target, "tmpfs", "tmpfs", &words)
+        }
+        MountStep::OwnFile { source, target } => one(
+            target,
+            "bind",
+            &source.to_string_lossy(),
+            &["bind", "rprivate"],
+        ),
+        MountStep::Bind {
+            source,
+            target,
+            read_only,
+            recursive,
+            propagation,
+        } => {
+            let mut options = vec![if *recursive { "rbind" } else { "bind" }];
+            if *read_only {
+                options.extend(["ro", "rro"]);
+            }
+            options.push(Propagation::as_str(*propagation));
+            one(target, "bind", &source.to_string_lossy(), &options)
+        }
+    }
+}
+
+/// Where only one id is mapped there is no group for terminals.
+fn dev(host: &HostFacts) -> Built<Vec<oci::Mount>> {
+    let mut terminals = vec![
+        "nosuid",
+        "noexec",
+        "newinstance",
+        "ptmxmode=0666",
+        "mode=0620",
+    ];
+    if !matches!(host.user, UserMode::SingleId { .. }) {
+        terminals.push("gid=5");
+    }
+    let folder = ["nosuid", "strictatime", "mode=755", "size=65536k"];
+    Ok(vec![
+        mount("/dev", "tmpfs", "tmpfs", &folder)?,
+        mount("/dev/pts", "devpts", "devpts", &terminals)?,
+    ])
+}
+
+fn mount(target: &str, kind: &str, source: &str, options: &[&str]) -> Built<oci::Mount> {
+    let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+    oci::MountBuilder::default()
+        .destination(target)
+        .typ(kind)
+        .source(source)
+        .options(options)
+        .build()
+}
