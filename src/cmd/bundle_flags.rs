@@ -36,6 +36,9 @@ impl BundleFlags {
                     let first = std::mem::take(&mut spec.image);
                     spec.command.insert(0, first);
                 }
+                refuse_other_flags(spec)?;
+                // Whether it is open is up to the configuration.
+                spec.attach.stdin |= spec.attach.stdout;
                 spec.root = RootRequest::Bundle {
                     path: absolute(&path)?,
                 };
@@ -45,6 +48,37 @@ impl BundleFlags {
         }
         Ok(())
     }
+}
+
+/// What a bundle says cannot be changed by flags: dropping one in silence would be worse than
+/// refusing it.
+fn refuse_other_flags(spec: &ContainerSpec) -> Result<()> {
+    let asked = spec.clone();
+    let allowed = ContainerSpec {
+        name: asked.name,
+        command: asked.command,
+        labels: asked.labels,
+        annotations: asked.annotations,
+        init: asked.init,
+        tty: asked.tty,
+        interactive: asked.interactive,
+        auto_remove: asked.auto_remove,
+        stop_signal: asked.stop_signal,
+        stop_timeout: asked.stop_timeout,
+        log: asked.log,
+        cidfile: asked.cidfile,
+        attach: asked.attach,
+        pull: asked.pull,
+        platform: asked.platform,
+        ..ContainerSpec::default()
+    };
+    if *spec == allowed {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "conflicting options: with --bundle, config.json says what the container's process, mounts, namespaces, devices and limits are",
+    )
+    .with_hint("change config.json; --name, --rm, -d, -i, -t, --label, --annotation and a command work with --bundle"))
 }
 
 /// `DIR[:O]`.

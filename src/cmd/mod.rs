@@ -243,7 +243,8 @@ fn execute(globals: GlobalFlags, found: &Found) -> Outcome {
             Ok(0)
         }
         Parsed::Flags(matches, arguments) => {
-            verb.arity.check(found.spelling, arguments.len())?;
+            verb.arity
+                .check(found.spelling, arguments.len(), &matches)?;
             let session = Session {
                 settings: Settings::resolve(globals)?,
                 engine: OnceCell::new(),

@@ -64,6 +64,8 @@ pub trait Progress: Sync {
     fn layer_done(&self, layer: &crate::model::Digest);
     /// An attempt failed and will be repeated.
     fn retrying(&self, what: &str, why: &str);
+    /// Something that was asked for has no effect.
+    fn notice(&self, _: &str) {}
     /// `run` or `create` wants an image that the store does not have; a pull begins.
     fn image_missing(&self, _: &Reference) {}
     /// That pull is over.

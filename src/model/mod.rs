@@ -10,6 +10,7 @@ pub mod device;
 pub mod digest;
 pub mod env;
 pub mod error;
+pub mod hook;
 pub mod host;
 pub mod human;
 pub mod image;

@@ -279,6 +279,8 @@ fn mounts(step: &MountStep, host: &HostFacts) -> Built<Vec<oci::Mount>> {
             options.push(Propagation::as_str(*propagation));
             one(target, "bind", &source.to_string_lossy(), &options)
         }
+        // Only plans that were made of a configuration have these: that is their public form.
+        MountStep::Attached { .. } => Ok(Vec::new()),
     }
 }
 

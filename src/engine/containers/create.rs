@@ -2,11 +2,12 @@
 
 use std::os::fd::AsFd;
 
+use super::own_root::Source;
 use crate::{
     engine::{Engine, PullRequest, PullSettings, plan, supervisor},
     model::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
-        container::{ContainerRecord, NetworkMode, PullPolicy, RootRequest, check_name},
+        container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
         image::{ImageConfig, ImageRecord},
         mount::MountSource,
         names,
@@ -25,20 +26,8 @@ pub(super) struct Created {
 impl Engine {
     /// Makes a container, pulling its image if the spec's policy says so.
     pub fn create(&self, spec: ContainerSpec, pull: &PullSettings<'_>) -> Result<ContainerId> {
-        let image = self.source_of(&spec, pull)?;
-        Ok(self.make_container(spec, image.as_ref())?.record.id)
-    }
-
-    /// The image that a spec names, if it names one.
-    pub(super) fn source_of(
-        &self,
-        spec: &ContainerSpec,
-        pull: &PullSettings<'_>,
-    ) -> Result<Option<ImageRecord>> {
-        match spec.root {
-            RootRequest::Image => self.image_of(spec, pull).map(Some),
-            RootRequest::Directory { .. } | RootRequest::Bundle { .. } => Ok(None),
-        }
+        let (spec, source) = self.source_of(spec, pull)?;
+        Ok(self.make_container(spec, &source)?.record.id)
     }
 
     /// The image that a spec names, fetched if it has to be.
@@ -84,11 +73,8 @@ impl Engine {
 
     /// Makes the container's folder appear. Nothing is flushed for containers that are removed
     /// when they end; others survive a power cut from here on.
-    pub(super) fn make_container(
-        &self,
-        spec: ContainerSpec,
-        image: Option<&ImageRecord>,
-    ) -> Result<Created> {
+    pub(super) fn make_container(&self, spec: ContainerSpec, source: &Source) -> Result<Created> {
+        let image = source.image();
         let config = match image {
             Some(image) => {
                 let config = self.image_config(&image.config)?;
@@ -102,23 +88,23 @@ impl Engine {
         }
         // Random names repeat now and then; nobody asked for this one.
         for _ in 0..20 {
-            match self.stage(new_record(spec.clone(), image, &config)?, image, &config) {
+            match self.stage(new_record(spec.clone(), image, &config)?, source, &config) {
                 Err(error) if error.kind() == ErrorKind::NameInUse && spec.name.is_none() => {}
                 other => return other,
             }
         }
-        self.stage(new_record(spec, image, &config)?, image, &config)
+        self.stage(new_record(spec, image, &config)?, source, &config)
     }
 
     fn stage(
         &self,
         record: ContainerRecord,
-        image: Option<&ImageRecord>,
+        source: &Source,
         config: &ImageConfig,
     ) -> Result<Created> {
         let staged = self.store.stage_container(&record.id)?;
         with_exact_modes(|| {
-            staged.make_overlay_folders(image.and_then(|image| image.layers.last()))?;
+            staged.make_overlay_folders(source.image().and_then(|image| image.layers.last()))?;
             write_network_files(staged.fd(), &record)
         })?;
         let durability = if record.spec.auto_remove {
@@ -126,6 +112,9 @@ impl Engine {
         } else {
             Durability::Durable
         };
+        if let Source::Bundle(config) = source {
+            staged.put_bundle_config(config, durability)?;
+        }
         let (directory, lock) = staged.commit(&record, durability)?;
         Ok(Created {
             directory,

@@ -7,6 +7,7 @@ use std::{os::fd::OwnedFd, path::Path};
 
 use super::{
     create::{Created, with_exact_modes, write_network_files},
+    own_root,
     session::{self, CaughtSignals, Session},
 };
 use crate::{
@@ -30,9 +31,9 @@ use crate::{
 impl Engine {
     /// Makes a container and starts it; in the foreground, until it ends or is detached from.
     pub fn run(&self, spec: ContainerSpec, options: RunOptions<'_>) -> Result<RunOutcome> {
-        let image = self.source_of(&spec, &options.pull)?;
+        let (spec, source) = self.source_of(spec, &options.pull)?;
         self.user.begin_namespace(&self.store)?;
-        let created = self.make_container(spec, image.as_ref())?;
+        let created = self.make_container(spec, &source)?;
         if let Err(error) = (options.created)(&created.record.id) {
             self.user.finish_namespace()?;
             let _ = self
@@ -149,6 +150,7 @@ impl Engine {
         match outcome {
             Err(error)
                 if error.kind() == ErrorKind::OverlayRefused
+                    && record.image_id.is_some()
                     && self.forced_driver.is_none()
                     && directory.has_written_nothing()? =>
             {
@@ -171,6 +173,7 @@ impl Engine {
         let host = self.user.host_facts()?;
         let files = self.container_files(driver, directory, record, &host)?;
         let mut sandbox = plan::container(record, image, &host, &files)?;
+        own_root::refine(&mut sandbox, record, directory, &host)?;
         let client = match attach {
             Some(options) => Attachment {
                 stdin: options.stdin && record.spec.interactive,
@@ -179,7 +182,8 @@ impl Engine {
             None => Attachment::default(),
         };
         if attach.is_some() && record.spec.tty {
-            sandbox.process.terminal_size = session::terminal_size();
+            let size = session::terminal_size();
+            sandbox.process.terminal_size = size.or(sandbox.process.terminal_size);
         }
         let launch = LaunchPlan {
             root: absolute(self.store.root_path())?,
@@ -236,6 +240,12 @@ impl Engine {
         host: &HostFacts,
     ) -> Result<ContainerFiles> {
         let folder = absolute(directory.path())?;
+        if let Some(root) = self.own_root(record, directory, &folder, host)? {
+            return Ok(ContainerFiles {
+                directory: folder,
+                root,
+            });
+        }
         let root = match driver {
             Driver::Overlay => {
                 let base = absolute(self.store.root_path())?;

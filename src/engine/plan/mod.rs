@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     ContainerSpec, Error, ErrorKind, Result,
     container::{ContainerRecord, NetworkMode},
+    hook::HookPlan,
     host::{HostFacts, UserMode},
     image::ImageConfig,
-    mount::Propagation,
+    mount::{AttributeChange, Propagation},
 };
 
 /// Everything the sandbox carries out, in the order in which it does.
@@ -38,6 +39,9 @@ pub struct SandboxPlan {
     pub process: ProcessPlan,
     /// Run a small init as process 1 that reaps and forwards signals.
     pub init: bool,
+    /// Programs of the host that are run on the way.
+    #[serde(default)]
+    pub hooks: Option<Box<HookPlan>>,
 }
 
 /// The root file system.
@@ -110,6 +114,25 @@ pub enum MountStep {
         read_only: bool,
         recursive: bool,
         propagation: Propagation,
+    },
+    /// As a runtime configuration lists it: exactly these attributes.
+    Attached {
+        file_system: FileSystem,
+        target: String,
+        change: AttributeChange,
+        propagation: Propagation,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FileSystem {
+    /// A part of the host's tree.
+    Bind { source: PathBuf, recursive: bool },
+    /// A new instance, with the parameters of its type.
+    New {
+        kind: String,
+        source: Option<String>,
+        parameters: Vec<TmpfsParameter>,
     },
 }
 
@@ -213,6 +236,7 @@ pub fn container(
         },
         hostname,
         init: spec.init,
+        hooks: None,
     })
 }
 

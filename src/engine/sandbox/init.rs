@@ -9,10 +9,13 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use super::{Streams, credentials, devices, mounts, program, reaper};
+use super::{Streams, credentials, devices, hooks, mounts, program, reaper};
 use crate::{
     engine::plan::SandboxPlan,
-    model::{Context, Error, ErrorKind, Result},
+    model::{
+        Context, Error, ErrorKind, Result,
+        hook::{HookPlan, Moment},
+    },
     sys::{
         in_root,
         mount::{self, Attributes},
@@ -41,6 +44,9 @@ pub(super) fn run(
     if plan.root.read_only {
         mount::set_attributes(&root, Attributes::READ_ONLY, None, false)
             .system(|| "cannot make the root file system read-only".to_owned())?;
+    }
+    if let Some(hooks) = &plan.hooks {
+        before_pivot(hooks, supervisor)?;
     }
     mounts::pivot_into(root.as_fd())?;
 
@@ -71,12 +77,45 @@ pub(super) fn run(
         enter(directory, &plan.process.working_directory)?;
     }
 
+    if let Some(hooks) = &plan.hooks {
+        let state = hooks.state(Moment::Created, Some(1));
+        let confine = || credentials::confine(&plan.process, &identity);
+        hooks::run(
+            "startContainer",
+            &hooks.hooks.start_container,
+            &state,
+            &confine,
+        )?;
+    }
+
     // With an init of ours the program is its child; both are confined alike.
     credentials::confine(&plan.process, &identity)?;
     if plan.init {
         reaper::become_init()?;
     }
     program::execute(&plan.process.arguments, &identity.environment)
+}
+
+/// The hooks that come before pivot_root: those of the host, for which this process waits, then
+/// those in the container's namespaces.
+fn before_pivot(plan: &HookPlan, supervisor: BorrowedFd<'_>) -> Result<()> {
+    let what = || "cannot wait for the hooks".to_owned();
+    let of_host = &plan.hooks;
+    if !(of_host.prestart.is_empty() && of_host.create_runtime.is_empty()) {
+        packet::send(supervisor, super::HOST_HOOKS, &[], None::<&OwnedFd>, true).system(what)?;
+        let (length, _) = packet::receive(supervisor, &mut [0; 8], true).system(what)?;
+        if length == 0 {
+            return Err(Error::new(ErrorKind::System, what()));
+        }
+    }
+    let state = plan.state(Moment::Creating, Some(1));
+    let enter = || hooks::enter_bundle(plan);
+    hooks::run(
+        "createContainer",
+        &plan.hooks.create_container,
+        &state,
+        &enter,
+    )
 }
 
 /// The program's first directory, made if it is missing; `None` is the root, in which the process

@@ -15,9 +15,9 @@ use std::{
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::{c_string, devices};
+use super::{c_string, configured, devices};
 use crate::{
-    engine::plan::{MountStep, RootPlan, RootSource, SandboxPlan, TmpfsAttributes},
+    engine::plan::{FileSystem, MountStep, RootPlan, RootSource, SandboxPlan, TmpfsAttributes},
     model::{Context, Error, ErrorKind, Result, mount::Propagation as Wanted},
     sys::{
         in_root,
@@ -54,7 +54,7 @@ pub(super) fn attach_root(plan: &RootPlan) -> Result<OwnedFd> {
                 .collect::<Result<_>>()?;
             overlay(&layers, &path(upper)?, &path(work)?, *volatile, *user_xattr)?
         }
-        RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, false)
+        RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, true)
             .system(|| format!("cannot use {} as root file system", tree.display()))?,
     };
     mount::attach_at(&root, rustix::fs::CWD, &place).system(|| {
@@ -134,6 +134,11 @@ pub(super) fn clone_connected(steps: &[MountStep]) -> Result<Vec<Option<OwnedFd>
                 recursive,
                 propagation,
                 ..
+            }
+            | MountStep::Attached {
+                file_system: FileSystem::Bind { source, recursive },
+                propagation,
+                ..
             } if !matches!(propagation, Wanted::Private | Wanted::RPrivate) => {
                 let copy = mount::clone_mount(rustix::fs::CWD, &path(source)?, *recursive);
                 copy.map(Some)
@@ -186,6 +191,12 @@ pub(super) fn build(
                 bind(root, copy, target, *read_only, *propagation)
                     .system(|| format!("cannot mount {} on {target}", source.display()))?;
             }
+            MountStep::Attached {
+                file_system,
+                target,
+                change,
+                propagation,
+            } => configured::attach(root, file_system, copy, target, change, *propagation)?,
         }
     }
     if let Some(proc) = &proc {
@@ -405,14 +416,7 @@ fn bind(
     read_only: bool,
     propagation: Wanted,
 ) -> std::io::Result<()> {
-    let (kind, deep) = match propagation {
-        Wanted::Shared => (Propagation::Shared, false),
-        Wanted::RShared => (Propagation::Shared, true),
-        Wanted::Slave => (Propagation::Slave, false),
-        Wanted::RSlave => (Propagation::Slave, true),
-        Wanted::Private => (Propagation::Private, false),
-        Wanted::RPrivate => (Propagation::Private, true),
-    };
+    let (kind, deep) = propagation_of(propagation);
     // Read-only goes all the way down: a mount below a `:ro` volume must not stay writable.
     let attributes = if read_only {
         Attributes::READ_ONLY
@@ -428,6 +432,18 @@ fn bind(
     };
     in_root::refuse_kernel_file_systems(&place)?;
     mount::attach(&copy, place)
+}
+
+/// The kernel's kind, and whether it goes down to the mounts below.
+pub(super) fn propagation_of(wanted: Wanted) -> (Propagation, bool) {
+    match wanted {
+        Wanted::Shared => (Propagation::Shared, false),
+        Wanted::RShared => (Propagation::Shared, true),
+        Wanted::Slave => (Propagation::Slave, false),
+        Wanted::RSlave => (Propagation::Slave, true),
+        Wanted::Private => (Propagation::Private, false),
+        Wanted::RPrivate => (Propagation::Private, true),
+    }
 }
 
 /// Network settings of the container's own namespace, through our own procfs.
@@ -531,7 +547,7 @@ pub(super) fn pivot_into(root: BorrowedFd<'_>) -> Result<()> {
     mount::detach_current_directory().system(what)
 }
 
-fn path(path: &Path) -> Result<CString> {
+pub(super) fn path(path: &Path) -> Result<CString> {
     in_root::c_string(path.as_os_str())
         .system(|| format!("invalid path {:?}", path.as_os_str().as_bytes()))
 }

@@ -35,12 +35,13 @@ use serde::{Deserialize, Serialize};
 use self::protocol::{Attachment, Event};
 use super::{
     plan::SandboxPlan,
-    sandbox::{self, Stream, Streams},
+    sandbox::{self, Stream, Streams, hooks},
 };
 use crate::{
     model::{
         ContainerId, Context, Error, ErrorKind, Result,
         container::{ExitRecord, LogDriver, ProcessIdentity, StartRecord},
+        hook::Moment,
     },
     storage::{ContainerDir, ContainerLock, Durability, Store},
     sys::{exec, fork, packet, process, signals},
@@ -216,6 +217,7 @@ impl Container<'_> {
             }
         };
 
+        let mut notices = self.after_start(pid);
         let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
         if let Some(client) = client.take() {
             let _ = protocol::send_packet(&client, &Event::Started(pid).encode(), true);
@@ -223,7 +225,9 @@ impl Container<'_> {
         }
         let code = watch.run_until_exit()?;
         // If the record cannot be written (a full disk), whoever watches still learns the code.
-        let _ = self.finish(code, None, Some(record.started));
+        notices.extend(self.after_stop());
+        let notice = (!notices.is_empty()).then(|| notices.join("; "));
+        let _ = self.finish(code, notice, Some(record.started));
         watch.say_goodbye(code);
         // What is still open closes with the process.
         fork::end(0)
@@ -284,8 +288,31 @@ impl Container<'_> {
             ErrorKind::CommandNotExecutable => 126,
             _ => 128,
         };
-        self.finish(code, Some(error.one_line()), None)?;
+        let mut reasons = vec![error.one_line()];
+        reasons.extend(self.after_stop());
+        self.finish(code, Some(reasons.join("; ")), None)?;
         Err(error)
+    }
+
+    /// `poststart` hooks: the program runs already, so that a failure is only told.
+    fn after_start(&self, pid: i32) -> Vec<String> {
+        let Some(plan) = &self.plan.sandbox.hooks else {
+            return Vec::new();
+        };
+        let state = plan.state(Moment::Running, Some(pid));
+        let enter = || hooks::enter_bundle(plan);
+        hooks::run_all("poststart", &plan.hooks.poststart, &state, &enter)
+    }
+
+    /// `poststop` hooks, after every start that got as far as hooks, successful or not. A supervisor
+    /// that is killed runs none.
+    fn after_stop(&self) -> Vec<String> {
+        let Some(plan) = &self.plan.sandbox.hooks else {
+            return Vec::new();
+        };
+        let state = plan.state(Moment::Stopped, None);
+        let enter = || hooks::enter_bundle(plan);
+        hooks::run_all("poststop", &plan.hooks.poststop, &state, &enter)
     }
 
     fn remove_socket(&self) {

@@ -1,0 +1,338 @@
+//! A configuration as a request: everything that `run` has flags for goes the same way as those.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime as oci;
+
+use super::read::{invalid, unsupported};
+use crate::model::{
+    ContainerSpec, Result,
+    container::NetworkMode,
+    host::{HostFacts, IdRange, UserMode},
+};
+
+/// What the configuration asks for, on top of what the command line said (name, streams,
+/// lifetime), and what of it has no effect here.
+pub struct Request {
+    pub spec: ContainerSpec,
+    /// One line each.
+    pub notices: Vec<String>,
+}
+
+/// Translates a configuration. A command in `asked` takes the place of its own.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`](crate::model::ErrorKind::Unsupported) for what protects or limits and
+/// cannot be had; the message names the field.
+pub fn request(config: &oci::Spec, asked: ContainerSpec, host: &HostFacts) -> Result<Request> {
+    let mut request = Request {
+        spec: asked,
+        notices: Vec::new(),
+    };
+    let (Some(root), Some(process), Some(linux)) =
+        (config.root(), config.process(), config.linux())
+    else {
+        return Err(invalid("", "root, process or linux is missing"));
+    };
+    let spec = &mut request.spec;
+    spec.hostname = config.hostname().clone().filter(|name| !name.is_empty());
+    spec.read_only = root.readonly().unwrap_or(false);
+    for (key, value) in config.annotations().iter().flatten() {
+        // The command line's come last.
+        let place = spec.annotations.entry(key.clone());
+        place.or_insert_with(|| value.clone());
+    }
+    take_process(process, spec)?;
+    request.process_extras(process)?;
+    request.namespaces(linux, host)?;
+    request.linux_extras(linux)?;
+    if config
+        .domainname()
+        .as_deref()
+        .is_some_and(|name| !name.is_empty())
+    {
+        request.ignore("domainname");
+    }
+    for (field, there) in [
+        ("solaris", config.solaris().is_some()),
+        ("windows", config.windows().is_some()),
+        ("vm", config.vm().is_some()),
+        ("zos", config.zos().is_some()),
+    ] {
+        if there {
+            request.ignore(field);
+        }
+    }
+    Ok(request)
+}
+
+/// The root file system's folder.
+pub fn root(config: &oci::Spec, bundle: &Path) -> Result<PathBuf> {
+    match config.root() {
+        Some(root) if !root.path().as_os_str().is_empty() => Ok(bundle.join(root.path())),
+        _ => Err(invalid("root.path", "it is missing")),
+    }
+}
+
+fn take_process(process: &oci::Process, spec: &mut ContainerSpec) -> Result<()> {
+    let user = process.user();
+    spec.user = Some(format!("{}:{}", user.uid(), user.gid()));
+    if process.terminal().unwrap_or(false) {
+        (spec.tty, spec.interactive) = (true, true);
+    }
+    let cwd = process.cwd().to_string_lossy();
+    if !cwd.starts_with('/') {
+        return Err(invalid("process.cwd", "it must be an absolute path"));
+    }
+    spec.workdir = Some(cwd.into_owned());
+    spec.entrypoint = Some(Vec::new());
+    if spec.command.is_empty() {
+        spec.command = process.args().clone().unwrap_or_default();
+    }
+    if spec.command.first().is_none_or(String::is_empty) {
+        return Err(invalid("process.args", "it names no program"));
+    }
+    spec.env = process.env().clone().unwrap_or_default();
+    for (index, variable) in spec.env.iter().enumerate() {
+        if variable
+            .split_once('=')
+            .is_none_or(|(name, _)| name.is_empty())
+            || variable.contains('\0')
+        {
+            return Err(invalid(
+                &format!("process.env[{index}]"),
+                "it is not NAME=VALUE",
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Request {
+    fn ignore(&mut self, field: &str) {
+        self.notices
+            .push(format!("{field} in config.json has no effect"));
+    }
+
+    /// What of the process `run` has no flags for yet.
+    fn process_extras(&mut self, process: &oci::Process) -> Result<()> {
+        let user = process.user();
+        let groups = user.additional_gids().as_deref().unwrap_or_default();
+        for (field, there) in [
+            ("process.user.additionalGids", !groups.is_empty()),
+            (
+                "process.user.umask",
+                user.umask().is_some_and(|mask| mask != 0o022),
+            ),
+            (
+                "process.noNewPrivileges",
+                process.no_new_privileges() == Some(true),
+            ),
+            (
+                "process.apparmorProfile",
+                is_said(process.apparmor_profile()),
+            ),
+            ("process.selinuxLabel", is_said(process.selinux_label())),
+            (
+                "process.rlimits",
+                process
+                    .rlimits()
+                    .as_ref()
+                    .is_some_and(|limits| !limits.is_empty()),
+            ),
+        ] {
+            if there {
+                return Err(unsupported(field, "it cannot be had yet"));
+            }
+        }
+        for (field, there) in [
+            (
+                "process.oomScoreAdj",
+                process.oom_score_adj().is_some_and(|score| score != 0),
+            ),
+            ("process.ioPriority", process.io_priority().is_some()),
+            ("process.scheduler", process.scheduler().is_some()),
+            (
+                "process.execCPUAffinity",
+                process.exec_cpu_affinity().is_some(),
+            ),
+        ] {
+            if there {
+                self.ignore(field);
+            }
+        }
+        Ok(())
+    }
+
+    fn namespaces(&mut self, linux: &oci::Linux, host: &HostFacts) -> Result<()> {
+        use oci::LinuxNamespaceType as Kind;
+        let listed = linux.namespaces().as_deref().unwrap_or_default();
+        for (index, namespace) in listed.iter().enumerate() {
+            let field = format!("linux.namespaces[{index}]");
+            if listed[..index]
+                .iter()
+                .any(|other| other.typ() == namespace.typ())
+            {
+                return Err(invalid(&field, "its type is listed twice"));
+            }
+            if namespace.path().is_some() {
+                return Err(unsupported(&field, "namespaces cannot be joined yet"));
+            }
+        }
+        let has = |kind| listed.iter().any(|namespace| namespace.typ() == kind);
+        for (kind, name) in [
+            (Kind::Mount, "mount"),
+            (Kind::Pid, "pid"),
+            (Kind::Ipc, "ipc"),
+            (Kind::Uts, "uts"),
+        ] {
+            if !has(kind) {
+                return Err(unsupported(
+                    "linux.namespaces",
+                    &format!("a container without a {name} namespace of its own is not there yet"),
+                ));
+            }
+        }
+        if has(Kind::Time) {
+            return Err(unsupported(
+                "linux.namespaces",
+                "time namespaces are not there",
+            ));
+        }
+        self.spec.network = if has(Kind::Network) {
+            NetworkMode::None
+        } else {
+            NetworkMode::Host
+        };
+        check_id_maps(linux, has(Kind::User), host)
+    }
+
+    /// What of the Linux part `run` has no flags for yet.
+    fn linux_extras(&mut self, linux: &oci::Linux) -> Result<()> {
+        if let Some(resources) = linux.resources() {
+            self.resources(resources)?;
+        }
+        let listed = |there: bool, field: &'static str| there.then_some(field);
+        let refused = [
+            listed(is_said(linux.mount_label()), "linux.mountLabel"),
+            listed(linux.intel_rdt().is_some(), "linux.intelRdt"),
+            listed(
+                linux
+                    .devices()
+                    .as_ref()
+                    .is_some_and(|devices| !devices.is_empty()),
+                "linux.devices",
+            ),
+            listed(linux.net_devices().is_some(), "linux.netDevices"),
+            listed(linux.memory_policy().is_some(), "linux.memoryPolicy"),
+            listed(linux.time_offsets().is_some(), "linux.timeOffsets"),
+        ];
+        if let Some(field) = refused.into_iter().flatten().next() {
+            return Err(unsupported(field, "it cannot be had yet"));
+        }
+        if linux.cgroups_path().is_some() {
+            self.ignore("linux.cgroupsPath");
+        }
+        if let Some(propagation) = linux.rootfs_propagation() {
+            match propagation.trim_start_matches('r') {
+                "" | "private" => {}
+                "slave" | "shared" | "unbindable" => self.ignore("linux.rootfsPropagation"),
+                _ => return Err(invalid("linux.rootfsPropagation", "it is no propagation")),
+            }
+        }
+        if linux.personality().is_some() {
+            self.ignore("linux.personality");
+        }
+        Ok(())
+    }
+
+    fn resources(&mut self, resources: &oci::LinuxResources) -> Result<()> {
+        let default = |there: bool, field: &'static str| there.then_some(field);
+        let limits = [
+            default(resources.memory().is_some(), "linux.resources.memory"),
+            default(resources.cpu().is_some(), "linux.resources.cpu"),
+            default(
+                resources
+                    .pids()
+                    .as_ref()
+                    .is_some_and(|pids| pids.limit() > 0),
+                "linux.resources.pids",
+            ),
+            default(resources.block_io().is_some(), "linux.resources.blockIO"),
+            default(
+                resources
+                    .hugepage_limits()
+                    .as_ref()
+                    .is_some_and(|limits| !limits.is_empty()),
+                "linux.resources.hugepageLimits",
+            ),
+            default(resources.network().is_some(), "linux.resources.network"),
+            default(resources.rdma().is_some(), "linux.resources.rdma"),
+            default(resources.unified().is_some(), "linux.resources.unified"),
+        ];
+        match limits.into_iter().flatten().next() {
+            Some(field) => Err(unsupported(field, "limits are not there yet")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_said(text: &Option<String>) -> bool {
+    text.as_deref().is_some_and(|text| !text.is_empty())
+}
+
+/// The ids of the host that a configuration maps must be those that the container gets here.
+fn check_id_maps(linux: &oci::Linux, own_users: bool, host: &HostFacts) -> Result<()> {
+    let (uids, gids) = match &host.user {
+        UserMode::Root if own_users => {
+            return Err(unsupported(
+                "linux.namespaces",
+                "user namespaces are not there yet for root",
+            ));
+        }
+        UserMode::Root => return Ok(()),
+        UserMode::Rootless { uids, gids } => (uids.clone(), gids.clone()),
+        UserMode::SingleId { uid, gid, .. } => (single(*uid), single(*gid)),
+    };
+    if !own_users {
+        return Err(unsupported(
+            "linux.namespaces",
+            "an ordinary user's container needs a user namespace (coracle spec --rootless)",
+        ));
+    }
+    for (field, wanted, ours) in [
+        ("linux.uidMappings", linux.uid_mappings(), uids),
+        ("linux.gidMappings", linux.gid_mappings(), gids),
+    ] {
+        for mapping in wanted.iter().flatten() {
+            if !ours.iter().any(|range| contains(range, mapping)) {
+                return Err(unsupported(
+                    field,
+                    &format!(
+                        "ids {}:{}:{} are not those that this user's containers have",
+                        mapping.container_id(),
+                        mapping.host_id(),
+                        mapping.size()
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn single(outside: u32) -> Vec<IdRange> {
+    vec![IdRange {
+        inside: 0,
+        outside,
+        count: 1,
+    }]
+}
+
+fn contains(range: &IdRange, wanted: &oci::LinuxIdMapping) -> bool {
+    let end = |start: u32, count: u32| u64::from(start) + u64::from(count);
+    wanted.container_id() >= range.inside
+        && end(wanted.container_id(), wanted.size()) <= end(range.inside, range.count)
+        && i64::from(wanted.container_id()) - i64::from(range.inside)
+            == i64::from(wanted.host_id()) - i64::from(range.outside)
+}
