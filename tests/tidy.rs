@@ -42,6 +42,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "registry",
             "net",
             "engine::plan",
+            "engine::bundle",
             "engine::sandbox",
             "engine::supervisor",
         ],

@@ -9,11 +9,13 @@ use serde_json::Value;
 
 use super::VERSION;
 use crate::{
-    engine::plan::{FilterPlan, MountStep, ProcessPlan, RootSource, SandboxPlan},
+    engine::plan::{
+        FilterPlan, MountStep, ProcessPlan, RootSource, SandboxPlan, TmpfsAttributes,
+        TmpfsParameter,
+    },
     model::{
         Context, Error, ErrorKind, Result, capability,
         host::{HostFacts, IdRange, UserMode},
-        mount::Propagation,
     },
 };
 
@@ -240,25 +242,7 @@ fn mounts(step: &MountStep, host: &HostFacts) -> Built<Vec<oci::Mount>> {
             target,
             options,
             attributes,
-        } => {
-            let parameters: Vec<String> = options
-                .iter()
-                .map(|(key, value)| match value {
-                    Some(value) => format!("{key}={value}"),
-                    None => key.clone(),
-                })
-                .collect();
-            let mut words: Vec<&str> = parameters.iter().map(String::as_str).collect();
-            for (on, word) in [
-                (attributes.read_only, "ro"),
-                (attributes.no_exec, "noexec"),
-                (attributes.no_suid, "nosuid"),
-                (attributes.no_dev, "nodev"),
-            ] {
-                words.extend(on.then_some(word));
-            }
-            one(target, "tmpfs", "tmpfs", &words)
-        }
+        } => tmpfs(target, options, *attributes),
         MountStep::OwnFile { source, target } => one(
             target,
             "bind",
@@ -276,12 +260,36 @@ fn mounts(step: &MountStep, host: &HostFacts) -> Built<Vec<oci::Mount>> {
             if *read_only {
                 options.extend(["ro", "rro"]);
             }
-            options.push(Propagation::as_str(*propagation));
+            options.push(propagation.as_str());
             one(target, "bind", &source.to_string_lossy(), &options)
         }
         // Only plans that were made of a configuration have these: that is their public form.
         MountStep::Attached { .. } => Ok(Vec::new()),
     }
+}
+
+fn tmpfs(
+    target: &str,
+    options: &[TmpfsParameter],
+    attributes: TmpfsAttributes,
+) -> Built<Vec<oci::Mount>> {
+    let parameters: Vec<String> = options
+        .iter()
+        .map(|(key, value)| match value {
+            Some(value) => format!("{key}={value}"),
+            None => key.clone(),
+        })
+        .collect();
+    let mut words: Vec<&str> = parameters.iter().map(String::as_str).collect();
+    for (on, word) in [
+        (attributes.read_only, "ro"),
+        (attributes.no_exec, "noexec"),
+        (attributes.no_suid, "nosuid"),
+        (attributes.no_dev, "nodev"),
+    ] {
+        words.extend(on.then_some(word));
+    }
+    Ok(vec![mount(target, "tmpfs", "tmpfs", &words)?])
 }
 
 /// Where only one id is mapped there is no group for terminals.

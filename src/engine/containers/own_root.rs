@@ -103,7 +103,9 @@ impl Engine {
             }),
             RootRequest::Bundle { path } => {
                 let config = bundle::parse(&directory.bundle_config()?)?;
-                Some(RootSource::Directory(resolved(&bundle::root(&config, path)?)?))
+                Some(RootSource::Directory(resolved(&bundle::root(
+                    &config, path,
+                )?)?))
             }
         })
     }
