@@ -28,6 +28,7 @@ mod help;
 mod mount_flags;
 mod namespace_flags;
 mod parse;
+mod process_columns;
 mod progress;
 mod registry_flags;
 mod resource_flags;
@@ -62,6 +63,7 @@ mod spec;
 mod start;
 mod stop;
 mod tag;
+mod top;
 mod version;
 mod wait;
 

@@ -5,7 +5,7 @@
 
 use super::{
     attach, create, doctor, exec, images, import, info, inspect, kill, load, logs, ps, pull, rm,
-    rmi, run, spec, start, stop, tag, verb::Verb, version, wait,
+    rmi, run, spec, start, stop, tag, top, verb::Verb, version, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -37,6 +37,7 @@ pub static VERBS: &[&Verb] = &[
     &kill::VERB,
     &wait::VERB,
     &spec::VERB,
+    &top::VERB,
     &attach::VERB,
     &info::VERB,
     &doctor::VERB,

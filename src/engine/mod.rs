@@ -93,6 +93,11 @@ pub struct Pulled {
     pub up_to_date: bool,
 }
 
+/// Bytes of memory that the machine has.
+pub fn memory_bytes() -> Option<u64> {
+    machine::memory_total()
+}
+
 /// The door of the library. Opening it reads no image and no container.
 pub struct Engine {
     pub(crate) store: Store,

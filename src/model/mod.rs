@@ -19,6 +19,7 @@ pub mod mount;
 pub mod names;
 pub mod namespace;
 pub mod platform;
+pub mod process;
 pub mod reference;
 pub mod registry;
 pub mod resources;

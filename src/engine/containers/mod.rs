@@ -15,4 +15,5 @@ mod session;
 mod size;
 mod stop;
 mod streams;
+mod top;
 mod wait;

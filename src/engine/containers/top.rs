@@ -1,0 +1,220 @@
+//! `top`: the processes of a container, read from the host's /proc. Nothing of the container is
+//! executed (CVE-2022-1227 was a `top` that ran a program of the image), nor any file of it read.
+//!
+//! Those of its control group, if it has one of its own; otherwise all in the pid namespace of its
+//! first process and in those below it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    os::unix::fs::MetadataExt,
+};
+
+use procfs::process::{Process, Stat, Status};
+
+use crate::{
+    engine::Engine,
+    model::{
+        Error, ErrorKind, Result,
+        host::user_name,
+        process::{Named, ProcessFacts, ProcessIds, printable},
+    },
+};
+
+/// Characters of a command line that are kept.
+const MAX_ARGUMENTS: usize = 4096;
+
+impl Engine {
+    /// The processes of a running container, by their numbers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if it does not run.
+    pub fn processes(&self, container: &str) -> Result<Vec<ProcessFacts>> {
+        let (directory, record) = self.store.find_container(container)?;
+        let status = directory.state()?;
+        let start = status.start.filter(|_| status.exit.is_none());
+        let running = directory.is_held()?;
+        let not_running = || {
+            Error::new(
+                ErrorKind::Conflict,
+                format!("container {} is not running", record.id),
+            )
+        };
+        let init = start.filter(|_| running).ok_or_else(not_running)?.init;
+        let mut members = members(init.pid);
+        members.sort_by_key(|(stat, _)| stat.pid);
+        if members.is_empty() {
+            return Err(not_running());
+        }
+        let reader = Reader::new(init.pid);
+        Ok(members
+            .into_iter()
+            .filter_map(|(stat, process)| reader.facts(&stat, &process))
+            .collect())
+    }
+}
+
+/// All processes in the pid namespace of `init` or below it. Those that end meanwhile are left out.
+fn members(init: i32) -> Vec<(Stat, Process)> {
+    let own = namespace(init);
+    let all: Vec<(Stat, Process)> = procfs::process::all_processes()
+        .into_iter()
+        .flatten()
+        .filter_map(|process| {
+            let process = process.ok()?;
+            Some((process.stat().ok()?, process))
+        })
+        .collect();
+    let parents: HashMap<i32, i32> = all.iter().map(|(stat, _)| (stat.pid, stat.ppid)).collect();
+    let direct: HashSet<i32> = all
+        .iter()
+        .map(|(stat, _)| stat.pid)
+        .filter(|&pid| pid == init || own.is_some() && namespace(pid) == own)
+        .collect();
+    let is_member = |pid: i32| {
+        let mut at = pid;
+        // A chain of parents is short; a loop cannot be, but /proc changes while it is read.
+        for _ in 0..64 {
+            if direct.contains(&at) {
+                return true;
+            }
+            match parents.get(&at) {
+                Some(&parent) if parent > 1 => at = parent,
+                _ => return false,
+            }
+        }
+        false
+    };
+    all.into_iter()
+        .filter(|(stat, _)| is_member(stat.pid))
+        .collect()
+}
+
+/// Device and inode of a process's pid namespace.
+fn namespace(pid: i32) -> Option<(u64, u64)> {
+    let metadata = std::fs::metadata(format!("/proc/{pid}/ns/pid")).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+struct Reader {
+    ticks: u64,
+    page: u64,
+    boot: u64,
+    now: u64,
+    passwd: Vec<u8>,
+    group: Vec<u8>,
+    /// Inside, outside, count.
+    uids: Vec<[u32; 3]>,
+    gids: Vec<[u32; 3]>,
+}
+
+impl Reader {
+    fn new(init: i32) -> Self {
+        let read = |path: &str| std::fs::read(path).unwrap_or_default();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |time| time.as_secs());
+        let map = |kind: &str| id_map(&read(&format!("/proc/{init}/{kind}_map")));
+        Reader {
+            ticks: procfs::ticks_per_second().max(1),
+            page: procfs::page_size(),
+            boot: procfs::boot_time_secs().unwrap_or(0),
+            now,
+            passwd: read("/etc/passwd"),
+            group: read("/etc/group"),
+            uids: map("uid"),
+            gids: map("gid"),
+        }
+    }
+
+    fn facts(&self, stat: &Stat, process: &Process) -> Option<ProcessFacts> {
+        let status = process.status().ok()?;
+        let started = self.boot + stat.starttime / self.ticks;
+        let name = printable(&stat.comm);
+        Some(ProcessFacts {
+            pid: stat.pid,
+            ppid: stat.ppid,
+            group: stat.pgrp,
+            session: stat.session,
+            own_pid: status
+                .nspid
+                .as_ref()
+                .and_then(|pids| pids.last().copied())
+                .unwrap_or(stat.pid),
+            ids: self.ids(&status),
+            state: stat.state,
+            terminal: stat.tty_nr,
+            foreground_group: stat.tpgid,
+            nice: stat.nice,
+            priority: stat.priority,
+            threads: stat.num_threads,
+            virtual_size: stat.vsize,
+            resident_size: stat.rss * self.page,
+            processor_time: (stat.utime + stat.stime) * 1000 / self.ticks,
+            started,
+            elapsed: self.now.saturating_sub(started),
+            arguments: arguments(process).unwrap_or_else(|| format!("[{name}]")),
+            name,
+            capabilities: [
+                status.capinh,
+                status.capprm,
+                status.capeff,
+                status.capbnd.unwrap_or(0),
+                status.capamb.unwrap_or(0),
+            ],
+            seccomp: status.seccomp,
+        })
+    }
+
+    fn ids(&self, status: &Status) -> ProcessIds {
+        // passwd(5) and group(5) have name and number in the same places.
+        let named = |file: &[u8], number: u32| Named {
+            number,
+            name: user_name(file, number),
+        };
+        let inside = |map: &[[u32; 3]], id: u32| {
+            let mut map = map.iter();
+            map.find_map(|&[inside, outside, count]| {
+                let offset = id.checked_sub(outside)?;
+                (offset < count).then(|| inside.wrapping_add(offset))
+            })
+            .unwrap_or(id)
+        };
+        ProcessIds {
+            effective: named(&self.passwd, status.euid),
+            real: named(&self.passwd, status.ruid),
+            effective_group: named(&self.group, status.egid),
+            real_group: named(&self.group, status.rgid),
+            groups: status.groups.clone(),
+            own_effective: inside(&self.uids, status.euid),
+            own_real: inside(&self.uids, status.ruid),
+            own_effective_group: inside(&self.gids, status.egid),
+            own_real_group: inside(&self.gids, status.rgid),
+            own_groups: status
+                .groups
+                .iter()
+                .map(|&id| inside(&self.gids, id))
+                .collect(),
+        }
+    }
+}
+
+/// `None` for a kernel thread or a process that has ended.
+fn arguments(process: &Process) -> Option<String> {
+    let words = process.cmdline().ok()?;
+    let text: String = words.join(" ").chars().take(MAX_ARGUMENTS).collect();
+    (!text.is_empty()).then(|| printable(&text))
+}
+
+fn id_map(text: &[u8]) -> Vec<[u32; 3]> {
+    String::from_utf8_lossy(text)
+        .lines()
+        .filter_map(|line| {
+            let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
+            Some([
+                numbers.next()?.ok()?,
+                numbers.next()?.ok()?,
+                numbers.next()?.ok()?,
+            ])
+        })
+        .collect()
+}
