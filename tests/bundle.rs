@@ -6,7 +6,9 @@ use std::path::Path;
 use coracle::{
     engine::{
         bundle::{self, Refinement},
-        plan::{self, ContainerFiles, FileSystem, MountStep, RootSource, SandboxPlan},
+        plan::{
+            self, ContainerFiles, FileSystem, MountStep, RootSource, SandboxPlan, Surroundings,
+        },
     },
     model::{
         ContainerSpec, ErrorKind, Result,
@@ -63,7 +65,15 @@ fn planned(spec: ContainerSpec, host: &HostFacts) -> SandboxPlan {
         directory: "/c".into(),
         root: RootSource::Directory("rootfs".into()),
     };
-    plan::container(&record(spec), &ImageConfig::default(), host, &files).unwrap()
+    let nobody = Surroundings::default();
+    plan::container(
+        &record(spec),
+        &ImageConfig::default(),
+        host,
+        &files,
+        &nobody,
+    )
+    .unwrap()
 }
 
 fn shell() -> ContainerSpec {

@@ -10,12 +10,13 @@ use serde_json::Value;
 use super::VERSION;
 use crate::{
     engine::plan::{
-        FilterPlan, MountStep, ProcessPlan, RootSource, SandboxPlan, TmpfsAttributes,
-        TmpfsParameter,
+        FilterPlan, MountStep, NamespacePlan, ProcessPlan, RootSource, SandboxPlan,
+        TmpfsAttributes, TmpfsParameter,
     },
     model::{
         Context, Error, ErrorKind, Result, capability,
         host::{HostFacts, IdRange, UserMode},
+        namespace::{NamespaceKind, Personality, Place},
     },
 };
 
@@ -26,6 +27,15 @@ use crate::{
 /// number.
 pub fn export(plan: &SandboxPlan, host: &HostFacts) -> Result<oci::Spec> {
     let user = numeric_user(&plan.process.user)?;
+    if let Some(join) = plan.namespaces.joins.iter().find(|join| join.is_process) {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "a runtime configuration cannot share namespaces of {}",
+                join.whose
+            ),
+        ));
+    }
     specification(plan, host, user).context(ErrorKind::System, || {
         "cannot describe the container as a runtime configuration".to_owned()
     })
@@ -91,13 +101,14 @@ fn specification(plan: &SandboxPlan, host: &HostFacts, user: (u32, u32)) -> Buil
                 .readonly(plan.root.read_only)
                 .build()?,
         )
-        .hostname(plan.hostname.clone())
         .mounts(mounts.concat())
         .process(process(&plan.process, user)?)
         .linux(linux(plan, host)?)
         .build()?;
     // The builders have defaults of their own.
     spec.set_annotations(None);
+    spec.set_hostname(plan.namespaces.hostname.clone());
+    spec.set_domainname(plan.namespaces.domainname.clone());
     Ok(spec)
 }
 
@@ -140,19 +151,11 @@ fn capability_set(mask: u64) -> oci::Capabilities {
 }
 
 fn linux(plan: &SandboxPlan, host: &HostFacts) -> Built<oci::Linux> {
-    use oci::LinuxNamespaceType::{Cgroup, Ipc, Mount, Network, Pid, User, Uts};
-    let mut kinds = vec![Pid, Ipc, Uts, Mount, Cgroup];
-    if plan.own_network {
-        kinds.push(Network);
-    }
     let (uids, gids) = id_maps(&host.user);
+    let mut namespaces = namespaces(&plan.namespaces)?;
     if !uids.is_empty() {
-        kinds.push(User);
+        namespaces.push(namespace(oci::LinuxNamespaceType::User, None)?);
     }
-    let namespaces = kinds
-        .into_iter()
-        .map(|kind| oci::LinuxNamespaceBuilder::default().typ(kind).build())
-        .collect::<Built<Vec<_>>>()?;
     let absolute =
         |paths: &[String]| -> Vec<String> { paths.iter().map(|path| format!("/{path}")).collect() };
     let sysctl = plan
@@ -168,8 +171,51 @@ fn linux(plan: &SandboxPlan, host: &HostFacts) -> Built<oci::Linux> {
         .readonly_paths(absolute(&plan.read_only_paths))
         .build()?;
     linux.set_resources(None);
+    if let Some(personality) = plan.process.personality {
+        let domain = match personality {
+            Personality::Linux => oci::LinuxPersonalityDomain::PerLinux,
+            Personality::Linux32 => oci::LinuxPersonalityDomain::PerLinux32,
+        };
+        let personality = oci::LinuxPersonalityBuilder::default()
+            .domain(domain)
+            .build()?;
+        linux.set_personality(Some(personality));
+    }
     match plan.process.filter {
         FilterPlan::Default => Ok(linux),
+    }
+}
+
+/// Those of the container's own, and those that a path names.
+fn namespaces(plan: &NamespacePlan) -> Built<Vec<oci::LinuxNamespace>> {
+    use oci::LinuxNamespaceType as Kind;
+    let mut all = vec![namespace(Kind::Mount, None)?];
+    for kind in NamespaceKind::ALL {
+        let typ = match kind {
+            NamespaceKind::Pid => Kind::Pid,
+            NamespaceKind::Ipc => Kind::Ipc,
+            NamespaceKind::Uts => Kind::Uts,
+            NamespaceKind::Cgroup => Kind::Cgroup,
+            NamespaceKind::Network => Kind::Network,
+        };
+        match plan.placement.of(kind) {
+            Place::Own => all.push(namespace(typ, None)?),
+            Place::Host => {}
+            Place::Joined => {
+                let mut joins = plan.joins.iter();
+                let join = joins.find(|join| join.kinds.contains(&kind));
+                all.push(namespace(typ, join.map(|join| join.whose.as_str()))?);
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn namespace(kind: oci::LinuxNamespaceType, path: Option<&str>) -> Built<oci::LinuxNamespace> {
+    let namespace = oci::LinuxNamespaceBuilder::default().typ(kind);
+    match path {
+        Some(path) => namespace.path(path).build(),
+        None => namespace.build(),
     }
 }
 
@@ -207,7 +253,15 @@ fn mounts(step: &MountStep, host: &HostFacts) -> Built<Vec<oci::Mount>> {
         mount(target, kind, source, options).map(|mount| vec![mount])
     };
     match step {
-        MountStep::Proc => one("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        MountStep::Proc { fresh: true } => {
+            one("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])
+        }
+        MountStep::Proc { fresh: false } => one(
+            "/proc",
+            "none",
+            "/proc",
+            &["rbind", "nosuid", "noexec", "nodev"],
+        ),
         MountStep::Sys { fresh: true } => one(
             "/sys",
             "sysfs",
@@ -220,7 +274,20 @@ fn mounts(step: &MountStep, host: &HostFacts) -> Built<Vec<oci::Mount>> {
             "/sys",
             &["rbind", "nosuid", "noexec", "nodev", "ro"],
         ),
-        MountStep::Cgroup => one(
+        MountStep::HostShm => one("/dev/shm", "bind", "/dev/shm", &["bind", "nosuid", "nodev"]),
+        MountStep::HostMessageQueue => one(
+            "/dev/mqueue",
+            "bind",
+            "/dev/mqueue",
+            &["bind", "nosuid", "noexec", "nodev"],
+        ),
+        MountStep::Cgroup { writable: true, .. } => one(
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", "rw"],
+        ),
+        MountStep::Cgroup { .. } => one(
             "/sys/fs/cgroup",
             "cgroup",
             "cgroup",
@@ -263,6 +330,8 @@ fn mounts(step: &MountStep, host: &HostFacts) -> Built<Vec<oci::Mount>> {
             options.push(propagation.as_str());
             one(target, "bind", &source.to_string_lossy(), &options)
         }
+        // It is found in the container that it is shared with, which was refused.
+        MountStep::JoinedShm => Ok(Vec::new()),
         // Only plans that were made of a configuration have these: that is their public form.
         MountStep::Attached { .. } => Ok(Vec::new()),
     }

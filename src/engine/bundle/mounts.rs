@@ -13,7 +13,6 @@ use crate::{
     engine::plan::{FileSystem, MountStep},
     model::{
         Result,
-        host::HostFacts,
         mount::{Attribute, AttributeChange, Propagation},
     },
 };
@@ -21,37 +20,71 @@ use crate::{
 /// Most mounts that a configuration may list.
 const MAX_MOUNTS: usize = 4096;
 
-pub(super) fn steps(
+/// A mount as listed.
+pub(super) enum Listed {
+    /// Made as the planner makes it for every container.
+    Own(Own),
+    Other(MountStep),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own {
+    Proc,
+    Sys,
+    Cgroup,
+    Dev,
+}
+
+pub(super) fn listed(
     config: &oci::Spec,
     bundle: &Path,
-    host: &HostFacts,
     notices: &mut Vec<String>,
-) -> Result<Vec<MountStep>> {
-    let namespaces = config
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.namespaces().as_ref());
-    let own_network = namespaces
-        .into_iter()
-        .flatten()
-        .any(|namespace| namespace.typ() == oci::LinuxNamespaceType::Network);
-    let listed = config.mounts().as_deref().unwrap_or_default();
-    if listed.len() > MAX_MOUNTS {
+) -> Result<Vec<Listed>> {
+    let mounts = config.mounts().as_deref().unwrap_or_default();
+    if mounts.len() > MAX_MOUNTS {
         return Err(invalid("mounts", &format!("more than {MAX_MOUNTS}")));
     }
     let mut steps = Vec::new();
-    for (index, mount) in listed.iter().enumerate() {
+    for (index, mount) in mounts.iter().enumerate() {
         let field = format!("mounts[{index}]");
-        let wanted = Wanted::read(&field, mount, bundle)?;
-        steps.extend(wanted.step(own_network, host, notices)?);
+        steps.extend(Wanted::read(&field, mount, bundle)?.step(notices)?);
     }
-    if !steps
-        .iter()
-        .any(|step| matches!(step, MountStep::Dev { .. }))
-    {
+    let has_dev = |step: &Listed| matches!(step, Listed::Own(Own::Dev));
+    if !steps.iter().any(has_dev) {
         return Err(unsupported("mounts", "a container needs a tmpfs on /dev"));
     }
     Ok(steps)
+}
+
+/// The steps of a plan, in the configuration's order. Where the container shares its memory with
+/// others, /dev/shm and /dev/mqueue are theirs, whatever is listed.
+pub(super) fn steps(listed: Vec<Listed>, planned: &[MountStep]) -> Vec<MountStep> {
+    let own = |wanted: Own| {
+        planned.iter().find(|step| match step {
+            MountStep::Proc { .. } => wanted == Own::Proc,
+            MountStep::Sys { .. } => wanted == Own::Sys,
+            MountStep::Cgroup { .. } => wanted == Own::Cgroup,
+            MountStep::Dev { .. } => wanted == Own::Dev,
+            _ => false,
+        })
+    };
+    let shared = |target: &str| {
+        planned.iter().find(|step| match step {
+            MountStep::HostShm | MountStep::JoinedShm => target == "/dev/shm",
+            MountStep::HostMessageQueue => target == "/dev/mqueue",
+            _ => false,
+        })
+    };
+    listed
+        .into_iter()
+        .filter_map(|mount| match mount {
+            Listed::Own(wanted) => own(wanted).cloned(),
+            Listed::Other(MountStep::Attached { target, .. }) if shared(&target).is_some() => {
+                shared(&target).cloned()
+            }
+            Listed::Other(step) => Some(step),
+        })
+        .collect()
 }
 
 /// One mount, its options sorted by whom they are for.
@@ -127,15 +160,10 @@ impl<'a> Wanted<'a> {
         Ok(())
     }
 
-    fn step(
-        self,
-        own_network: bool,
-        host: &HostFacts,
-        notices: &mut Vec<String>,
-    ) -> Result<Option<MountStep>> {
-        let expect = |kinds: &[&str], step: MountStep| {
+    fn step(self, notices: &mut Vec<String>) -> Result<Option<Listed>> {
+        let expect = |kinds: &[&str], own: Own| {
             if kinds.contains(&self.kind.as_str()) && !self.bind {
-                Ok(Some(step))
+                Ok(Some(Listed::Own(own)))
             } else {
                 Err(unsupported(
                     self.field,
@@ -150,8 +178,9 @@ impl<'a> Wanted<'a> {
             "/proc" if !self.parameters.is_empty() => {
                 Err(unsupported(self.field, "options of proc are not there yet"))
             }
-            "/proc" => expect(&["proc"], MountStep::Proc),
-            "/sys" if self.bind => Ok(Some(MountStep::Sys { fresh: false })),
+            "/proc" if self.bind => Ok(Some(Listed::Own(Own::Proc))),
+            "/proc" => expect(&["proc"], Own::Proc),
+            "/sys" if self.bind => Ok(Some(Listed::Own(Own::Sys))),
             "/sys" => {
                 if !self.change.is_read_only() {
                     notices.push(format!(
@@ -159,22 +188,17 @@ impl<'a> Wanted<'a> {
                         self.field
                     ));
                 }
-                expect(&["sysfs"], MountStep::Sys { fresh: own_network })
+                expect(&["sysfs"], Own::Sys)
             }
-            "/sys/fs/cgroup" => expect(&["cgroup", "cgroup2"], MountStep::Cgroup),
-            "/dev" => expect(
-                &["tmpfs"],
-                MountStep::Dev {
-                    make_nodes: host.initial_user_namespace,
-                },
-            ),
+            "/sys/fs/cgroup" => expect(&["cgroup", "cgroup2"], Own::Cgroup),
+            "/dev" => expect(&["tmpfs"], Own::Dev),
             // Part of our /dev.
-            "/dev/pts" => expect(&["devpts"], MountStep::Proc).map(|_| None),
+            "/dev/pts" => expect(&["devpts"], Own::Dev).map(|_| None),
             "/" => Err(invalid(self.field, "nothing can be mounted on /")),
             target if target.starts_with("/proc/") || target.starts_with("/sys/") => Err(
                 unsupported(self.field, "nothing can be mounted below /proc and /sys"),
             ),
-            _ => self.file_system().map(Some),
+            _ => self.file_system().map(Listed::Other).map(Some),
         }
     }
 

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime as oci;
 
 use super::{
-    mounts,
+    mounts::{self, Listed},
     read::{invalid, unsupported},
 };
 use crate::{
-    engine::plan::{MountStep, SandboxPlan},
+    engine::plan::SandboxPlan,
     model::{
         Result, capability,
         container::ContainerRecord,
@@ -21,7 +21,7 @@ use crate::{
 
 /// The parts of a plan that a configuration replaces.
 pub struct Refinement {
-    mounts: Vec<MountStep>,
+    mounts: Vec<Listed>,
     masked_paths: Vec<String>,
     read_only_paths: Vec<String>,
     sysctls: Vec<(String, String)>,
@@ -42,7 +42,7 @@ impl Refinement {
         let mut notices = Vec::new();
         let number = |size: u64| u16::try_from(size).unwrap_or(u16::MAX);
         Ok(Refinement {
-            mounts: mounts::steps(config, bundle, host, &mut notices)?,
+            mounts: mounts::listed(config, bundle, &mut notices)?,
             masked_paths: kernel_paths("linux.maskedPaths", linux.masked_paths())?,
             read_only_paths: kernel_paths("linux.readonlyPaths", linux.readonly_paths())?,
             sysctls: sysctls(linux),
@@ -58,7 +58,7 @@ impl Refinement {
 
     /// Changes what the planner made of the request.
     pub fn apply(self, plan: &mut SandboxPlan, record: &ContainerRecord, bundle: &Path) {
-        plan.mounts = self.mounts;
+        plan.mounts = mounts::steps(self.mounts, &plan.mounts);
         plan.masked_paths = self.masked_paths;
         plan.read_only_paths = self.read_only_paths;
         plan.sysctls = self.sysctls;

@@ -9,6 +9,7 @@ use crate::model::{
     ContainerSpec, Result,
     container::NetworkMode,
     host::{HostFacts, IdRange, UserMode},
+    namespace::{IpcMode, NamespaceMode, Personality, SystemdMode},
 };
 
 /// What the configuration asks for, on top of what the command line said (name, streams,
@@ -42,17 +43,13 @@ pub fn request(config: &oci::Spec, asked: ContainerSpec, host: &HostFacts) -> Re
         let place = spec.annotations.entry(key.clone());
         place.or_insert_with(|| value.clone());
     }
+    spec.namespaces.domainname = config.domainname().clone().filter(|name| !name.is_empty());
+    // Whoever wrote the configuration has said all that there is to mount.
+    spec.namespaces.systemd = SystemdMode::Never;
     take_process(process, spec)?;
     request.process_extras(process)?;
     request.namespaces(linux, host)?;
     request.linux_extras(linux)?;
-    if config
-        .domainname()
-        .as_deref()
-        .is_some_and(|name| !name.is_empty())
-    {
-        request.ignore("domainname");
-    }
     for (field, there) in [
         ("solaris", config.solaris().is_some()),
         ("windows", config.windows().is_some()),
@@ -175,23 +172,20 @@ impl Request {
             {
                 return Err(invalid(&field, "its type is listed twice"));
             }
-            if namespace.path().is_some() {
-                return Err(unsupported(&field, "namespaces cannot be joined yet"));
+            let of_path = namespace.path().is_some();
+            if of_path && matches!(namespace.typ(), Kind::Mount | Kind::User | Kind::Time) {
+                return Err(unsupported(
+                    &field,
+                    "a namespace of this type cannot be joined",
+                ));
             }
         }
         let has = |kind| listed.iter().any(|namespace| namespace.typ() == kind);
-        for (kind, name) in [
-            (Kind::Mount, "mount"),
-            (Kind::Pid, "pid"),
-            (Kind::Ipc, "ipc"),
-            (Kind::Uts, "uts"),
-        ] {
-            if !has(kind) {
-                return Err(unsupported(
-                    "linux.namespaces",
-                    &format!("a container without a {name} namespace of its own is not there yet"),
-                ));
-            }
+        if !has(Kind::Mount) {
+            return Err(unsupported(
+                "linux.namespaces",
+                "a container needs a mount namespace of its own",
+            ));
         }
         if has(Kind::Time) {
             return Err(unsupported(
@@ -199,10 +193,26 @@ impl Request {
                 "time namespaces are not there",
             ));
         }
-        self.spec.network = if has(Kind::Network) {
-            NetworkMode::None
-        } else {
-            NetworkMode::Host
+        let mode = |kind| match listed.iter().find(|namespace| namespace.typ() == kind) {
+            None => NamespaceMode::Host,
+            Some(namespace) => match namespace.path() {
+                None => NamespaceMode::Private,
+                Some(path) => NamespaceMode::Path(path.to_string_lossy().into_owned()),
+            },
+        };
+        let namespaces = &mut self.spec.namespaces;
+        namespaces.pid = mode(Kind::Pid);
+        namespaces.uts = mode(Kind::Uts);
+        namespaces.cgroup = mode(Kind::Cgroup);
+        namespaces.ipc = match mode(Kind::Ipc) {
+            NamespaceMode::Host => IpcMode::Host,
+            NamespaceMode::Path(path) => IpcMode::Path(path),
+            NamespaceMode::Private | NamespaceMode::Container(_) => IpcMode::Shareable,
+        };
+        self.spec.network = match mode(Kind::Network) {
+            NamespaceMode::Host => NetworkMode::Host,
+            NamespaceMode::Path(path) => NetworkMode::Path(path),
+            NamespaceMode::Private | NamespaceMode::Container(_) => NetworkMode::None,
         };
         check_id_maps(linux, has(Kind::User), host)
     }
@@ -240,8 +250,11 @@ impl Request {
                 _ => return Err(invalid("linux.rootfsPropagation", "it is no propagation")),
             }
         }
-        if linux.personality().is_some() {
-            self.ignore("linux.personality");
+        if let Some(personality) = linux.personality() {
+            self.spec.namespaces.personality = Some(match personality.domain() {
+                oci::LinuxPersonalityDomain::PerLinux => Personality::Linux,
+                oci::LinuxPersonalityDomain::PerLinux32 => Personality::Linux32,
+            });
         }
         Ok(())
     }

@@ -102,10 +102,11 @@ impl Engine {
         source: &Source,
         config: &ImageConfig,
     ) -> Result<Created> {
+        let hostname = self.shared_hostname(&record.spec)?;
         let staged = self.store.stage_container(&record.id)?;
         with_exact_modes(|| {
             staged.make_overlay_folders(source.image().and_then(|image| image.layers.last()))?;
-            write_network_files(staged.fd(), &record)
+            write_network_files(staged.fd(), &record, hostname.as_deref())
         })?;
         let durability = if record.spec.auto_remove {
             Durability::Volatile
@@ -227,15 +228,22 @@ fn fill_random(bytes: &mut [u8]) -> Result<()> {
 }
 
 /// The files that are mounted over /etc/hosts, /etc/hostname and /etc/resolv.conf.
-pub(super) fn write_network_files(folder: impl AsFd, record: &ContainerRecord) -> Result<()> {
-    let hostname = record.spec.hostname.as_deref().unwrap_or(record.id.short());
+pub(super) fn write_network_files(
+    folder: impl AsFd,
+    record: &ContainerRecord,
+    shared_hostname: Option<&str>,
+) -> Result<()> {
+    let hostname = plan::hostname(record, shared_hostname);
     let hosts = format!(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.0.1\t{hostname}\n"
     );
     // Without a network there is nobody to ask.
     let resolv_conf = match record.spec.network {
         NetworkMode::None => Vec::new(),
-        NetworkMode::Host => std::fs::read("/etc/resolv.conf").unwrap_or_default(),
+        // With a container's network that one's files are mounted.
+        NetworkMode::Host | NetworkMode::Path(_) | NetworkMode::Container(_) => {
+            std::fs::read("/etc/resolv.conf").unwrap_or_default()
+        }
     };
     [
         ("hosts", hosts.as_bytes()),

@@ -50,9 +50,10 @@ impl Engine {
     /// bundle says. Nothing is made yet.
     pub(super) fn source_of(
         &self,
-        spec: ContainerSpec,
+        mut spec: ContainerSpec,
         pull: &PullSettings<'_>,
     ) -> Result<(ContainerSpec, Source)> {
+        self.settle_namespaces(&mut spec)?;
         match spec.root.clone() {
             RootRequest::Image => {
                 let image = self.image_of(&spec, pull)?;

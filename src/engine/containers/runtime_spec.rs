@@ -25,7 +25,7 @@ impl Engine {
     /// [`ErrorKind::Conflict`] if there is one already.
     pub fn write_runtime_spec(
         &self,
-        spec: ContainerSpec,
+        mut spec: ContainerSpec,
         pull: &PullSettings<'_>,
         directory: &Path,
         rootless: bool,
@@ -43,12 +43,14 @@ impl Engine {
         if rootless {
             be_ordinary(&mut host);
         }
+        self.settle_namespaces(&mut spec)?;
+        let neighbours = self.open_neighbours(&spec)?;
         let record = new_record(spec, image.as_ref(), &config)?;
         let files = ContainerFiles {
             directory: directory.to_owned(),
             root: RootSource::Directory("rootfs".into()),
         };
-        let mut plan = plan::container(&record, &config, &host, &files)?;
+        let mut plan = plan::container(&record, &config, &host, &files, &neighbours.surroundings)?;
         // They belong to a container that there is not.
         plan.mounts
             .retain(|step| !matches!(step, MountStep::OwnFile { .. }));

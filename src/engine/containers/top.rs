@@ -1,8 +1,8 @@
 //! `top`: the processes of a container, read from the host's /proc. Nothing of the container is
 //! executed (CVE-2022-1227 was a `top` that ran a program of the image), nor any file of it read.
 //!
-//! Those of its control group, if it has one of its own; otherwise all in the pid namespace of its
-//! first process and in those below it.
+//! They are all in the mount namespace of its first process, which is always its own (the pid
+//! namespace may be shared), and whatever those have started.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -53,7 +53,7 @@ impl Engine {
     }
 }
 
-/// All processes in the pid namespace of `init` or below it. Those that end meanwhile are left out.
+/// All processes in the mount namespace of `init`, and below them. Those that end meanwhile are left out.
 fn members(init: i32) -> Vec<(Stat, Process)> {
     let own = namespace(init);
     let all: Vec<(Stat, Process)> = procfs::process::all_processes()
@@ -89,9 +89,9 @@ fn members(init: i32) -> Vec<(Stat, Process)> {
         .collect()
 }
 
-/// Device and inode of a process's pid namespace.
+/// Device and inode of a process's mount namespace.
 fn namespace(pid: i32) -> Option<(u64, u64)> {
-    let metadata = std::fs::metadata(format!("/proc/{pid}/ns/pid")).ok()?;
+    let metadata = std::fs::metadata(format!("/proc/{pid}/ns/mnt")).ok()?;
     Some((metadata.dev(), metadata.ino()))
 }
 
