@@ -7,7 +7,8 @@ use coracle::{
     engine::{
         bundle::{self, Refinement},
         plan::{
-            self, ContainerFiles, FileSystem, MountStep, RootSource, SandboxPlan, Surroundings,
+            self, ContainerFiles, FileSystem, FilterPlan, Found, MountStep, RootSource,
+            SandboxPlan, Surroundings,
         },
     },
     model::{
@@ -25,6 +26,7 @@ fn root() -> HostFacts {
         user: UserMode::Root,
         initial_user_namespace: true,
         capabilities: u64::MAX,
+        kernel: None,
         thermal_folders: Vec::new(),
     }
 }
@@ -64,6 +66,7 @@ fn planned(spec: ContainerSpec, host: &HostFacts) -> SandboxPlan {
     let files = ContainerFiles {
         directory: "/c".into(),
         root: RootSource::Directory("rootfs".into()),
+        found: Found::default(),
     };
     let nobody = Surroundings::default();
     plan::container(
@@ -90,7 +93,7 @@ fn written(host: &HostFacts) -> Value {
     let mut plan = planned(shell(), host);
     plan.mounts
         .retain(|step| !matches!(step, MountStep::OwnFile { .. }));
-    let text = bundle::to_json(&bundle::export(&plan, host).unwrap()).unwrap();
+    let text = bundle::to_json(&bundle::export(&plan, &shell(), host).unwrap()).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
@@ -136,7 +139,15 @@ fn what_is_written_is_planned_alike() {
             });
         }
         wanted.process.environment = plan.process.environment.clone();
-        wanted.sysctls.sort();
+        // Compiled anew, with the same verdicts: tests/seccomp.rs compares those.
+        assert!(matches!(plan.process.filter, FilterPlan::Program { .. }));
+        plan.process.filter = FilterPlan::Default;
+        for sysctl in &mut wanted.sysctls {
+            sysctl.optional = false;
+        }
+        for sysctls in [&mut plan.sysctls, &mut wanted.sysctls] {
+            sysctls.sort_by(|left, right| left.path.cmp(&right.path));
+        }
         assert_eq!(plan, wanted);
     }
 }
@@ -223,6 +234,61 @@ fn a_command_takes_the_place_of_the_bundles() {
 }
 
 #[test]
+fn rights_are_those_of_the_configuration() {
+    let mut config = with(
+        "/process/rlimits",
+        json!([{"type": "RLIMIT_NOFILE", "soft": 1, "hard": u64::MAX}]),
+    );
+    config["process"]["user"] = json!({"uid": 5, "gid": 6, "umask": 63, "additionalGids": [7]});
+    config["process"]["noNewPrivileges"] = json!(true);
+    config["process"]["oomScoreAdj"] = json!(100);
+    config["process"]["capabilities"] = json!({
+        "bounding": ["CAP_CHOWN", "CAP_KILL"],
+        "permitted": ["CAP_KILL"],
+        "effective": ["CAP_KILL"],
+        "inheritable": ["CAP_KILL"],
+        "ambient": ["CAP_KILL"],
+    });
+    config["linux"]["seccomp"] = Value::Null;
+    let (plan, notices) = read(&config, &root()).unwrap();
+    assert_eq!(notices, Vec::<String>::new());
+    let process = plan.process;
+    assert_eq!(process.user, "5:6");
+    assert_eq!(process.filter, FilterPlan::None);
+    assert_eq!(process.capabilities, 1 | 1 << 5);
+    let rights = process.rights;
+    assert_eq!(rights.ambient, 1 << 5);
+    assert_eq!(rights.additional_groups, ["7"]);
+    assert_eq!(rights.umask, Some(0o77));
+    assert_eq!(rights.oom_score_adj, Some(100));
+    assert!(rights.no_new_privileges);
+    assert_eq!(
+        (rights.limits[0].soft, rights.limits[0].hard),
+        (Some(1), None)
+    );
+}
+
+#[test]
+fn devices_come_with_their_rules() {
+    let mut config = with(
+        "/linux/devices",
+        json!([{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 438}]),
+    );
+    config["linux"]["resources"]["devices"] = json!([
+        {"allow": false, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"},
+    ]);
+    let (plan, _) = read(&config, &root()).unwrap();
+    assert_eq!(plan.devices.nodes[0].container, "/dev/fuse");
+    let rule = plan.devices.rules.unwrap().pop().unwrap();
+    assert_eq!(
+        (rule.allow, rule.major, rule.minor),
+        (true, Some(10), Some(229))
+    );
+    assert!(plan.mounts.contains(&MountStep::DeviceNodes));
+}
+
+#[test]
 fn hooks_are_kept_by_moment() {
     let hook = json!([{"path": "/h", "args": ["h", "x"], "env": ["A=b"], "timeout": 3}]);
     let config = with("/hooks", json!({"createRuntime": hook, "poststop": hook}));
@@ -256,9 +322,39 @@ fn nonsense_is_refused_by_the_name_of_its_field() {
         ("/process/env", json!(["A"]), "process.env[0]", invalid),
         ("/process/env", json!(["=a"]), "process.env[0]", invalid),
         (
-            "/process/capabilities/ambient",
-            json!(["CAP_CHOWN"]),
-            "process.capabilities",
+            "/process/rlimits",
+            json!([{"type": "RLIMIT_NOFILE", "soft": 2, "hard": 1}]),
+            "process.rlimits[0]",
+            invalid,
+        ),
+        (
+            "/process/selinuxLabel",
+            json!("a:b"),
+            "process.selinuxLabel",
+            unsupported,
+        ),
+        (
+            "/linux/devices",
+            json!([{"path": "x", "type": "c", "major": 1, "minor": 3}]),
+            "linux.devices[0].path",
+            invalid,
+        ),
+        (
+            "/linux/devices",
+            json!([{"path": "/x", "type": "c", "major": -1, "minor": 3}]),
+            "linux.devices[0].major",
+            invalid,
+        ),
+        (
+            "/linux/resources/devices",
+            json!([{"allow": true, "type": "c", "major": 1, "access": "q"}]),
+            "linux.resources.devices[0].access",
+            invalid,
+        ),
+        (
+            "/linux/readonlyPaths",
+            json!(["/etc"]),
+            "linux.readonlyPaths[0]",
             unsupported,
         ),
         (

@@ -59,6 +59,7 @@ mod pull;
 mod rm;
 mod rmi;
 mod run;
+mod secret;
 mod spec;
 mod start;
 mod stop;

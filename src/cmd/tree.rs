@@ -5,13 +5,14 @@
 
 use super::{
     attach, create, doctor, exec, images, import, info, inspect, kill, load, logs, ps, pull, rm,
-    rmi, run, spec, start, stop, tag, top, verb::Verb, version, wait,
+    rmi, run, secret, spec, start, stop, tag, top, verb::Verb, version, wait,
 };
 
 /// The groups that some spellings begin with.
 pub const GROUPS: &[(&str, &str)] = &[
     ("container", "Commands on containers"),
     ("image", "Commands on images"),
+    ("secret", "Commands on secrets"),
     ("system", "Commands on the engine"),
 ];
 
@@ -39,6 +40,11 @@ pub static VERBS: &[&Verb] = &[
     &spec::VERB,
     &top::VERB,
     &attach::VERB,
+    &secret::CREATE,
+    &secret::LS,
+    &secret::INSPECT,
+    &secret::RM,
+    &secret::EXISTS,
     &info::VERB,
     &doctor::VERB,
     &version::VERB,

@@ -7,16 +7,17 @@
 use oci_spec::{OciSpecError, runtime as oci};
 use serde_json::Value;
 
-use super::VERSION;
+use super::{VERSION, devices, seccomp};
 use crate::{
     engine::plan::{
         FilterPlan, MountStep, NamespacePlan, ProcessPlan, RootSource, SandboxPlan,
         TmpfsAttributes, TmpfsParameter,
     },
     model::{
-        Context, Error, ErrorKind, Result, capability,
+        ContainerSpec, Context, Error, ErrorKind, Result, capability,
         host::{HostFacts, IdRange, UserMode},
         namespace::{NamespaceKind, Personality, Place},
+        security::Ulimit,
     },
 };
 
@@ -25,7 +26,7 @@ use crate::{
 /// # Errors
 /// [`ErrorKind::Unsupported`] for a user that is a name: only the container's files know its
 /// number.
-pub fn export(plan: &SandboxPlan, host: &HostFacts) -> Result<oci::Spec> {
+pub fn export(plan: &SandboxPlan, asked: &ContainerSpec, host: &HostFacts) -> Result<oci::Spec> {
     let user = numeric_user(&plan.process.user)?;
     if let Some(join) = plan.namespaces.joins.iter().find(|join| join.is_process) {
         return Err(Error::new(
@@ -36,9 +37,29 @@ pub fn export(plan: &SandboxPlan, host: &HostFacts) -> Result<oci::Spec> {
             ),
         ));
     }
-    specification(plan, host, user).context(ErrorKind::System, || {
+    if !(plan.secrets.files.is_empty() && plan.secrets.variables.is_empty()) {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "a runtime configuration cannot hold secrets",
+        ));
+    }
+    let filter = match plan.process.filter {
+        FilterPlan::None => None,
+        FilterPlan::Default | FilterPlan::Program { .. } => {
+            let rights = plan.process.capabilities;
+            seccomp::describe(&asked.security, rights, host.kernel)?
+        }
+    };
+    let mut spec = specification(plan, host, user).context(ErrorKind::System, || {
         "cannot describe the container as a runtime configuration".to_owned()
-    })
+    })?;
+    if let Some(linux) = spec.linux_mut() {
+        linux.set_seccomp(filter);
+    }
+    if !asked.annotations.is_empty() {
+        spec.set_annotations(Some(asked.annotations.clone().into_iter().collect()));
+    }
+    Ok(spec)
 }
 
 /// The text of a `config.json`: the same for the same configuration, whatever order its sets are
@@ -113,14 +134,26 @@ fn specification(plan: &SandboxPlan, host: &HostFacts, user: (u32, u32)) -> Buil
 }
 
 fn process(plan: &ProcessPlan, (uid, gid): (u32, u32)) -> Built<oci::Process> {
-    let user = oci::UserBuilder::default().uid(uid).gid(gid).build()?;
-    let permitted = if uid == 0 { plan.capabilities } else { 0 };
+    let rights = &plan.rights;
+    let mut user = oci::UserBuilder::default().uid(uid).gid(gid).build()?;
+    user.set_umask(rights.umask);
+    let groups: Vec<u32> = rights
+        .additional_groups
+        .iter()
+        .filter_map(|group| group.parse().ok())
+        .collect();
+    user.set_additional_gids((!groups.is_empty()).then_some(groups));
+    let (permitted, ambient) = if uid == 0 {
+        (plan.capabilities, 0)
+    } else {
+        (rights.ambient, rights.ambient)
+    };
     let capabilities = oci::LinuxCapabilitiesBuilder::default()
         .bounding(capability_set(plan.capabilities))
         .effective(capability_set(permitted))
         .permitted(capability_set(permitted))
-        .inheritable(oci::Capabilities::new())
-        .ambient(oci::Capabilities::new())
+        .inheritable(capability_set(ambient))
+        .ambient(capability_set(ambient))
         .build()?;
     let mut process = oci::ProcessBuilder::default()
         .terminal(plan.terminal)
@@ -129,7 +162,7 @@ fn process(plan: &ProcessPlan, (uid, gid): (u32, u32)) -> Built<oci::Process> {
         .env(plan.environment.clone())
         .cwd(plan.working_directory.clone())
         .capabilities(capabilities)
-        .no_new_privileges(false);
+        .no_new_privileges(rights.no_new_privileges);
     if let Some((rows, columns)) = plan.terminal_size {
         let size = oci::BoxBuilder::default()
             .height(rows)
@@ -138,8 +171,24 @@ fn process(plan: &ProcessPlan, (uid, gid): (u32, u32)) -> Built<oci::Process> {
         process = process.console_size(size);
     }
     let mut process = process.build()?;
-    process.set_rlimits(None);
+    process.set_rlimits(rlimits(&rights.limits)?);
+    process.set_oom_score_adj(rights.oom_score_adj);
+    process.set_apparmor_profile(rights.apparmor.clone());
     Ok(process)
+}
+
+fn rlimits(limits: &[Ulimit]) -> Built<Option<Vec<oci::PosixRlimit>>> {
+    let described = limits.iter().map(|limit| {
+        let name = format!("RLIMIT_{}", limit.resource.name().to_ascii_uppercase());
+        let kind: oci::PosixRlimitType = serde_json::from_value(name.into())?;
+        oci::PosixRlimitBuilder::default()
+            .typ(kind)
+            .soft(limit.soft.unwrap_or(u64::MAX))
+            .hard(limit.hard.unwrap_or(u64::MAX))
+            .build()
+    });
+    let described = described.collect::<Built<Vec<_>>>()?;
+    Ok((!described.is_empty()).then_some(described))
 }
 
 fn capability_set(mask: u64) -> oci::Capabilities {
@@ -161,7 +210,7 @@ fn linux(plan: &SandboxPlan, host: &HostFacts) -> Built<oci::Linux> {
     let sysctl = plan
         .sysctls
         .iter()
-        .map(|(name, value)| (name.replace('/', "."), value.clone()));
+        .map(|sysctl| (sysctl.path.replace('/', "."), sysctl.value.clone()));
     let mut linux = oci::LinuxBuilder::default()
         .uid_mappings(mappings(&uids)?)
         .gid_mappings(mappings(&gids)?)
@@ -170,7 +219,16 @@ fn linux(plan: &SandboxPlan, host: &HostFacts) -> Built<oci::Linux> {
         .masked_paths(absolute(&plan.masked_paths))
         .readonly_paths(absolute(&plan.read_only_paths))
         .build()?;
-    linux.set_resources(None);
+    linux.set_resources(match &plan.devices.rules {
+        None => None,
+        Some(rules) => Some(
+            oci::LinuxResourcesBuilder::default()
+                .devices(devices::described_rules(rules)?)
+                .build()?,
+        ),
+    });
+    let nodes = devices::described_nodes(&plan.devices.nodes)?;
+    linux.set_devices((!nodes.is_empty()).then_some(nodes));
     if let Some(personality) = plan.process.personality {
         let domain = match personality {
             Personality::Linux => oci::LinuxPersonalityDomain::PerLinux,
@@ -181,9 +239,7 @@ fn linux(plan: &SandboxPlan, host: &HostFacts) -> Built<oci::Linux> {
             .build()?;
         linux.set_personality(Some(personality));
     }
-    match plan.process.filter {
-        FilterPlan::Default => Ok(linux),
-    }
+    Ok(linux)
 }
 
 /// Those of the container's own, and those that a path names.
@@ -330,6 +386,18 @@ fn mounts(step: &MountStep, host: &HostFacts) -> Built<Vec<oci::Mount>> {
             options.push(propagation.as_str());
             one(target, "bind", &source.to_string_lossy(), &options)
         }
+        MountStep::DeviceMount {
+            source,
+            target,
+            recursive,
+            attributes,
+        } => {
+            let mut options = vec![if *recursive { "rbind" } else { "bind" }];
+            options.extend(attribute_words(*attributes));
+            one(target, "bind", &source.to_string_lossy(), &options)
+        }
+        // Said elsewhere: linux.devices. Secrets were refused.
+        MountStep::DeviceNodes | MountStep::Secrets => Ok(Vec::new()),
         // It is found in the container that it is shared with, which was refused.
         MountStep::JoinedShm => Ok(Vec::new()),
         // Only plans that were made of a configuration have these: that is their public form.
@@ -350,15 +418,21 @@ fn tmpfs(
         })
         .collect();
     let mut words: Vec<&str> = parameters.iter().map(String::as_str).collect();
-    for (on, word) in [
+    for word in attribute_words(attributes) {
+        words.push(word);
+    }
+    Ok(vec![mount(target, "tmpfs", "tmpfs", &words)?])
+}
+
+fn attribute_words(attributes: TmpfsAttributes) -> impl Iterator<Item = &'static str> {
+    [
         (attributes.read_only, "ro"),
         (attributes.no_exec, "noexec"),
         (attributes.no_suid, "nosuid"),
         (attributes.no_dev, "nodev"),
-    ] {
-        words.extend(on.then_some(word));
-    }
-    Ok(vec![mount(target, "tmpfs", "tmpfs", &words)?])
+    ]
+    .into_iter()
+    .filter_map(|(on, word)| on.then_some(word))
 }
 
 /// Where only one id is mapped there is no group for terminals.

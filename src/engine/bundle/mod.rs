@@ -13,11 +13,13 @@
 //!
 //! Pure, as the planner is: what is read from a disk arrives as a value.
 
+mod devices;
 mod export;
 mod mounts;
 mod read;
 mod refine;
 mod request;
+mod seccomp;
 
 pub use export::{export, to_json};
 pub use read::{MAX_BYTES, parse};

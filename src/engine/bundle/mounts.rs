@@ -175,9 +175,10 @@ impl<'a> Wanted<'a> {
             }
         };
         match self.target.as_str() {
-            "/proc" if !self.parameters.is_empty() => {
-                Err(unsupported(self.field, "options of proc are not there yet"))
-            }
+            "/proc" if self.parameters.iter().any(is_unknown_of_proc) => Err(unsupported(
+                self.field,
+                "of proc's options only hidepid, gid and subset are there",
+            )),
             "/proc" if self.bind => Ok(Some(Listed::Own(Own::Proc))),
             "/proc" => expect(&["proc"], Own::Proc),
             "/sys" if self.bind => Ok(Some(Listed::Own(Own::Sys))),
@@ -231,6 +232,10 @@ impl<'a> Wanted<'a> {
             propagation: self.propagation.unwrap_or_default(),
         })
     }
+}
+
+fn is_unknown_of_proc((key, value): &(String, Option<String>)) -> bool {
+    value.is_none() || !["hidepid", "gid", "subset"].contains(&key.as_str())
 }
 
 /// Absolute and plain. Version 1.0 allowed relative ones, seen from the root.

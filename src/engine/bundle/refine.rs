@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime as oci;
 
 use super::{
+    devices,
     mounts::{self, Listed},
     read::{invalid, unsupported},
 };
 use crate::{
-    engine::plan::SandboxPlan,
+    engine::plan::{MountStep, SandboxPlan, Sysctl},
     model::{
         Result, capability,
         container::ContainerRecord,
+        device::DeviceNode,
         hook::{Hook, HookPlan, Hooks},
         host::HostFacts,
     },
@@ -24,9 +26,11 @@ pub struct Refinement {
     mounts: Vec<Listed>,
     masked_paths: Vec<String>,
     read_only_paths: Vec<String>,
-    sysctls: Vec<(String, String)>,
+    sysctls: Vec<String>,
+    nodes: Vec<DeviceNode>,
     environment: Vec<String>,
-    capabilities: u64,
+    /// Bounding and ambient.
+    capabilities: (u64, u64),
     terminal_size: Option<(u16, u16)>,
     hooks: Hooks,
     /// What has no effect, one line each.
@@ -45,9 +49,15 @@ impl Refinement {
             mounts: mounts::listed(config, bundle, &mut notices)?,
             masked_paths: kernel_paths("linux.maskedPaths", linux.masked_paths())?,
             read_only_paths: kernel_paths("linux.readonlyPaths", linux.readonly_paths())?,
-            sysctls: sysctls(linux),
+            sysctls: linux
+                .sysctl()
+                .iter()
+                .flatten()
+                .map(|(name, _)| name.replace('.', "/"))
+                .collect(),
+            nodes: devices::nodes(linux)?,
             environment: process.env().clone().unwrap_or_default(),
-            capabilities: capabilities(process, host, &mut notices)?,
+            capabilities: capabilities(process, host, &mut notices),
             terminal_size: process
                 .console_size()
                 .map(|size| (number(size.height()), number(size.width()))),
@@ -61,9 +71,20 @@ impl Refinement {
         plan.mounts = mounts::steps(self.mounts, &plan.mounts);
         plan.masked_paths = self.masked_paths;
         plan.read_only_paths = self.read_only_paths;
-        plan.sysctls = self.sysctls;
+        // Without ours.
+        let listed = |sysctl: &Sysctl| self.sysctls.contains(&sysctl.path.replace('.', "/"));
+        plan.sysctls.retain(listed);
         plan.process.environment = self.environment;
-        plan.process.capabilities = self.capabilities;
+        (plan.process.capabilities, plan.process.rights.ambient) = self.capabilities;
+        if !self.nodes.is_empty() {
+            let after_dev = plan
+                .mounts
+                .iter()
+                .position(|step| matches!(step, MountStep::Dev { .. }));
+            let place = after_dev.map_or(plan.mounts.len(), |index| index + 1);
+            plan.mounts.insert(place, MountStep::DeviceNodes);
+            plan.devices.nodes = self.nodes;
+        }
         plan.process.terminal_size = self.terminal_size;
         if !self.hooks.is_empty() {
             plan.hooks = Some(Box::new(HookPlan {
@@ -87,10 +108,11 @@ fn kernel_paths(field: &str, paths: &Option<Vec<String>>) -> Result<Vec<String>>
         if below.split('/').any(|part| matches!(part, ".." | "." | "")) {
             return Err(invalid(&field(), "it is not a plain path"));
         }
-        if !(below.starts_with("proc/") || below.starts_with("sys/")) {
+        let of_kernel = below.starts_with("proc/") || below.starts_with("sys/");
+        if !(of_kernel || field().starts_with("linux.maskedPaths")) {
             return Err(unsupported(
                 &field(),
-                "only paths of /proc and /sys can be hidden",
+                "only paths of /proc and /sys can be made read-only",
             ));
         }
         clean.push(below.to_owned());
@@ -98,59 +120,22 @@ fn kernel_paths(field: &str, paths: &Option<Vec<String>>) -> Result<Vec<String>>
     Ok(clean)
 }
 
-/// In the order of their names: they come as a set.
-fn sysctls(linux: &oci::Linux) -> Vec<(String, String)> {
-    let mut sysctls: Vec<(String, String)> = linux
-        .sysctl()
-        .iter()
-        .flatten()
-        .map(|(name, value)| (name.replace('.', "/"), value.clone()))
-        .collect();
-    sysctls.sort();
-    sysctls
-}
-
-/// Root's permitted set. Rights that this user does not have are left out, as the specification
-/// says.
-fn capabilities(
-    process: &oci::Process,
-    host: &HostFacts,
-    notices: &mut Vec<String>,
-) -> Result<u64> {
+/// The bounding and the ambient set. The others follow from these two when the program is
+/// executed (capabilities(7)). Rights that this user does not have are left out, as the
+/// specification says.
+fn capabilities(process: &oci::Process, host: &HostFacts, notices: &mut Vec<String>) -> (u64, u64) {
     let Some(sets) = process.capabilities() else {
-        return Ok(0);
+        return (0, 0);
     };
-    let [bounding, effective, permitted, inheritable, ambient] = [
-        sets.bounding(),
-        sets.effective(),
-        sets.permitted(),
-        sets.inheritable(),
-        sets.ambient(),
-    ]
-    .map(|set| {
-        set.iter()
-            .flatten()
-            .copied()
-            .map(bit)
-            .fold(0, |all, one| all | one)
+    let [bounding, ambient] = [sets.bounding(), sets.ambient()].map(|set| {
+        let bits = set.iter().flatten().copied().map(bit);
+        bits.fold(0, |all, one| all | one)
     });
-    let has_rights = process.user().uid() == 0;
-    if has_rights && (effective != permitted || permitted != bounding) {
-        return Err(unsupported(
-            "process.capabilities",
-            "bounding, effective and permitted must be the same set",
-        ));
-    }
-    if !has_rights && effective | permitted != 0 || ambient | inheritable != 0 {
-        return Err(unsupported(
-            "process.capabilities",
-            "inheritable and ambient rights, and those of users that are not root, are not there yet",
-        ));
-    }
-    if bounding & !host.capabilities != 0 {
+    let granted = bounding & host.capabilities;
+    if bounding != granted || ambient & !granted != 0 {
         notices.push("process.capabilities in config.json: some cannot be given here".to_owned());
     }
-    Ok(bounding & host.capabilities)
+    (granted, ambient & granted)
 }
 
 fn bit(capability: oci::Capability) -> u64 {

@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime as oci;
 
-use super::read::{invalid, unsupported};
+use super::{
+    devices,
+    read::{invalid, unsupported},
+};
 use crate::model::{
     ContainerSpec, Result,
     container::NetworkMode,
     host::{HostFacts, IdRange, UserMode},
     namespace::{IpcMode, NamespaceMode, Personality, SystemdMode},
+    security::{SeccompChoice, Ulimit, parse_ulimit},
 };
 
 /// What the configuration asks for, on top of what the command line said (name, streams,
@@ -47,9 +51,10 @@ pub fn request(config: &oci::Spec, asked: ContainerSpec, host: &HostFacts) -> Re
     // Whoever wrote the configuration has said all that there is to mount.
     spec.namespaces.systemd = SystemdMode::Never;
     take_process(process, spec)?;
-    request.process_extras(process)?;
+    request.rights(process)?;
+    request.kernel_file_systems(config);
     request.namespaces(linux, host)?;
-    request.linux_extras(linux)?;
+    request.linux_extras(linux, host)?;
     for (field, there) in [
         ("solaris", config.solaris().is_some()),
         ("windows", config.windows().is_some()),
@@ -111,42 +116,26 @@ impl Request {
             .push(format!("{field} in config.json has no effect"));
     }
 
-    /// What of the process `run` has no flags for yet.
-    fn process_extras(&mut self, process: &oci::Process) -> Result<()> {
+    fn rights(&mut self, process: &oci::Process) -> Result<()> {
         let user = process.user();
-        let groups = user.additional_gids().as_deref().unwrap_or_default();
-        for (field, there) in [
-            ("process.user.additionalGids", !groups.is_empty()),
-            (
-                "process.user.umask",
-                user.umask().is_some_and(|mask| mask != 0o022),
-            ),
-            (
-                "process.noNewPrivileges",
-                process.no_new_privileges() == Some(true),
-            ),
-            (
-                "process.apparmorProfile",
-                is_said(process.apparmor_profile()),
-            ),
-            ("process.selinuxLabel", is_said(process.selinux_label())),
-            (
-                "process.rlimits",
-                process
-                    .rlimits()
-                    .as_ref()
-                    .is_some_and(|limits| !limits.is_empty()),
-            ),
-        ] {
-            if there {
-                return Err(unsupported(field, "it cannot be had yet"));
-            }
+        let groups = user.additional_gids().iter().flatten();
+        let security = &mut self.spec.security;
+        security.group_add = groups.map(u32::to_string).collect();
+        security.umask = user.umask().map(|mask| mask & 0o777);
+        security.no_new_privileges = process.no_new_privileges() == Some(true);
+        security.apparmor = process
+            .apparmor_profile()
+            .clone()
+            .filter(|name| !name.is_empty());
+        security.oom_score_adj = process.oom_score_adj();
+        security.ulimits = ulimits(process)?;
+        if is_said(process.selinux_label()) {
+            return Err(unsupported(
+                "process.selinuxLabel",
+                "SELinux is not used here",
+            ));
         }
         for (field, there) in [
-            (
-                "process.oomScoreAdj",
-                process.oom_score_adj().is_some_and(|score| score != 0),
-            ),
             ("process.ioPriority", process.io_priority().is_some()),
             ("process.scheduler", process.scheduler().is_some()),
             (
@@ -159,6 +148,22 @@ impl Request {
             }
         }
         Ok(())
+    }
+
+    /// What `/proc` and `/sys/fs/cgroup` are mounted with.
+    fn kernel_file_systems(&mut self, config: &oci::Spec) {
+        for mount in config.mounts().iter().flatten() {
+            let options = mount.options().as_deref().unwrap_or_default();
+            if mount.destination() == Path::new("/sys/fs/cgroup") {
+                let read_only = options.iter().any(|option| option == "ro");
+                self.spec.security.writable_cgroups = Some(!read_only);
+            }
+            if mount.destination() == Path::new("/proc") {
+                let pairs = options.iter().filter_map(|option| option.split_once('='));
+                let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
+                self.spec.security.proc_options = pairs.collect();
+            }
+        }
     }
 
     fn namespaces(&mut self, linux: &oci::Linux, host: &HostFacts) -> Result<()> {
@@ -218,21 +223,32 @@ impl Request {
     }
 
     /// What of the Linux part `run` has no flags for yet.
-    fn linux_extras(&mut self, linux: &oci::Linux) -> Result<()> {
+    fn linux_extras(&mut self, linux: &oci::Linux, host: &HostFacts) -> Result<()> {
         if let Some(resources) = linux.resources() {
             self.resources(resources)?;
+            let rules = devices::rules(resources)?;
+            if host.initial_user_namespace {
+                self.spec.devices.rules = rules;
+            } else if !rules.is_empty() {
+                // Its devices are the user's own anyway.
+                self.ignore("linux.resources.devices");
+            }
         }
+        let sysctls = linux.sysctl().iter().flatten();
+        self.spec.security.sysctls = sysctls
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        self.spec.security.seccomp = match linux.seccomp() {
+            None => SeccompChoice::Unconfined,
+            Some(profile) => SeccompChoice::Profile(
+                serde_json::to_string(profile)
+                    .map_err(|error| invalid("linux.seccomp", &error.to_string()))?,
+            ),
+        };
         let listed = |there: bool, field: &'static str| there.then_some(field);
         let refused = [
             listed(is_said(linux.mount_label()), "linux.mountLabel"),
             listed(linux.intel_rdt().is_some(), "linux.intelRdt"),
-            listed(
-                linux
-                    .devices()
-                    .as_ref()
-                    .is_some_and(|devices| !devices.is_empty()),
-                "linux.devices",
-            ),
             listed(linux.net_devices().is_some(), "linux.netDevices"),
             listed(linux.memory_policy().is_some(), "linux.memoryPolicy"),
             listed(linux.time_offsets().is_some(), "linux.timeOffsets"),
@@ -288,6 +304,21 @@ impl Request {
             None => Ok(()),
         }
     }
+}
+
+fn ulimits(process: &oci::Process) -> Result<Vec<Ulimit>> {
+    let number = |limit: u64| match limit {
+        u64::MAX => "-1".to_owned(),
+        limit => limit.to_string(),
+    };
+    let listed = process.rlimits().iter().flatten().enumerate();
+    let read = listed.map(|(index, limit)| {
+        let (soft, hard) = (number(limit.soft()), number(limit.hard()));
+        let text = format!("{}={soft}:{hard}", limit.typ());
+        parse_ulimit(&text)
+            .map_err(|error| invalid(&format!("process.rlimits[{index}]"), error.message()))
+    });
+    read.collect()
 }
 
 fn is_said(text: &Option<String>) -> bool {

@@ -49,12 +49,13 @@ impl Engine {
         let files = ContainerFiles {
             directory: directory.to_owned(),
             root: RootSource::Directory("rootfs".into()),
+            found: self.find(&record.spec)?,
         };
         let mut plan = plan::container(&record, &config, &host, &files, &neighbours.surroundings)?;
         // They belong to a container that there is not.
         plan.mounts
             .retain(|step| !matches!(step, MountStep::OwnFile { .. }));
-        let text = bundle::to_json(&bundle::export(&plan, &host)?)?;
+        let text = bundle::to_json(&bundle::export(&plan, &record.spec, &host)?)?;
         write_new(&directory.join(CONFIG), &text)
     }
 }

@@ -9,7 +9,10 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use super::{Streams, credentials, devices, hooks, mounts, namespaces, program, reaper};
+use super::{
+    Streams, accounts, credentials, devices, hooks, mounts, namespaces, outside::Outside, program,
+    reaper,
+};
 use crate::{
     engine::plan::{NamespacePlan, SandboxPlan},
     model::{
@@ -36,6 +39,7 @@ pub(super) fn run(
         // Otherwise the kernel ends it with the supervisor's pid namespace.
         process::die_with_parent().system(|| "cannot follow the supervisor".to_owned())?;
     }
+    let outside = Outside::open(&plan.process)?;
     let shared_memory = namespaces::joined_shared_memory(&plan.namespaces, held)?;
     namespaces::enter_others(&plan.namespaces, held)?;
     let connected = mounts::clone_connected(&plan.mounts)?;
@@ -46,10 +50,12 @@ pub(super) fn run(
     let null = devices::trusted_null()?;
 
     let root = mounts::attach_root(&plan.root)?;
+    accounts::write(&plan.accounts, root.as_fd())?;
     let tree = mounts::build(plan, connected, shared_memory, root.as_fd(), null.as_fd())?;
 
     let working_directory = open_working_directory(&plan.process.working_directory, root.as_fd())?;
-    let identity = credentials::look_up(&plan.process, root.as_fd())?;
+    let mut identity = credentials::look_up(&plan.process, root.as_fd())?;
+    accounts::add_variables(&mut identity.environment, &plan.secrets.variables)?;
     if plan.root.read_only {
         mount::set_attributes(&root, Attributes::READ_ONLY, None, false)
             .system(|| "cannot make the root file system read-only".to_owned())?;
@@ -80,14 +86,14 @@ pub(super) fn run(
             .system(|| "cannot bring the loopback interface up".to_owned())?;
     }
     fresh_keyring()?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    rustix::process::umask(credentials::umask(&plan.process));
     if let Some(directory) = &working_directory {
         enter(directory, &plan.process.working_directory)?;
     }
 
     if let Some(hooks) = &plan.hooks {
-        let state = hooks.state(Moment::Created, Some(1));
-        let confine = || credentials::confine(&plan.process, &identity);
+        let state = hooks.state(Moment::Created, own_number());
+        let confine = || credentials::confine(&plan.process, &identity, &outside);
         hooks::run(
             "startContainer",
             &hooks.hooks.start_container,
@@ -97,7 +103,7 @@ pub(super) fn run(
     }
 
     // With an init of ours the program is its child; both are confined alike.
-    credentials::confine(&plan.process, &identity)?;
+    credentials::confine(&plan.process, &identity, &outside)?;
     let in_shared_pids = placement.pid != Place::Own;
     if in_shared_pids {
         follow(supervisor)?;
@@ -106,6 +112,11 @@ pub(super) fn run(
         reaper::become_init(in_shared_pids)?;
     }
     program::execute(&plan.process.arguments, &identity.environment)
+}
+
+/// 1, unless the pid namespace is somebody else's too.
+fn own_number() -> Option<i32> {
+    Some(rustix::process::getpid().as_raw_nonzero().get())
 }
 
 /// The hooks that come before pivot_root: those of the host, for which this process waits, then
@@ -120,7 +131,7 @@ fn before_pivot(plan: &HookPlan, supervisor: BorrowedFd<'_>) -> Result<()> {
             return Err(Error::new(ErrorKind::System, what()));
         }
     }
-    let state = plan.state(Moment::Creating, Some(1));
+    let state = plan.state(Moment::Creating, own_number());
     let enter = || hooks::enter_bundle(plan);
     hooks::run(
         "createContainer",

@@ -9,14 +9,17 @@
 //! of the root, mounts are attached to held descriptors, and nothing of it is read as
 //! configuration but passwd(5) and group(5), with limits.
 
+mod accounts;
 mod configured;
 mod credentials;
+pub mod device_filter;
 mod devices;
 pub mod hooks;
 mod init;
 mod join;
 mod mounts;
 mod namespaces;
+mod outside;
 mod program;
 mod reaper;
 mod seccomp;
