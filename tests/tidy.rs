@@ -21,6 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("net", &["model", "sys", "storage"]),
     ("engine::plan", &["model"]),
     ("engine::bundle", &["model", "engine::plan"]),
+    ("engine::cgroup", &["model", "sys", "engine::plan"]),
     ("engine::sandbox", &["model", "sys", "engine::plan"]),
     (
         "engine::supervisor",
@@ -29,6 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "sys",
             "storage",
             "net",
+            "engine::cgroup",
             "engine::sandbox",
             "engine::plan",
         ],
@@ -43,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "net",
             "engine::plan",
             "engine::bundle",
+            "engine::cgroup",
             "engine::sandbox",
             "engine::supervisor",
         ],

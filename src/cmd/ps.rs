@@ -121,6 +121,18 @@ fn run(session: &Session, flags: &Flags) -> Outcome {
     Ok(0)
 }
 
+/// All containers that fit the filters, which are `ps`'s.
+pub(super) fn fitting(
+    engine: &Engine,
+    filters: &[String],
+) -> Result<Vec<ContainerSummary>, Failure> {
+    let filters = Filters::parse(filters, FILTERS)?;
+    check_values(&filters)?;
+    let mut containers = engine.containers(true, false)?;
+    select(&mut containers, &filters, engine)?;
+    Ok(containers)
+}
+
 fn select(
     containers: &mut Vec<ContainerSummary>,
     filters: &Filters,
@@ -343,9 +355,14 @@ fn status(container: &ContainerSummary) -> String {
     let ago = |moment: &Option<String>| moment.as_deref().map_or_else(String::new, times::ago);
     match container.state {
         ContainerState::Created => "Created".to_owned(),
-        ContainerState::Running => {
+        ContainerState::Running | ContainerState::Paused => {
             let length = container.started.as_deref().and_then(times::since);
-            format!("Up {}", human::duration(length.unwrap_or_default()))
+            let paused = match container.state {
+                ContainerState::Paused => " (Paused)",
+                _ => "",
+            };
+            let length = human::duration(length.unwrap_or_default());
+            format!("Up {length}{paused}")
         }
         ContainerState::Exited => format!(
             "Exited ({}) {}",

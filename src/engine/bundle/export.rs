@@ -7,7 +7,7 @@
 use oci_spec::{OciSpecError, runtime as oci};
 use serde_json::Value;
 
-use super::{VERSION, devices, seccomp};
+use super::{VERSION, devices, resources, seccomp};
 use crate::{
     engine::plan::{
         FilterPlan, MountStep, NamespacePlan, ProcessPlan, RootSource, SandboxPlan,
@@ -37,6 +37,12 @@ pub fn export(plan: &SandboxPlan, asked: &ContainerSpec, host: &HostFacts) -> Re
             ),
         ));
     }
+    if resources::unsayable(&asked.resources) {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "a runtime configuration knows devices by number: --device-*-bps, --device-*-iops and --blkio-weight-device cannot be written",
+        ));
+    }
     if !(plan.secrets.files.is_empty() && plan.secrets.variables.is_empty()) {
         return Err(Error::new(
             ErrorKind::Unsupported,
@@ -50,7 +56,7 @@ pub fn export(plan: &SandboxPlan, asked: &ContainerSpec, host: &HostFacts) -> Re
             seccomp::describe(&asked.security, rights, host.kernel)?
         }
     };
-    let mut spec = specification(plan, host, user).context(ErrorKind::System, || {
+    let mut spec = specification(plan, asked, host, user).context(ErrorKind::System, || {
         "cannot describe the container as a runtime configuration".to_owned()
     })?;
     if let Some(linux) = spec.linux_mut() {
@@ -104,7 +110,12 @@ fn numeric_user(user: &str) -> Result<(u32, u32)> {
 
 type Built<T> = std::result::Result<T, OciSpecError>;
 
-fn specification(plan: &SandboxPlan, host: &HostFacts, user: (u32, u32)) -> Built<oci::Spec> {
+fn specification(
+    plan: &SandboxPlan,
+    asked: &ContainerSpec,
+    host: &HostFacts,
+    user: (u32, u32),
+) -> Built<oci::Spec> {
     let root = match &plan.root.source {
         RootSource::Overlay { .. } => "rootfs".into(),
         RootSource::Directory(tree) => tree.clone(),
@@ -124,7 +135,7 @@ fn specification(plan: &SandboxPlan, host: &HostFacts, user: (u32, u32)) -> Buil
         )
         .mounts(mounts.concat())
         .process(process(&plan.process, user)?)
-        .linux(linux(plan, host)?)
+        .linux(linux(plan, asked, host)?)
         .build()?;
     // The builders have defaults of their own.
     spec.set_annotations(None);
@@ -199,7 +210,7 @@ fn capability_set(mask: u64) -> oci::Capabilities {
         .collect()
 }
 
-fn linux(plan: &SandboxPlan, host: &HostFacts) -> Built<oci::Linux> {
+fn linux(plan: &SandboxPlan, asked: &ContainerSpec, host: &HostFacts) -> Built<oci::Linux> {
     let (uids, gids) = id_maps(&host.user);
     let mut namespaces = namespaces(&plan.namespaces)?;
     if !uids.is_empty() {
@@ -219,14 +230,13 @@ fn linux(plan: &SandboxPlan, host: &HostFacts) -> Built<oci::Linux> {
         .masked_paths(absolute(&plan.masked_paths))
         .readonly_paths(absolute(&plan.read_only_paths))
         .build()?;
-    linux.set_resources(match &plan.devices.rules {
+    let rules = match &plan.devices.rules {
         None => None,
-        Some(rules) => Some(
-            oci::LinuxResourcesBuilder::default()
-                .devices(devices::described_rules(rules)?)
-                .build()?,
-        ),
-    });
+        Some(rules) => Some(devices::described_rules(rules)?),
+    };
+    linux.set_resources(resources::describe(&asked.resources, rules)?);
+    let parent = asked.resources.cgroup_parent.as_deref();
+    linux.set_cgroups_path(parent.map(|parent| format!("{parent}/coracle").into()));
     let nodes = devices::described_nodes(&plan.devices.nodes)?;
     linux.set_devices((!nodes.is_empty()).then_some(nodes));
     if let Some(personality) = plan.process.personality {

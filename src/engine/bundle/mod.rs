@@ -19,6 +19,7 @@ mod mounts;
 mod read;
 mod refine;
 mod request;
+mod resources;
 mod seccomp;
 
 pub use export::{export, to_json};

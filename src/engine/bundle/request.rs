@@ -7,6 +7,7 @@ use oci_spec::runtime as oci;
 use super::{
     devices,
     read::{invalid, unsupported},
+    resources,
 };
 use crate::model::{
     ContainerSpec, Result,
@@ -225,7 +226,7 @@ impl Request {
     /// What of the Linux part `run` has no flags for yet.
     fn linux_extras(&mut self, linux: &oci::Linux, host: &HostFacts) -> Result<()> {
         if let Some(resources) = linux.resources() {
-            self.resources(resources)?;
+            self.spec.resources = resources::read(resources)?;
             let rules = devices::rules(resources)?;
             if host.initial_user_namespace {
                 self.spec.devices.rules = rules;
@@ -256,8 +257,11 @@ impl Request {
         if let Some(field) = refused.into_iter().flatten().next() {
             return Err(unsupported(field, "it cannot be had yet"));
         }
-        if linux.cgroups_path().is_some() {
-            self.ignore("linux.cgroupsPath");
+        if let Some(path) = linux.cgroups_path() {
+            match resources::parent(path) {
+                Some(parent) => self.spec.resources.cgroup_parent = Some(parent),
+                None => self.ignore("linux.cgroupsPath"),
+            }
         }
         if let Some(propagation) = linux.rootfs_propagation() {
             match propagation.trim_start_matches('r') {
@@ -273,36 +277,6 @@ impl Request {
             });
         }
         Ok(())
-    }
-
-    fn resources(&mut self, resources: &oci::LinuxResources) -> Result<()> {
-        let default = |there: bool, field: &'static str| there.then_some(field);
-        let limits = [
-            default(resources.memory().is_some(), "linux.resources.memory"),
-            default(resources.cpu().is_some(), "linux.resources.cpu"),
-            default(
-                resources
-                    .pids()
-                    .as_ref()
-                    .is_some_and(|pids| pids.limit() > 0),
-                "linux.resources.pids",
-            ),
-            default(resources.block_io().is_some(), "linux.resources.blockIO"),
-            default(
-                resources
-                    .hugepage_limits()
-                    .as_ref()
-                    .is_some_and(|limits| !limits.is_empty()),
-                "linux.resources.hugepageLimits",
-            ),
-            default(resources.network().is_some(), "linux.resources.network"),
-            default(resources.rdma().is_some(), "linux.resources.rdma"),
-            default(resources.unified().is_some(), "linux.resources.unified"),
-        ];
-        match limits.into_iter().flatten().next() {
-            Some(field) => Err(unsupported(field, "limits are not there yet")),
-            None => Ok(()),
-        }
     }
 }
 

@@ -1,23 +1,26 @@
 //! `top`: the processes of a container, read from the host's /proc. Nothing of the container is
 //! executed (CVE-2022-1227 was a `top` that ran a program of the image), nor any file of it read.
 //!
-//! They are all in the mount namespace of its first process, which is always its own (the pid
-//! namespace may be shared), and whatever those have started.
+//! They are those of its cgroup; without one, all in the mount namespace of its first process,
+//! which is always its own (the pid namespace may be shared), and whatever those have started.
 
 use std::{
     collections::{HashMap, HashSet},
     os::unix::fs::MetadataExt,
 };
 
-use procfs::process::{Process, Stat, Status};
+use procfs::process::{Process, Stat};
 
+use super::{ending::not_running, pause::group_of};
 use crate::{
     engine::Engine,
     model::{
-        Error, ErrorKind, Result,
+        Result,
+        container::ContainerState,
         host::user_name,
         process::{Named, ProcessFacts, ProcessIds, printable},
     },
+    storage::containers::Status,
 };
 
 /// Characters of a command line that are kept.
@@ -27,25 +30,21 @@ impl Engine {
     /// The processes of a running container, by their numbers.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if it does not run.
+    /// [`ErrorKind::Conflict`](crate::model::ErrorKind::Conflict) if it does not run.
     pub fn processes(&self, container: &str) -> Result<Vec<ProcessFacts>> {
-        let (directory, record) = self.store.find_container(container)?;
+        let (directory, _) = self.store.find_container(container)?;
         let status = directory.state()?;
-        let start = status.start.filter(|_| status.exit.is_none());
-        let running = directory.is_held()?;
-        let not_running = || {
-            Error::new(
-                ErrorKind::Conflict,
-                format!("container {} is not running", record.id),
-            )
+        let Some(start) = status
+            .start
+            .as_ref()
+            .filter(|_| status.state == ContainerState::Running)
+        else {
+            return Err(not_running("cannot list processes", container, &directory));
         };
-        let init = start.filter(|_| running).ok_or_else(not_running)?.init;
-        let mut members = members(init.pid);
+        let mut members = members(&status)?;
         members.sort_by_key(|(stat, _)| stat.pid);
-        if members.is_empty() {
-            return Err(not_running());
-        }
-        let reader = Reader::new(init.pid);
+        let reader = Reader::new(start.init.pid);
+        // One that ends meanwhile is left out.
         Ok(members
             .into_iter()
             .filter_map(|(stat, process)| reader.facts(&stat, &process))
@@ -53,8 +52,49 @@ impl Engine {
     }
 }
 
+/// What the living processes of a container use together, by their own counters.
+pub(super) struct Sum {
+    /// Bytes.
+    pub resident_memory: u64,
+    pub threads: u64,
+    /// Nanoseconds.
+    pub processor_time: u64,
+}
+
+/// The sum over a running container.
+pub(super) fn sum(status: &Status) -> Sum {
+    let per_second = procfs::ticks_per_second().max(1);
+    let page = procfs::page_size();
+    let mut sum = Sum {
+        resident_memory: 0,
+        threads: 0,
+        processor_time: 0,
+    };
+    for (stat, _) in members(status).unwrap_or_default() {
+        sum.resident_memory += stat.rss * page;
+        sum.threads += u64::try_from(stat.num_threads).unwrap_or(0);
+        sum.processor_time += (stat.utime + stat.stime).saturating_mul(1_000_000_000 / per_second);
+    }
+    sum
+}
+
+/// The processes of its cgroup, or else those in its namespaces.
+fn members(status: &Status) -> Result<Vec<(Stat, Process)>> {
+    let numbers = match (group_of(status)?, &status.start) {
+        (Some(group), _) => group.processes(),
+        (None, Some(start)) => return Ok(relatives(start.init.pid)),
+        (None, None) => Vec::new(),
+    };
+    let processes = numbers
+        .into_iter()
+        .filter_map(|number| Process::new(number).ok());
+    Ok(processes
+        .filter_map(|process| Some((process.stat().ok()?, process)))
+        .collect())
+}
+
 /// All processes in the mount namespace of `init`, and below them. Those that end meanwhile are left out.
-fn members(init: i32) -> Vec<(Stat, Process)> {
+fn relatives(init: i32) -> Vec<(Stat, Process)> {
     let own = namespace(init);
     let all: Vec<(Stat, Process)> = procfs::process::all_processes()
         .into_iter()
@@ -165,7 +205,7 @@ impl Reader {
         })
     }
 
-    fn ids(&self, status: &Status) -> ProcessIds {
+    fn ids(&self, status: &procfs::process::Status) -> ProcessIds {
         // passwd(5) and group(5) have name and number in the same places.
         let named = |file: &[u8], number: u32| Named {
             number,

@@ -55,7 +55,6 @@ pub(super) fn plan(
             .iter()
             .any(|node| !(node.access.read && node.access.write)),
         rules,
-        hooks: files.found.edits.hooks.clone(),
     })
 }
 

@@ -4,14 +4,17 @@
 //! The planner does no I/O and decides nothing twice: `exec` and restarts use the stored outcome.
 
 mod accounts;
+pub mod cgroup;
 mod devices;
 mod environment;
+mod hooks;
 mod mounts;
 mod namespaces;
 mod security;
 mod systemd;
 
 pub use accounts::lines_of;
+pub use cgroup::{CgroupPlace, CgroupPlan, CgroupWrite};
 pub use environment::set as set_variable;
 pub use mounts::{SHM_BYTES, check_target};
 pub use namespaces::{
@@ -63,6 +66,7 @@ pub struct SandboxPlan {
     pub sys_writable: bool,
     /// Written below /proc/sys before that becomes read-only.
     pub sysctls: Vec<Sysctl>,
+    pub cgroup: CgroupPlan,
     pub process: ProcessPlan,
     /// Run a small init as process 1 that reaps and forwards signals.
     pub init: bool,
@@ -123,6 +127,7 @@ pub enum MountStep {
     /// of the host's mounts, which is never writable.
     Cgroup {
         of_host: bool,
+        /// If the container has a cgroup of its own.
         writable: bool,
     },
     /// A tmpfs with the default devices, links and a private devpts.
@@ -234,8 +239,6 @@ pub struct DevicePlan {
     /// Somebody asked for less than the default gives away: without a control group that enforces
     /// the rules the container must not start.
     pub rules_must_hold: bool,
-    /// Programs of the host that a device's CDI specification wants to be run.
-    pub hooks: Vec<cdi::Hook>,
 }
 
 /// A file system parameter, with its value if it has one (tmpfs(5)).
@@ -432,8 +435,6 @@ pub fn container(
                 placement,
                 network_files: surroundings.network_files.as_deref(),
                 systemd,
-                // Until it has one, the root of its cgroup namespace is that of whoever started it.
-                own_cgroup: false,
             },
         )?,
         masked_paths,
@@ -441,6 +442,7 @@ pub fn container(
         proc_options: spec.security.proc_options.clone(),
         sys_writable: spec.security.privileged,
         sysctls,
+        cgroup: cgroup::cgroup(&spec.resources)?,
         process: ProcessPlan {
             arguments,
             environment,
@@ -455,7 +457,7 @@ pub fn container(
             rights: process_rights(&spec.security, ambient, host)?,
         },
         init: spec.init,
-        hooks: None,
+        hooks: hooks::plan(record, files, &files.found.edits.hooks)?,
     })
 }
 
