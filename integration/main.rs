@@ -21,6 +21,7 @@
 //! | many | a hundred at once |
 //! | crash | killed anywhere, and asked again |
 //! | power | cut anywhere, and asked again |
+//! | namespaces | shared with the host and with other containers |
 //! | modes | root, subordinate ids, one id |
 //! | regressions | faults that were found, each with its story |
 //! | perf | system calls of a run |
@@ -49,6 +50,7 @@ mod isolation;
 mod life;
 mod many;
 mod modes;
+mod namespaces;
 mod perf;
 mod power;
 mod pull;

@@ -98,6 +98,7 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
         Ok(terminal) => Ok(Started {
             init: child,
             terminal,
+            mount_namespace: None,
         }),
         Err(error) => {
             let _ = process::reap(&child.pidfd);

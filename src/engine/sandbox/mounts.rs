@@ -176,12 +176,7 @@ pub(super) fn build(
             MountStep::Dev { make_nodes, .. } => devices::build(root, *make_nodes, &mut tree)?,
             MountStep::Shm { bytes } => shm(dev_of(&tree)?, *bytes)?,
             MountStep::HostShm => host_in_dev(dev_of(&tree)?, c"shm", c"/dev/shm")?,
-            MountStep::JoinedShm => {
-                let copy = shared_memory
-                    .take()
-                    .ok_or_else(|| Error::new(ErrorKind::System, "the plan shares no /dev/shm"))?;
-                attach_in_dev(dev_of(&tree)?, c"shm", copy)?;
-            }
+            MountStep::JoinedShm => joined_shm(dev_of(&tree)?, shared_memory.take())?,
             MountStep::HostMessageQueue => {
                 host_in_dev(dev_of(&tree)?, c"mqueue", c"/dev/mqueue")?;
             }
@@ -443,6 +438,14 @@ fn mount_in_dev(
     let what = || format!("cannot mount /dev/{}", name.to_string_lossy());
     let mounted = mount::new_mount(kind, parameters, attributes).system(what)?;
     attach_in_dev(dev, name, mounted)
+}
+
+/// The neighbour's, who may have put another tmpfs there: without its devices and programs.
+fn joined_shm(dev: &OwnedFd, copy: Option<OwnedFd>) -> Result<()> {
+    let copy = copy.ok_or_else(|| Error::new(ErrorKind::System, "the plan shares no /dev/shm"))?;
+    mount::set_attributes(&copy, NO_SUID_DEV_EXEC, None, false)
+        .system(|| "cannot mount /dev/shm".to_owned())?;
+    attach_in_dev(dev, c"shm", copy)
 }
 
 /// The host's own; a host without it has nothing to share.

@@ -223,12 +223,7 @@ impl Container<'_> {
             ),
             LogDriver::None => None,
         };
-        let (streams, mut ends) = if self.plan.sandbox.process.terminal {
-            (None, event_loop::StreamEnds::default())
-        } else {
-            let (streams, ends) = pipes(self.plan.interactive)?;
-            (Some(streams), ends)
-        };
+        let (streams, mut ends) = self.streams()?;
         let adopts = self.leave_pid_namespace()?;
         let unit = format!("coracle-{}", self.plan.id.short());
         let caller = match self.plan.shares_user_namespace {
@@ -277,8 +272,8 @@ impl Container<'_> {
 
         let mut notices = self.after_start(pid);
         let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
-        if adopts {
-            watch.look_after(orphans::Orphans::of(started.init.pid, pid));
+        if adopts && let Some(mounts) = started.mount_namespace {
+            watch.look_after(orphans::Orphans::new(started.init.pid, mounts));
         }
         if let Some(seconds) = self.plan.timeout {
             watch.end_after(seconds)?;
@@ -297,6 +292,15 @@ impl Container<'_> {
         watch.say_goodbye(code);
         // What is still open closes with the process.
         fork::end(0)
+    }
+
+    /// The program's ends and ours; a terminal is opened by the program's side.
+    fn streams(&self) -> Result<(Option<Streams>, event_loop::StreamEnds)> {
+        if self.plan.sandbox.process.terminal {
+            return Ok((None, event_loop::StreamEnds::default()));
+        }
+        let (streams, ends) = pipes(self.plan.interactive)?;
+        Ok((Some(streams), ends))
     }
 
     /// Whether this process has to end the container's processes one by one. In the host's pid
