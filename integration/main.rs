@@ -21,6 +21,7 @@
 //! | crash | killed anywhere, and asked again |
 //! | power | cut anywhere, and asked again |
 //! | modes | root, subordinate ids, one id |
+//! | security | capabilities, filters, masks, limits, groups: flags that change them |
 //! | regressions | faults that were found, each with its story |
 //! | perf | system calls of a run |
 //!
@@ -52,4 +53,5 @@ mod power;
 mod pull;
 mod regressions;
 mod run;
+mod security;
 mod tree;
