@@ -52,6 +52,7 @@ impl Engine {
         let plan = ExecPlan {
             join: JoinPlan {
                 init: start.init.clone(),
+                namespaces: start.namespaces,
                 process: self.process_plan(&start, &spec)?,
             },
             interactive: spec.interactive,

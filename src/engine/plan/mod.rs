@@ -5,11 +5,18 @@
 
 mod environment;
 mod mounts;
+mod namespaces;
 mod security;
+mod systemd;
 
 pub use environment::set as set_variable;
 pub use mounts::SHM_BYTES;
+pub use namespaces::{
+    Join, NamespacePlan, Neighbour, Surroundings, Target, check as check_namespaces,
+    check_shareable, targets,
+};
 pub use security::{asks_for_kernel, check, masks};
+pub use systemd::{STOP_SIGNAL as SYSTEMD_STOP_SIGNAL, is_wanted as wants_systemd};
 
 use std::path::PathBuf;
 
@@ -17,10 +24,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     ContainerSpec, Error, ErrorKind, Result,
-    container::{ContainerRecord, NetworkMode},
+    container::ContainerRecord,
     host::{HostFacts, UserMode},
     image::ImageConfig,
     mount::Propagation,
+    namespace::Personality,
     seccomp::SockFilter,
     security::{SecuritySpec, Ulimit},
 };
@@ -28,9 +36,7 @@ use crate::model::{
 /// Everything the sandbox carries out, in the order in which it does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SandboxPlan {
-    pub hostname: String,
-    /// The container gets a network namespace with loopback, or shares the host's.
-    pub own_network: bool,
+    pub namespaces: NamespacePlan,
     pub root: RootPlan,
     /// Attached one after the other, below the root.
     pub mounts: Vec<MountStep>,
@@ -41,11 +47,9 @@ pub struct SandboxPlan {
     /// Options of the container's procfs, proc(5).
     #[serde(default)]
     pub proc_options: Vec<(String, String)>,
-    /// /sys is mounted writable as far as the kernel allows it, likewise /sys/fs/cgroup.
+    /// /sys is mounted writable as far as the kernel allows it.
     #[serde(default)]
     pub sys_writable: bool,
-    #[serde(default)]
-    pub cgroup_writable: bool,
     /// Written below /proc/sys before that becomes read-only.
     pub sysctls: Vec<Sysctl>,
     pub process: ProcessPlan,
@@ -92,13 +96,21 @@ impl RootSource {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum MountStep {
-    Proc,
+    /// A fresh procfs; the host's where the pid namespace is the host's and not ours to ask for.
+    Proc {
+        fresh: bool,
+    },
     /// A fresh sysfs, read-only; the host's where the network namespace is not ours (the kernel
     /// lets only its owner mount one).
     Sys {
         fresh: bool,
     },
-    Cgroup,
+    /// The tree as the container's cgroup namespace shows it; with the host's namespace a copy
+    /// of the host's mounts, which is never writable.
+    Cgroup {
+        of_host: bool,
+        writable: bool,
+    },
     /// A tmpfs with the default devices, links and a private devpts.
     Dev {
         make_nodes: bool,
@@ -109,7 +121,13 @@ pub enum MountStep {
     Shm {
         bytes: u64,
     },
+    /// The host's /dev/shm.
+    HostShm,
+    /// That of the container whose IPC namespace is shared.
+    JoinedShm,
     MessageQueue,
+    /// The host's /dev/mqueue, where the IPC namespace is the host's and not ours.
+    HostMessageQueue,
     Tmpfs {
         target: String,
         options: Vec<TmpfsParameter>,
@@ -168,6 +186,8 @@ pub struct ProcessPlan {
     pub terminal_size: Option<(u16, u16)>,
     /// Supplementary groups can be set (they cannot in a single-id user namespace).
     pub set_groups: bool,
+    #[serde(default)]
+    pub personality: Option<Personality>,
     pub filter: FilterPlan,
     #[serde(default)]
     pub rights: ProcessRights,
@@ -257,10 +277,13 @@ pub fn container(
     image: &ImageConfig,
     host: &HostFacts,
     files: &ContainerFiles,
+    surroundings: &Surroundings,
 ) -> Result<SandboxPlan> {
     let spec = &record.spec;
-    let own_network = spec.network == NetworkMode::None;
-    let hostname = hostname(record);
+    let hostname = hostname(record, surroundings.hostname.as_deref());
+    let namespaces = namespaces::plan(record, surroundings, hostname);
+    let placement = namespaces.placement;
+    let systemd = systemd::is_wanted(spec, &record.path);
     let mut arguments = vec![record.path.clone()];
     arguments.extend(record.args.iter().cloned());
     let (masked_paths, read_only_paths) = security::masks(&spec.security, &host.thermal_folders);
@@ -278,36 +301,49 @@ pub fn container(
     {
         record.id.as_str().clone_into(&mut listener.container);
     }
+    let mut environment = environment::compose(spec, image, hostname);
+    if systemd {
+        for variable in systemd::variables(record) {
+            environment::set(&mut environment, &variable);
+        }
+    }
     Ok(SandboxPlan {
-        own_network,
+        namespaces,
         root: RootPlan {
             source: files.root.clone(),
             mount_point: files.root.mount_point(),
             read_only: spec.read_only,
         },
-        mounts: mounts::steps(spec, host, files)?,
+        mounts: mounts::steps(
+            spec,
+            host,
+            files,
+            &mounts::Context {
+                placement,
+                network_files: surroundings.network_files.as_deref(),
+                systemd,
+                // Until it has one, the root of its cgroup namespace is that of whoever started it.
+                own_cgroup: false,
+            },
+        )?,
         masked_paths,
         read_only_paths,
         proc_options: spec.security.proc_options.clone(),
         sys_writable: spec.security.privileged,
-        cgroup_writable: spec
-            .security
-            .writable_cgroups
-            .unwrap_or(spec.security.privileged),
         sysctls,
         process: ProcessPlan {
             arguments,
-            environment: environment::compose(spec, image, &hostname),
+            environment,
             working_directory: working_directory(spec, image)?,
             user: user(spec, image),
             capabilities,
             terminal: spec.tty,
             terminal_size: None,
             set_groups: !matches!(host.user, UserMode::SingleId { .. }),
+            personality: spec.namespaces.personality,
             filter,
             rights: process_rights(&spec.security, ambient, host)?,
         },
-        hostname,
         init: spec.init,
     })
 }
@@ -350,12 +386,10 @@ pub fn command_line(spec: &ContainerSpec, image: &ImageConfig) -> Result<(String
     }
 }
 
-fn hostname(record: &ContainerRecord) -> String {
-    record
-        .spec
-        .hostname
-        .clone()
-        .unwrap_or_else(|| record.id.short().to_owned())
+/// What the container is called: as asked for, as the namespace that it shares, or by its id.
+pub fn hostname<'a>(record: &'a ContainerRecord, shared: Option<&'a str>) -> &'a str {
+    let asked = record.spec.hostname.as_deref();
+    asked.or(shared).unwrap_or(record.id.short())
 }
 
 fn user(spec: &ContainerSpec, image: &ImageConfig) -> String {

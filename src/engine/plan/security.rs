@@ -3,8 +3,8 @@
 use super::{FilterPlan, Listener, Sysctl};
 use crate::model::{
     ContainerSpec, Context, Error, ErrorKind, Result, capability,
-    container::NetworkMode,
     host::{HostFacts, UserMode},
+    namespace::{NamespaceKind, NamespaceMode},
     seccomp::{
         self, DEFAULT_PROFILE,
         compile::{Architecture, Target, compile},
@@ -110,10 +110,11 @@ pub(super) struct OwnNamespaces {
 
 impl OwnNamespaces {
     pub(super) fn of(spec: &ContainerSpec) -> Self {
+        let own = |kind| spec.namespaces.mode(kind, &spec.network) == NamespaceMode::Private;
         OwnNamespaces {
-            network: spec.network == NetworkMode::None,
-            ipc: true,
-            uts: true,
+            network: own(NamespaceKind::Network),
+            ipc: own(NamespaceKind::Ipc),
+            uts: own(NamespaceKind::Uts),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     engine::plan::ProcessPlan,
     model::{
         Context, Error, ErrorKind, Result,
+        namespace::Personality,
         security::{Resource, Ulimit, show_limit},
         user::{MAX_FILE, UserSpec, add_groups},
     },
@@ -108,6 +109,13 @@ fn read_file(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<Vec<u8>> {
 /// capabilities. The filter comes before the ids because loading it without no_new_privs needs
 /// CAP_SYS_ADMIN; with it, it comes last, as it may refuse what is done here.
 pub(super) fn confine(plan: &ProcessPlan, identity: &Identity, outside: &Outside) -> Result<()> {
+    if let Some(personality) = plan.personality {
+        let domain = match personality {
+            Personality::Linux => 0,
+            Personality::Linux32 => 8,
+        };
+        process::set_personality(domain).system(|| "cannot set the personality".to_owned())?;
+    }
     let rights = &plan.rights;
     if let Some(score) = rights.oom_score_adj {
         outside.set_oom_score(score)?;
