@@ -469,7 +469,7 @@ fn sysctls_of_the_machine(case: &Case) {
     case.shell("--sysctl net/../kernel/panic=1", "true")
         .fails(125, "invalid sysctl");
     case.engine("run --rm --network host --sysctl net.ipv4.ip_forward=1 localhost/busybox true")
-        .fails(125, "host's network namespace");
+        .fails(125, "the network namespace is not the container's own");
     assert_eq!(case.store_listing(), before);
     case.shell("--sysctl net.ipv4.nosuch=1", "true")
         .fails(125, "this kernel has no such parameter");

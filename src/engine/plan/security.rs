@@ -109,6 +109,7 @@ pub(super) struct OwnNamespaces {
 }
 
 impl OwnNamespaces {
+    /// Those of another container are not: it has not asked for other parameters.
     pub(super) fn of(spec: &ContainerSpec) -> Self {
         let own = |kind| spec.namespaces.mode(kind, &spec.network) == NamespaceMode::Private;
         OwnNamespaces {
@@ -182,7 +183,7 @@ fn check_sysctl(name: &str, own: OwnNamespaces) -> Result<()> {
         Ok(())
     } else {
         Err(Error::invalid(format!(
-            "sysctl '{name}' is not allowed in the host's {namespace} namespace"
+            "sysctl '{name}' is not allowed: the {namespace} namespace is not the container's own"
         )))
     }
 }
@@ -196,6 +197,18 @@ fn sysctl_path(name: &str) -> String {
             other => other,
         })
         .collect()
+}
+
+/// The options of procfs, which only a fresh one can have.
+pub(super) fn proc_options(spec: &SecuritySpec, fresh: bool) -> Result<Vec<(String, String)>> {
+    if fresh || spec.proc_options.is_empty() {
+        Ok(spec.proc_options.clone())
+    } else {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            "cannot honour --security-opt proc-opts: with the host's processes /proc is the host's",
+        ))
+    }
 }
 
 /// Podman's word for keeping the caller's supplementary groups.
@@ -421,6 +434,14 @@ mod tests {
                 "net/ipv4/ip_unprivileged_port_start=1024 false"
             ]
         );
+    }
+
+    #[test]
+    fn options_of_procfs_need_a_fresh_one() {
+        let spec = spec(&["proc-opts=hidepid=2"]);
+        assert_eq!(proc_options(&spec, true).unwrap().len(), 1);
+        assert!(proc_options(&spec, false).is_err());
+        assert!(proc_options(&SecuritySpec::default(), false).is_ok());
     }
 
     #[test]
