@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use crate::{
-    engine::{Engine, PullRequest, PullSettings, plan, supervisor},
+    engine::{Engine, PullRequest, PullSettings, machine, plan, supervisor},
     model::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
         container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
@@ -83,6 +83,7 @@ impl Engine {
         check_platform(&spec, &config)?;
         if spec.security != SecuritySpec::default() {
             plan::check(&spec, &self.user.host_facts()?)?;
+            check_apparmor(&spec)?;
         }
         for mount in &spec.mounts {
             prepare_source(&mount.source)?;
@@ -130,6 +131,21 @@ pub(super) fn with_exact_modes<T>(make: impl FnOnce() -> T) -> T {
     let made = make();
     rustix::process::umask(before);
     made
+}
+
+/// Whether the profile is loaded only the kernel knows, at the start.
+fn check_apparmor(spec: &ContainerSpec) -> Result<()> {
+    let Some(profile) = &spec.security.apparmor else {
+        return Ok(());
+    };
+    match machine::text("/sys/module/apparmor/parameters/enabled").as_deref() {
+        Some("Y") => Ok(()),
+        _ => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("cannot use AppArmor profile {profile:?}: this machine has no AppArmor"),
+        )
+        .with_hint("apparmor=unconfined asks for none")),
+    }
 }
 
 /// Running another architecture's programs fails in ways that are hard to read.
