@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use crate::{
-    engine::{Engine, PullRequest, PullSettings, machine, plan, supervisor},
+    engine::{Engine, PullRequest, PullSettings, devices, machine, plan, supervisor},
     model::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
         container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
@@ -85,6 +85,8 @@ impl Engine {
             plan::check(&spec, &self.user.host_facts()?)?;
             check_apparmor(&spec)?;
         }
+        devices::refuse_unenforceable(&spec.devices, self.user.is_real_root())?;
+        self.find(&spec)?;
         for mount in &spec.mounts {
             prepare_source(&mount.source)?;
         }

@@ -16,10 +16,14 @@ use super::streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING
 use crate::{
     engine::{
         Engine, ExecSpec,
+        cgroup::{self, Group},
         plan::{FilterPlan, ProcessPlan},
         sandbox::{self, JoinPlan, Started, Stream, Streams},
     },
-    model::{Context, Error, ErrorKind, Result, container::StartRecord},
+    model::{
+        Context, Error, ErrorKind, Result, account::AccountSpec, container::StartRecord,
+        secret::SecretWay,
+    },
     sys::{exec, fork, process, signals, user_namespace},
 };
 
@@ -38,7 +42,7 @@ impl Engine {
     /// Runs a program in a container. On success this process has become the joining one and ends
     /// with the program's exit code, so this returns only failures.
     pub fn exec(&self, container: &str, spec: ExecSpec) -> Result<i32> {
-        let (directory, _) = self.store.find_container(container)?;
+        let (directory, record) = self.store.find_container(container)?;
         let not_running = || {
             Error::new(
                 ErrorKind::Conflict,
@@ -49,11 +53,27 @@ impl Engine {
         if !directory.is_held()? {
             return Err(not_running());
         }
+        if let Some(path) = &start.cgroup
+            && Group::open(path)?.is_some_and(|group| group.is_frozen())
+        {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("container {container} is paused, unpause the container before exec"),
+            ));
+        }
+        if let Some(path) = &start.cgroup
+            && self.user.has_namespace()
+        {
+            let bus = self.user_bus.as_deref();
+            let unit = "coracle-exec";
+            cgroup::come_near(path, &cgroup::Caller::User { bus, unit });
+        }
         let plan = ExecPlan {
             join: JoinPlan {
                 init: start.init.clone(),
                 namespaces: start.namespaces,
-                process: self.process_plan(&start, &spec)?,
+                cgroup: start.cgroup.clone(),
+                process: self.with_secrets(self.process_plan(&start, &spec)?, &record.spec.account),
             },
             interactive: spec.interactive,
             detach: spec.detach,
@@ -76,6 +96,21 @@ impl Engine {
             plan.rights.apparmor = None;
         }
         Ok(plan)
+    }
+
+    /// Values of secrets are in no record: they are looked up anew. One that has been removed since
+    /// is left out.
+    fn with_secrets(&self, mut plan: ProcessPlan, account: &AccountSpec) -> ProcessPlan {
+        for wanted in &account.secrets {
+            if let SecretWay::Variable(name) = &wanted.way
+                && let Ok(record) = self.store.resolve_secret(&wanted.secret)
+                && let Ok(value) = std::str::from_utf8(record.data.reveal())
+            {
+                let variable = format!("{name}={value}");
+                crate::engine::plan::set_variable(&mut plan.environment, &variable);
+            }
+        }
+        plan
     }
 }
 

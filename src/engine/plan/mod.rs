@@ -3,14 +3,19 @@
 //!
 //! The planner does no I/O and decides nothing twice: `exec` and restarts use the stored outcome.
 
+mod accounts;
+pub mod cgroup;
+mod devices;
 mod environment;
 mod mounts;
 mod namespaces;
 mod security;
 mod systemd;
 
+pub use accounts::lines_of;
+pub use cgroup::{CgroupPlace, CgroupPlan, CgroupWrite};
 pub use environment::set as set_variable;
-pub use mounts::SHM_BYTES;
+pub use mounts::{SHM_BYTES, check_target};
 pub use namespaces::{
     Join, NamespacePlan, Neighbour, Surroundings, Target, check as check_namespaces,
     check_shareable, targets,
@@ -24,12 +29,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     ContainerSpec, Error, ErrorKind, Result,
+    account::{Line, UserEntry},
+    cdi,
     container::ContainerRecord,
+    device::{DeviceNode, DeviceRule},
     host::{HostFacts, UserMode},
     image::ImageConfig,
     mount::Propagation,
     namespace::Personality,
     seccomp::SockFilter,
+    secret::{SecretBytes, SecretWay},
     security::{SecuritySpec, Ulimit},
 };
 
@@ -38,6 +47,9 @@ use crate::model::{
 pub struct SandboxPlan {
     pub namespaces: NamespacePlan,
     pub root: RootPlan,
+    pub accounts: AccountPlan,
+    pub secrets: SecretPlan,
+    pub devices: DevicePlan,
     /// Attached one after the other, below the root.
     pub mounts: Vec<MountStep>,
     /// Hidden behind an empty read-only folder or `/dev/null`; skipped where absent. Those of `proc/`
@@ -52,6 +64,7 @@ pub struct SandboxPlan {
     pub sys_writable: bool,
     /// Written below /proc/sys before that becomes read-only.
     pub sysctls: Vec<Sysctl>,
+    pub cgroup: CgroupPlan,
     pub process: ProcessPlan,
     /// Run a small init as process 1 that reaps and forwards signals.
     pub init: bool,
@@ -109,6 +122,7 @@ pub enum MountStep {
     /// of the host's mounts, which is never writable.
     Cgroup {
         of_host: bool,
+        /// If the container has a cgroup of its own.
         writable: bool,
     },
     /// A tmpfs with the default devices, links and a private devpts.
@@ -128,6 +142,15 @@ pub enum MountStep {
     MessageQueue,
     /// The host's /dev/mqueue, where the IPC namespace is the host's and not ours.
     HostMessageQueue,
+    /// The nodes of [`SandboxPlan::devices`].
+    DeviceNodes,
+    /// A path of the host that a device needs, by its CDI specification. Private.
+    DeviceMount {
+        source: PathBuf,
+        target: String,
+        recursive: bool,
+        attributes: TmpfsAttributes,
+    },
     Tmpfs {
         target: String,
         options: Vec<TmpfsParameter>,
@@ -138,6 +161,8 @@ pub enum MountStep {
         source: PathBuf,
         target: String,
     },
+    /// The files of [`SandboxPlan::secrets`].
+    Secrets,
     Bind {
         source: PathBuf,
         target: String,
@@ -145,6 +170,53 @@ pub enum MountStep {
         recursive: bool,
         propagation: Propagation,
     },
+}
+
+/// What is written into the root file system before anything is mounted in it. A line is written
+/// only where its file has neither its name nor its number.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AccountPlan {
+    /// For passwd(5).
+    pub users: Vec<Line>,
+    /// For group(5).
+    pub groups: Vec<Line>,
+    /// The content of /etc/localtime, tzfile(5).
+    pub local_time: Option<Vec<u8>>,
+}
+
+/// Values that only the container may see. They are not part of [`ProcessPlan`], which is stored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SecretPlan {
+    pub files: Vec<SecretFile>,
+    /// Names of variables of the first process, and their values.
+    pub variables: Vec<(String, SecretBytes)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SecretFile {
+    pub target: String,
+    pub uid: u32,
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+    pub data: SecretBytes,
+}
+
+/// The devices beyond those that every container has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DevicePlan {
+    pub nodes: Vec<DeviceNode>,
+    /// Nodes are made anew; otherwise the host's are mounted, and what the user may do with them
+    /// counts.
+    pub make_nodes: bool,
+    /// What the container's control group lets through. `None` is no limit: `--privileged`, and
+    /// ordinary users, who have no devices but their own.
+    pub rules: Option<Vec<DeviceRule>>,
+    /// Somebody asked for less than the default gives away: without a control group that enforces
+    /// the rules the container must not start.
+    pub rules_must_hold: bool,
+    /// Programs of the host that a device's CDI specification wants to be run.
+    pub hooks: Vec<cdi::Hook>,
 }
 
 /// A file system parameter, with its value if it has one (tmpfs(5)).
@@ -269,6 +341,20 @@ pub struct ContainerFiles {
     /// `containers/ID`
     pub directory: PathBuf,
     pub root: RootSource,
+    pub found: Found,
+}
+
+/// What a request names and had to be looked up: on the host, or in the store.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    pub devices: Vec<DeviceNode>,
+    /// What devices need, by their CDI specifications.
+    pub edits: cdi::Edits,
+    /// With the names of their groups.
+    pub host_users: Vec<(UserEntry, Option<String>)>,
+    /// tzfile(5)
+    pub local_time: Option<Vec<u8>>,
+    pub secrets: Vec<(SecretWay, SecretBytes)>,
 }
 
 /// The plan of a container's first process.
@@ -286,6 +372,8 @@ pub fn container(
     let systemd = systemd::is_wanted(spec, &record.path);
     let mut arguments = vec![record.path.clone()];
     arguments.extend(record.args.iter().cloned());
+    let working_directory = working_directory(spec, image)?;
+    let user = user(spec, image);
     let (masked_paths, read_only_paths) = security::masks(&spec.security, &host.thermal_folders);
     let sysctls = security::sysctls(
         &spec.security,
@@ -301,7 +389,7 @@ pub fn container(
     {
         record.id.as_str().clone_into(&mut listener.container);
     }
-    let mut environment = environment::compose(spec, image, hostname);
+    let mut environment = environment::compose(spec, image, hostname, &files.found.edits.env);
     if systemd {
         for variable in systemd::variables(record) {
             environment::set(&mut environment, &variable);
@@ -309,6 +397,9 @@ pub fn container(
     }
     Ok(SandboxPlan {
         namespaces,
+        accounts: accounts::plan(spec, &user, &working_directory, files)?,
+        secrets: accounts::secrets(files)?,
+        devices: devices::plan(spec, host, files)?,
         root: RootPlan {
             source: files.root.clone(),
             mount_point: files.root.mount_point(),
@@ -322,8 +413,6 @@ pub fn container(
                 placement,
                 network_files: surroundings.network_files.as_deref(),
                 systemd,
-                // Until it has one, the root of its cgroup namespace is that of whoever started it.
-                own_cgroup: false,
             },
         )?,
         masked_paths,
@@ -334,11 +423,12 @@ pub fn container(
         )?,
         sys_writable: spec.security.privileged,
         sysctls,
+        cgroup: cgroup::cgroup(&spec.resources)?,
         process: ProcessPlan {
             arguments,
             environment,
-            working_directory: working_directory(spec, image)?,
-            user: user(spec, image),
+            working_directory,
+            user,
             capabilities,
             terminal: spec.tty,
             terminal_size: None,

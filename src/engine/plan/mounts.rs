@@ -19,8 +19,6 @@ pub(super) struct Context<'a> {
     /// Where hosts, hostname and resolv.conf are, if not in the container's folder.
     pub network_files: Option<&'a Path>,
     pub systemd: bool,
-    /// A cgroup was made for the container: what its cgroup namespace shows is its own.
-    pub own_cgroup: bool,
 }
 
 fn writable_cgroup(security: &SecuritySpec) -> bool {
@@ -66,7 +64,6 @@ pub(super) fn steps(
     steps.push(MountStep::Cgroup {
         of_host: placement.cgroup == Place::Host,
         writable: (context.systemd || writable_cgroup(&spec.security))
-            && context.own_cgroup
             && placement.cgroup == Place::Own,
     });
     let folder = context.network_files.unwrap_or(&files.directory);
@@ -85,6 +82,7 @@ pub(super) fn steps(
     if context.systemd {
         steps.extend(systemd::mounts(spec));
     }
+    steps.extend(super::devices::steps(files)?);
     let mut wanted: Vec<&Mount> = spec.mounts.iter().collect();
     wanted.sort_by_key(|mount| {
         mount
@@ -96,6 +94,7 @@ pub(super) fn steps(
     for mount in wanted {
         steps.push(user_mount(mount)?);
     }
+    steps.extend(super::accounts::steps(files));
     Ok(steps)
 }
 
@@ -131,7 +130,7 @@ fn user_mount(mount: &Mount) -> Result<MountStep> {
 
 /// Our /proc and /sys are what the confinement is made of: nothing may be put over them
 /// (CVE-2019-16884 and its successors), nor over the root.
-fn check_target(target: &str) -> Result<String> {
+pub fn check_target(target: &str) -> Result<String> {
     let mut parts: Vec<&str> = Vec::new();
     for part in target.split('/') {
         match part {

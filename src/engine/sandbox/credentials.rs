@@ -73,7 +73,7 @@ pub(super) fn look_up(plan: &ProcessPlan, root: BorrowedFd<'_>) -> Result<Identi
 
 /// A small file of the container. What is not a regular file counts as absent, and opening never
 /// waits: a FIFO or an endless device must not hang us (CVE-2024-9676).
-fn read_file(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<Vec<u8>> {
+pub(super) fn read_file(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<Vec<u8>> {
     let what = || format!("cannot read the container's {}", path.to_string_lossy());
     let file: OwnedFd = match in_root::open(
         root,

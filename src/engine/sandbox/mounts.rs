@@ -15,7 +15,7 @@ use std::{
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::{c_string, devices};
+use super::{accounts, c_string, devices};
 use crate::{
     engine::plan::{MountStep, RootPlan, RootSource, SandboxPlan, Sysctl, TmpfsAttributes},
     model::{Context, Error, ErrorKind, Result, mount::Propagation as Wanted},
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-const NO_SUID_DEV_EXEC: Attributes = Attributes::NO_SUID
+pub(super) const NO_SUID_DEV_EXEC: Attributes = Attributes::NO_SUID
     .with(Attributes::NO_DEV)
     .with(Attributes::NO_EXEC);
 
@@ -149,6 +149,7 @@ pub(super) fn build(
     plan: &SandboxPlan,
     connected: Vec<Option<OwnedFd>>,
     mut shared_memory: Option<OwnedFd>,
+    own_cgroup: bool,
     root: BorrowedFd<'_>,
     null: BorrowedFd<'_>,
 ) -> Result<Tree> {
@@ -162,7 +163,9 @@ pub(super) fn build(
             MountStep::Sys { fresh: true } => sys = Some(fresh_sysfs(root, plan.sys_writable)?),
             MountStep::Sys { fresh: false } => sys = Some(host_sysfs(root, plan.sys_writable)?),
             MountStep::Cgroup { of_host: true, .. } => host_cgroup(sys.as_ref())?,
-            MountStep::Cgroup { writable, .. } => cgroup(sys.as_ref(), *writable)?,
+            MountStep::Cgroup { writable, .. } => {
+                cgroup(sys.as_ref(), *writable && own_cgroup)?;
+            }
             MountStep::Dev { make_nodes, .. } => devices::build(root, *make_nodes, &mut tree)?,
             MountStep::Shm { bytes } => shm(dev_of(&tree)?, *bytes)?,
             MountStep::HostShm => host_in_dev(dev_of(&tree)?, c"shm", c"/dev/shm")?,
@@ -176,6 +179,14 @@ pub(super) fn build(
                 host_in_dev(dev_of(&tree)?, c"mqueue", c"/dev/mqueue")?;
             }
             MountStep::MessageQueue => message_queue(dev_of(&tree)?)?,
+            MountStep::Secrets => accounts::mount_secrets(root, &plan.secrets.files)?,
+            MountStep::DeviceNodes => devices::add_nodes(root, &plan.devices)?,
+            MountStep::DeviceMount {
+                source,
+                target,
+                recursive,
+                attributes,
+            } => device_mount(root, source, target, *recursive, *attributes)?,
             MountStep::Tmpfs {
                 target,
                 options,
@@ -440,13 +451,7 @@ fn attach_in_dev(dev: &OwnedFd, name: &CStr, mounted: OwnedFd) -> Result<()> {
     Ok(())
 }
 
-fn tmpfs(
-    root: BorrowedFd<'_>,
-    target: &str,
-    options: &[(String, Option<String>)],
-    wanted: TmpfsAttributes,
-) -> Result<()> {
-    let what = || format!("cannot mount a tmpfs on {target}");
+fn bits(wanted: TmpfsAttributes) -> Attributes {
     let mut attributes = Attributes::NONE;
     for (on, attribute) in [
         (wanted.read_only, Attributes::READ_ONLY),
@@ -458,6 +463,17 @@ fn tmpfs(
             attributes = attributes.with(attribute);
         }
     }
+    attributes
+}
+
+fn tmpfs(
+    root: BorrowedFd<'_>,
+    target: &str,
+    options: &[(String, Option<String>)],
+    wanted: TmpfsAttributes,
+) -> Result<()> {
+    let what = || format!("cannot mount a tmpfs on {target}");
+    let attributes = bits(wanted);
     let options: Vec<(CString, Option<CString>)> = options
         .iter()
         .map(|(key, value)| Ok((c_string(key)?, value.as_deref().map(c_string).transpose()?)))
@@ -472,6 +488,8 @@ fn tmpfs(
     let mounted = mount::new_mount(c"tmpfs", &parameters, attributes).system(what)?;
     let place = in_root::open_or_make_directory(root, target.as_ref(), Mode::from_raw_mode(0o755))
         .system(what)?;
+    // The plan has checked the text; a link of the image may lead there nevertheless.
+    in_root::refuse_kernel_file_systems(&place).system(what)?;
     mount::attach(&mounted, &place).system(what)
 }
 
@@ -486,6 +504,29 @@ fn own_file(root: BorrowedFd<'_>, source: &Path, target: &str, read_only: bool) 
     mount::leave_open(copy);
     mount::leave_open(place);
     Ok(())
+}
+
+/// What a CDI specification wants to be seen: a path of the host, below nothing of ours.
+fn device_mount(
+    root: BorrowedFd<'_>,
+    source: &Path,
+    target: &str,
+    recursive: bool,
+    attributes: TmpfsAttributes,
+) -> Result<()> {
+    let what = || format!("cannot mount {} on {target}", source.display());
+    let copy = mount::clone_mount(rustix::fs::CWD, &path(source)?, recursive).system(what)?;
+    let private = Some(Propagation::Private);
+    mount::set_attributes(&copy, bits(attributes), private, true).system(what)?;
+    let stat = rustix::fs::fstat(&copy).system(what)?;
+    let place = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        in_root::open_or_make_directory(root, target.as_ref(), Mode::from_raw_mode(0o755))
+    } else {
+        in_root::open_or_make_file(root, target.as_ref())
+    }
+    .system(what)?;
+    in_root::refuse_kernel_file_systems(&place).system(what)?;
+    mount::attach(&copy, place).system(what)
 }
 
 fn bind(
