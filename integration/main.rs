@@ -23,6 +23,7 @@
 //! | power | cut anywhere, and asked again |
 //! | namespaces | shared with the host and with other containers |
 //! | modes | root, subordinate ids, one id |
+//! | security | capabilities, filters, masks, limits, groups: flags that change them |
 //! | regressions | faults that were found, each with its story |
 //! | perf | system calls of a run |
 //!
@@ -56,4 +57,5 @@ mod power;
 mod pull;
 mod regressions;
 mod run;
+mod security;
 mod tree;

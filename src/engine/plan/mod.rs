@@ -439,7 +439,10 @@ pub fn container(
         )?,
         masked_paths,
         read_only_paths,
-        proc_options: spec.security.proc_options.clone(),
+        proc_options: security::proc_options(
+            &spec.security,
+            namespaces::fresh_proc(&placement, host),
+        )?,
         sys_writable: spec.security.privileged,
         sysctls,
         cgroup: cgroup::cgroup(&spec.resources)?,
