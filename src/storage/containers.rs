@@ -656,6 +656,7 @@ mod tests {
             supervisor: process.clone(),
             init: process,
             started: at.into(),
+            namespaces: Default::default(),
             process: String::new(),
         })
     }

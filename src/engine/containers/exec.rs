@@ -55,6 +55,7 @@ impl Engine {
         let plan = ExecPlan {
             join: JoinPlan {
                 init: start.init.clone(),
+                namespaces: start.namespaces,
                 process: self.with_secrets(process_plan(&start, &spec)?, &record.spec.account),
             },
             interactive: spec.interactive,

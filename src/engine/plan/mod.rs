@@ -7,10 +7,18 @@ mod accounts;
 mod devices;
 mod environment;
 mod mounts;
+mod namespaces;
+mod systemd;
 
-pub use accounts::lines_of;
+pub use accounts::{AccountPlan, Found, SecretFile, SecretPlan, lines_of};
+pub use devices::DevicePlan;
 pub use environment::set as set_variable;
 pub use mounts::{MASKED, READ_ONLY, SHM_BYTES, check_target};
+pub use namespaces::{
+    Join, NamespacePlan, Neighbour, Surroundings, Target, check as check_namespaces,
+    check_shareable, targets,
+};
+pub use systemd::{STOP_SIGNAL as SYSTEMD_STOP_SIGNAL, is_wanted as wants_systemd};
 
 use std::path::PathBuf;
 
@@ -18,22 +26,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     ContainerSpec, Error, ErrorKind, Result,
-    account::{Line, UserEntry},
-    cdi,
-    container::{ContainerRecord, NetworkMode},
-    device::{DeviceNode, DeviceRule},
+    container::ContainerRecord,
     host::{HostFacts, UserMode},
     image::ImageConfig,
     mount::Propagation,
-    secret::{SecretBytes, SecretWay},
+    namespace::{Personality, Place},
 };
 
 /// Everything the sandbox carries out, in the order in which it does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SandboxPlan {
-    pub hostname: String,
-    /// The container gets a network namespace with loopback, or shares the host's.
-    pub own_network: bool,
+    pub namespaces: NamespacePlan,
     pub root: RootPlan,
     pub accounts: AccountPlan,
     pub secrets: SecretPlan,
@@ -89,13 +92,21 @@ impl RootSource {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum MountStep {
-    Proc,
+    /// A fresh procfs; the host's where the pid namespace is the host's and not ours to ask for.
+    Proc {
+        fresh: bool,
+    },
     /// A fresh sysfs, read-only; the host's where the network namespace is not ours (the kernel
     /// lets only its owner mount one).
     Sys {
         fresh: bool,
     },
-    Cgroup,
+    /// The tree as the container's cgroup namespace shows it; with the host's namespace a copy
+    /// of the host's mounts, which is never writable.
+    Cgroup {
+        of_host: bool,
+        writable: bool,
+    },
     /// A tmpfs with the default devices, links and a private devpts.
     Dev {
         make_nodes: bool,
@@ -103,6 +114,10 @@ pub enum MountStep {
     Shm {
         bytes: u64,
     },
+    /// The host's /dev/shm.
+    HostShm,
+    /// That of the container whose IPC namespace is shared.
+    JoinedShm,
     MessageQueue,
     /// The nodes of [`SandboxPlan::devices`].
     DeviceNodes,
@@ -113,6 +128,8 @@ pub enum MountStep {
         recursive: bool,
         attributes: TmpfsAttributes,
     },
+    /// The host's /dev/mqueue, where the IPC namespace is the host's and not ours.
+    HostMessageQueue,
     Tmpfs {
         target: String,
         options: Vec<TmpfsParameter>,
@@ -132,53 +149,6 @@ pub enum MountStep {
         recursive: bool,
         propagation: Propagation,
     },
-}
-
-/// What is written into the root file system before anything is mounted in it. A line is written
-/// only where its file has neither its name nor its number.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct AccountPlan {
-    /// For passwd(5).
-    pub users: Vec<Line>,
-    /// For group(5).
-    pub groups: Vec<Line>,
-    /// The content of /etc/localtime, tzfile(5).
-    pub local_time: Option<Vec<u8>>,
-}
-
-/// Values that only the container may see. They are not part of [`ProcessPlan`], which is stored.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct SecretPlan {
-    pub files: Vec<SecretFile>,
-    /// Names of variables of the first process, and their values.
-    pub variables: Vec<(String, SecretBytes)>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SecretFile {
-    pub target: String,
-    pub uid: u32,
-    pub gid: u32,
-    /// Permission bits.
-    pub mode: u32,
-    pub data: SecretBytes,
-}
-
-/// The devices beyond those that every container has.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct DevicePlan {
-    pub nodes: Vec<DeviceNode>,
-    /// Nodes are made anew; otherwise the host's are mounted, and what the user may do with them
-    /// counts.
-    pub make_nodes: bool,
-    /// What the container's control group lets through. `None` is no limit: `--privileged`, and
-    /// ordinary users, who have no devices but their own.
-    pub rules: Option<Vec<DeviceRule>>,
-    /// Somebody asked for less than the default gives away: without a control group that enforces
-    /// the rules the container must not start.
-    pub rules_must_hold: bool,
-    /// Programs of the host that a device's CDI specification wants to be run.
-    pub hooks: Vec<cdi::Hook>,
 }
 
 /// A file system parameter, with its value if it has one (tmpfs(5)).
@@ -210,6 +180,8 @@ pub struct ProcessPlan {
     pub terminal_size: Option<(u16, u16)>,
     /// Supplementary groups can be set (they cannot in a single-id user namespace).
     pub set_groups: bool,
+    #[serde(default)]
+    pub personality: Option<Personality>,
     pub filter: FilterPlan,
 }
 
@@ -229,31 +201,21 @@ pub struct ContainerFiles {
     pub found: Found,
 }
 
-/// What a request names and had to be looked up: on the host, or in the store.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
-    pub devices: Vec<DeviceNode>,
-    /// What devices need, by their CDI specifications.
-    pub edits: cdi::Edits,
-    /// With the names of their groups.
-    pub host_users: Vec<(UserEntry, Option<String>)>,
-    /// tzfile(5)
-    pub local_time: Option<Vec<u8>>,
-    pub secrets: Vec<(SecretWay, SecretBytes)>,
-}
-
 /// The plan of a container's first process.
 pub fn container(
     record: &ContainerRecord,
     image: &ImageConfig,
     host: &HostFacts,
     files: &ContainerFiles,
+    surroundings: &Surroundings,
 ) -> Result<SandboxPlan> {
     let spec = &record.spec;
-    let own_network = spec.network == NetworkMode::None;
-    let hostname = hostname(record);
-    let mut arguments = vec![record.path.clone()];
-    arguments.extend(record.args.iter().cloned());
+    let hostname = hostname(record, surroundings.hostname.as_deref());
+    let namespaces = namespaces::plan(record, surroundings, hostname);
+    let placement = namespaces.placement;
+    let own_network = placement.network == Place::Own;
+    let systemd = systemd::is_wanted(spec, &record.path);
+    let arguments = [std::slice::from_ref(&record.path), &record.args].concat();
     let working_directory = working_directory(spec, image)?;
     let user = user(spec, image);
     let mut sysctls = Vec::new();
@@ -269,17 +231,35 @@ pub fn container(
             ));
         }
     }
+    namespaces::check_sysctls(&sysctls, &placement)?;
+    let mut environment = environment::compose(spec, image, hostname, &files.found.edits.env);
+    if systemd {
+        for variable in systemd::variables(record) {
+            environment::set(&mut environment, &variable);
+        }
+    }
     Ok(SandboxPlan {
+        namespaces,
         accounts: accounts::plan(spec, &user, &working_directory, files)?,
         secrets: accounts::secrets(files)?,
         devices: devices::plan(spec, host, files)?,
-        own_network,
         root: RootPlan {
             source: files.root.clone(),
             mount_point: files.root.mount_point(),
             read_only: spec.read_only,
         },
-        mounts: mounts::steps(spec, host, files)?,
+        mounts: mounts::steps(
+            spec,
+            host,
+            files,
+            &mounts::Context {
+                placement,
+                network_files: surroundings.network_files.as_deref(),
+                systemd,
+                // Until it has one, the root of its cgroup namespace is that of whoever started it.
+                own_cgroup: false,
+            },
+        )?,
         masked_paths: mounts::MASKED
             .map(str::to_owned)
             .into_iter()
@@ -289,16 +269,16 @@ pub fn container(
         sysctls,
         process: ProcessPlan {
             arguments,
-            environment: environment::compose(spec, image, &hostname, &files.found.edits.env),
+            environment,
             working_directory,
             user,
             capabilities: crate::model::capability::DEFAULT & host.capabilities,
             terminal: spec.tty,
             terminal_size: None,
             set_groups: !matches!(host.user, UserMode::SingleId { .. }),
+            personality: spec.namespaces.personality,
             filter: FilterPlan::Default,
         },
-        hostname,
         init: spec.init,
     })
 }
@@ -327,12 +307,10 @@ pub fn command_line(spec: &ContainerSpec, image: &ImageConfig) -> Result<(String
     }
 }
 
-fn hostname(record: &ContainerRecord) -> String {
-    record
-        .spec
-        .hostname
-        .clone()
-        .unwrap_or_else(|| record.id.short().to_owned())
+/// What the container is called: as asked for, as the namespace that it shares, or by its id.
+pub fn hostname<'a>(record: &'a ContainerRecord, shared: Option<&'a str>) -> &'a str {
+    let asked = record.spec.hostname.as_deref();
+    asked.or(shared).unwrap_or(record.id.short())
 }
 
 fn user(spec: &ContainerSpec, image: &ImageConfig) -> String {
