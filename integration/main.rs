@@ -18,6 +18,7 @@
 //! | bad_input | hostile and broken input: one line, the right code, the store as before |
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
 //! | many | a hundred at once |
+//! | devices | devices, CDI, secrets, users, time zones, variables |
 //! | crash | killed anywhere, and asked again |
 //! | power | cut anywhere, and asked again |
 //! | modes | root, subordinate ids, one id |
@@ -40,6 +41,7 @@ mod terminal;
 
 mod bad_input;
 mod crash;
+mod devices;
 mod escape;
 mod exec;
 mod images;

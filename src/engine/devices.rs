@@ -89,6 +89,10 @@ fn collect(
 ) -> std::io::Result<()> {
     let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
+    if folder == Path::new("/dev") {
+        let own = own_to_a_machine();
+        entries.retain(|entry| !own.iter().any(|name| entry.file_name() == name.as_str()));
+    }
     for entry in entries {
         let (path, inside) = (entry.path(), container.join(entry.file_name()));
         let data = entry.metadata()?;
@@ -99,6 +103,20 @@ fn collect(
         }
     }
     Ok(())
+}
+
+/// Names in /dev that a container has of its own, or that it must not take from the host: the terminals
+/// that are shown just now.
+fn own_to_a_machine() -> Vec<String> {
+    let mut names: Vec<String> = ["console", "fd", "mqueue", "ptmx", "pts", "shm", "tty"]
+        .map(str::to_owned)
+        .to_vec();
+    for terminal in ["console", "tty0"] {
+        let path = format!("/sys/class/tty/{terminal}/active");
+        let active = fs::read_to_string(path).unwrap_or_default();
+        names.extend(active.split_whitespace().map(str::to_owned));
+    }
+    names
 }
 
 /// `None` for what is no device.
