@@ -77,8 +77,6 @@ pub static RUN: &[Unsupported] = &[
     valued("annotation", Ignore),
     harmless("blkio-weight", Refuse, NO_LIMIT),
     valued("blkio-weight-device", Refuse),
-    valued("cap-add", Refuse),
-    valued("cap-drop", Refuse),
     valued("cgroup-parent", Refuse),
     valued("cpu-count", Refuse),
     valued("cpu-percent", Refuse),
@@ -103,7 +101,6 @@ pub static RUN: &[Unsupported] = &[
     valued("dns-option", NoNetwork),
     valued("dns-search", NoNetwork),
     valued("expose", NoNetwork),
-    valued("group-add", Refuse),
     valued("health-cmd", Ignore),
     valued("health-interval", Ignore),
     valued("health-retries", Ignore),
@@ -132,18 +129,13 @@ pub static RUN: &[Unsupported] = &[
         ..boolean("no-healthcheck", Ignore)
     },
     boolean("oom-kill-disable", Refuse),
-    harmless("oom-score-adj", Refuse, &["0"]),
     harmless("pids-limit", Refuse, NO_LIMIT),
-    boolean("privileged", Refuse),
     short('p', valued("publish", NoNetwork)),
     short('P', boolean("publish-all", NoNetwork)),
     harmless("restart", Refuse, &["no", ""]),
     valued("runtime", Refuse),
-    valued("security-opt", Refuse),
     valued("shm-size", Refuse),
     valued("storage-opt", Refuse),
-    valued("sysctl", Refuse),
-    valued("ulimit", Refuse),
     boolean("use-api-socket", Refuse),
     valued("userns", Refuse),
     valued("volume-driver", Refuse),
@@ -151,7 +143,7 @@ pub static RUN: &[Unsupported] = &[
 ];
 
 /// `exec`'s share.
-pub static EXEC: &[Unsupported] = &[boolean("privileged", Refuse)];
+pub static EXEC: &[Unsupported] = &[];
 
 /// The words without the flags of the table, after a notice about those that were taken out.
 /// Looks no further than the `count`-th argument.

@@ -11,7 +11,7 @@ use std::{
 
 use super::plan;
 use crate::model::{
-    Context, Error, ErrorKind, Result,
+    ContainerSpec, Context, Error, ErrorKind, Result,
     cdi::{self, Found, QualifiedName, Specification},
     device::{Access, DeviceMapping, DeviceNode, DeviceSpec, NodeKind},
     gpu::GpuRequest,
@@ -27,7 +27,11 @@ const MAX_DEPTH: usize = 16;
 /// # Errors
 /// [`ErrorKind::InvalidArgument`] for what does not exist, [`ErrorKind::Unsupported`] for GPUs that
 /// nobody knows.
-pub(super) fn find(spec: &DeviceSpec, found: &mut plan::Found) -> Result<()> {
+pub(super) fn find(spec: &ContainerSpec, found: &mut plan::Found) -> Result<()> {
+    if spec.security.privileged {
+        found.devices = of_the_host()?;
+    }
+    let spec = &spec.devices;
     if spec.is_empty() {
         return Ok(());
     }
@@ -77,6 +81,14 @@ fn mapped(mapping: &DeviceMapping) -> Result<Vec<DeviceNode>> {
     if nodes.is_empty() {
         return Err(failed("not a device node"));
     }
+    Ok(nodes)
+}
+
+/// Every device of the machine, for `--privileged`; for an ordinary user, those that she can read.
+fn of_the_host() -> Result<Vec<DeviceNode>> {
+    let mut nodes = mapped(&"/dev".parse()?)?;
+    nodes
+        .retain(|node| rustix::fs::access(node.host.as_str(), rustix::fs::Access::READ_OK).is_ok());
     Ok(nodes)
 }
 

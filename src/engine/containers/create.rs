@@ -10,6 +10,7 @@ use crate::{
         image::{ImageConfig, ImageRecord},
         mount::MountSource,
         names,
+        security::SecuritySpec,
     },
     storage::{ContainerDir, ContainerLock, Durability, files},
 };
@@ -80,6 +81,9 @@ impl Engine {
     ) -> Result<Created> {
         let config = self.image_config(&image.config)?;
         check_platform(&spec, &config)?;
+        if spec.security != SecuritySpec::default() {
+            plan::check(&spec, &self.user.host_facts()?)?;
+        }
         devices::refuse_unenforceable(&spec.devices, self.user.is_real_root())?;
         self.find(&spec)?;
         for mount in &spec.mounts {

@@ -16,7 +16,7 @@ use super::streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING
 use crate::{
     engine::{
         Engine, ExecSpec,
-        plan::ProcessPlan,
+        plan::{FilterPlan, ProcessPlan},
         sandbox::{self, JoinPlan, Started, Stream, Streams},
     },
     model::{
@@ -56,7 +56,7 @@ impl Engine {
             join: JoinPlan {
                 init: start.init.clone(),
                 namespaces: start.namespaces,
-                process: self.with_secrets(process_plan(&start, &spec)?, &record.spec.account),
+                process: self.with_secrets(self.process_plan(&start, &spec)?, &record.spec.account),
             },
             interactive: spec.interactive,
             detach: spec.detach,
@@ -70,6 +70,17 @@ impl Engine {
 }
 
 impl Engine {
+    /// The plan with the rights of a privileged process, if they are asked for. no_new_privs stays.
+    fn process_plan(&self, start: &StartRecord, spec: &ExecSpec) -> Result<ProcessPlan> {
+        let mut plan = process_plan(start, spec)?;
+        if spec.privileged {
+            plan.capabilities = self.user.host_facts()?.capabilities;
+            plan.filter = FilterPlan::None;
+            plan.rights.apparmor = None;
+        }
+        Ok(plan)
+    }
+
     /// Values of secrets are in no record: they are looked up anew. One that has been removed since
     /// is left out.
     fn with_secrets(&self, mut plan: ProcessPlan, account: &AccountSpec) -> ProcessPlan {

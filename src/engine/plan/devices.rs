@@ -44,17 +44,14 @@ pub(super) fn plan(
             ..node.clone()
         });
     }
-    let rules = host.initial_user_namespace.then(|| {
+    let limited = host.initial_user_namespace && !spec.security.privileged;
+    let rules = limited.then(|| {
         let mut rules = device::default_rules();
         rules.extend(files.found.devices.iter().filter_map(DeviceNode::rule));
         rules.extend_from_slice(&spec.devices.rules);
         rules
     });
     for (present, what) in [
-        (
-            !files.found.edits.additional_gids.is_empty(),
-            "additional groups",
-        ),
         (files.found.edits.intel_rdt.is_some(), "Intel RDT classes"),
         (!files.found.edits.net_devices.is_empty(), "network devices"),
     ] {

@@ -8,16 +8,18 @@ mod devices;
 mod environment;
 mod mounts;
 mod namespaces;
+mod security;
 mod systemd;
 
 pub use accounts::{AccountPlan, Found, SecretFile, SecretPlan, lines_of};
 pub use devices::DevicePlan;
 pub use environment::set as set_variable;
-pub use mounts::{MASKED, READ_ONLY, SHM_BYTES, check_target};
+pub use mounts::{SHM_BYTES, check_target};
 pub use namespaces::{
     Join, NamespacePlan, Neighbour, Surroundings, Target, check as check_namespaces,
     check_shareable, targets,
 };
+pub use security::{asks_for_kernel, check, masks};
 pub use systemd::{STOP_SIGNAL as SYSTEMD_STOP_SIGNAL, is_wanted as wants_systemd};
 
 use std::path::PathBuf;
@@ -30,7 +32,9 @@ use crate::model::{
     host::{HostFacts, UserMode},
     image::ImageConfig,
     mount::Propagation,
-    namespace::{Personality, Place},
+    namespace::Personality,
+    seccomp::SockFilter,
+    security::Ulimit,
 };
 
 /// Everything the sandbox carries out, in the order in which it does.
@@ -43,11 +47,18 @@ pub struct SandboxPlan {
     pub devices: DevicePlan,
     /// Attached one after the other, below the root.
     pub mounts: Vec<MountStep>,
-    /// Hidden behind an empty read-only folder or `/dev/null`; skipped where absent.
+    /// Hidden behind an empty read-only folder or `/dev/null`; skipped where absent. Those of `proc/`
+    /// and `sys/` are in our own file systems, the others in the image's tree.
     pub masked_paths: Vec<String>,
     pub read_only_paths: Vec<String>,
+    /// Options of the container's procfs, proc(5).
+    #[serde(default)]
+    pub proc_options: Vec<(String, String)>,
+    /// /sys is mounted writable as far as the kernel allows it.
+    #[serde(default)]
+    pub sys_writable: bool,
     /// Written below /proc/sys before that becomes read-only.
-    pub sysctls: Vec<(String, String)>,
+    pub sysctls: Vec<Sysctl>,
     pub process: ProcessPlan,
     /// Run a small init as process 1 that reaps and forwards signals.
     pub init: bool,
@@ -119,6 +130,8 @@ pub enum MountStep {
     /// That of the container whose IPC namespace is shared.
     JoinedShm,
     MessageQueue,
+    /// The host's /dev/mqueue, where the IPC namespace is the host's and not ours.
+    HostMessageQueue,
     /// The nodes of [`SandboxPlan::devices`].
     DeviceNodes,
     /// A path of the host that a device needs, by its CDI specification. Private.
@@ -128,8 +141,6 @@ pub enum MountStep {
         recursive: bool,
         attributes: TmpfsAttributes,
     },
-    /// The host's /dev/mqueue, where the IPC namespace is the host's and not ours.
-    HostMessageQueue,
     Tmpfs {
         target: String,
         options: Vec<TmpfsParameter>,
@@ -163,6 +174,16 @@ pub struct TmpfsAttributes {
     pub no_dev: bool,
 }
 
+/// A kernel parameter of one of the container's own namespaces.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sysctl {
+    /// Below /proc/sys.
+    pub path: String,
+    pub value: String,
+    /// A kernel without it needs no setting.
+    pub optional: bool,
+}
+
 /// A process of the container: its first one, or one that `exec` adds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessPlan {
@@ -183,13 +204,78 @@ pub struct ProcessPlan {
     #[serde(default)]
     pub personality: Option<Personality>,
     pub filter: FilterPlan,
+    #[serde(default)]
+    pub rights: ProcessRights,
+}
+
+/// What flags change about a process; the default is what happens without any.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProcessRights {
+    /// Held by users other than root too, through programs that know nothing of capabilities. Part of
+    /// `capabilities`.
+    pub ambient: u64,
+    pub no_new_privileges: bool,
+    /// Looked up in the container's group file.
+    pub additional_groups: Vec<String>,
+    /// Supplementary groups stay the caller's.
+    pub keep_groups: bool,
+    /// `None` is 0022.
+    pub umask: Option<u32>,
+    pub limits: Vec<Ulimit>,
+    pub oom_score_adj: Option<i32>,
+    /// The AppArmor profile from execve on.
+    pub apparmor: Option<String>,
 }
 
 /// Which system calls are let through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FilterPlan {
     /// The profile that was compiled into this program.
     Default,
+    /// All.
+    None,
+    Program {
+        instructions: Vec<PackedInstruction>,
+        /// `SECCOMP_FILTER_FLAG_…`
+        flags: u32,
+        /// Who decides about calls that the program leaves to somebody else.
+        listener: Option<Listener>,
+    },
+}
+
+/// A socket whose owner takes the descriptor of seccomp_unotify(2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    pub path: String,
+    /// Text of the profile for the owner.
+    pub metadata: String,
+    /// The container's id, by which the owner knows it.
+    pub container: String,
+}
+
+/// One instruction as a number, so that a plan's text stays small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PackedInstruction(u64);
+
+impl From<(u16, u8, u8, u32)> for PackedInstruction {
+    fn from((code, jt, jf, k): (u16, u8, u8, u32)) -> Self {
+        PackedInstruction(
+            u64::from(code) << 48 | u64::from(jt) << 40 | u64::from(jf) << 32 | u64::from(k),
+        )
+    }
+}
+
+impl From<PackedInstruction> for SockFilter {
+    fn from(PackedInstruction(bits): PackedInstruction) -> Self {
+        SockFilter {
+            code: (bits >> 48) as u16,
+            jt: (bits >> 40) as u8,
+            jf: (bits >> 32) as u8,
+            k: bits as u32,
+        }
+    }
 }
 
 /// What the store has prepared for the container.
@@ -213,25 +299,25 @@ pub fn container(
     let hostname = hostname(record, surroundings.hostname.as_deref());
     let namespaces = namespaces::plan(record, surroundings, hostname);
     let placement = namespaces.placement;
-    let own_network = placement.network == Place::Own;
     let systemd = systemd::is_wanted(spec, &record.path);
     let arguments = [std::slice::from_ref(&record.path), &record.args].concat();
     let working_directory = working_directory(spec, image)?;
     let user = user(spec, image);
-    let mut sysctls = Vec::new();
-    if own_network {
-        sysctls.push((
-            "net/ipv4/ip_unprivileged_port_start".to_owned(),
-            "0".to_owned(),
-        ));
-        if host.initial_user_namespace {
-            sysctls.push((
-                "net/ipv4/ping_group_range".to_owned(),
-                "0 2147483647".to_owned(),
-            ));
-        }
+    let (masked_paths, read_only_paths) = security::masks(&spec.security, &host.thermal_folders);
+    let sysctls = security::sysctls(
+        &spec.security,
+        security::OwnNamespaces::of(spec),
+        host.initial_user_namespace,
+    )?;
+    let (capabilities, ambient) = security::capabilities(&spec.security, host.capabilities)?;
+    let mut filter = security::filter(&spec.security, capabilities, host.kernel)?;
+    if let FilterPlan::Program {
+        listener: Some(listener),
+        ..
+    } = &mut filter
+    {
+        record.id.as_str().clone_into(&mut listener.container);
     }
-    namespaces::check_sysctls(&sysctls, &placement)?;
     let mut environment = environment::compose(spec, image, hostname, &files.found.edits.env);
     if systemd {
         for variable in systemd::variables(record) {
@@ -260,26 +346,46 @@ pub fn container(
                 own_cgroup: false,
             },
         )?,
-        masked_paths: mounts::MASKED
-            .map(str::to_owned)
-            .into_iter()
-            .chain(host.thermal_folders.iter().cloned())
-            .collect(),
-        read_only_paths: mounts::READ_ONLY.map(str::to_owned).to_vec(),
+        masked_paths,
+        read_only_paths,
+        proc_options: spec.security.proc_options.clone(),
+        sys_writable: spec.security.privileged,
         sysctls,
         process: ProcessPlan {
             arguments,
             environment,
             working_directory,
             user,
-            capabilities: crate::model::capability::DEFAULT & host.capabilities,
+            capabilities,
             terminal: spec.tty,
             terminal_size: None,
             set_groups: !matches!(host.user, UserMode::SingleId { .. }),
             personality: spec.namespaces.personality,
-            filter: FilterPlan::Default,
+            filter,
+            rights: process_rights(spec, ambient, host, &files.found)?,
         },
         init: spec.init,
+    })
+}
+
+fn process_rights(
+    spec: &ContainerSpec,
+    ambient: u64,
+    host: &HostFacts,
+    found: &Found,
+) -> Result<ProcessRights> {
+    let spec = &spec.security;
+    let (mut additional_groups, keep_groups) = security::groups(spec, host)?;
+    additional_groups.extend(found.edits.additional_gids.iter().map(u32::to_string));
+    Ok(ProcessRights {
+        ambient,
+        no_new_privileges: spec.no_new_privileges,
+        additional_groups,
+        keep_groups,
+        umask: spec.umask,
+        limits: spec.ulimits.clone(),
+        oom_score_adj: spec.oom_score_adj,
+        apparmor: spec.apparmor.clone(),
     })
 }
 

@@ -9,7 +9,9 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use super::{Streams, accounts, credentials, devices, mounts, namespaces, program, reaper};
+use super::{
+    Streams, accounts, credentials, devices, mounts, namespaces, outside::Outside, program, reaper,
+};
 use crate::{
     engine::plan::{NamespacePlan, SandboxPlan},
     model::{Context, Error, ErrorKind, Result, namespace::Place},
@@ -32,6 +34,7 @@ pub(super) fn run(
         // Otherwise the kernel ends it with the supervisor's pid namespace.
         process::die_with_parent().system(|| "cannot follow the supervisor".to_owned())?;
     }
+    let outside = Outside::open(&plan.process)?;
     let shared_memory = namespaces::joined_shared_memory(&plan.namespaces, held)?;
     namespaces::enter_others(&plan.namespaces, held)?;
     let connected = mounts::clone_connected(&plan.mounts)?;
@@ -75,13 +78,13 @@ pub(super) fn run(
             .system(|| "cannot bring the loopback interface up".to_owned())?;
     }
     fresh_keyring()?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    rustix::process::umask(credentials::umask(&plan.process));
     if let Some(directory) = &working_directory {
         enter(directory, &plan.process.working_directory)?;
     }
 
     // With an init of ours the program is its child; both are confined alike.
-    credentials::confine(&plan.process, &identity)?;
+    credentials::confine(&plan.process, &identity, &outside)?;
     let in_shared_pids = placement.pid != Place::Own;
     if in_shared_pids {
         follow(supervisor)?;

@@ -14,7 +14,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Started, Streams, credentials, devices, namespaces, program};
+use super::{Started, Streams, credentials, devices, namespaces, outside::Outside, program};
 use crate::{
     engine::plan::ProcessPlan,
     model::{Context, Error, ErrorKind, Result, container::ProcessIdentity, namespace::Placement},
@@ -48,6 +48,7 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
     let pidfd = process::open(plan.init.pid, plan.init.start_time)
         .system(|| "cannot open the container's first process".to_owned())?
         .ok_or_else(stopped)?;
+    let outside = Outside::open(&plan.process)?;
     let namespaces = namespaces::of_container(&plan.namespaces);
     match rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), namespaces) {
         Err(rustix::io::Errno::SRCH) => return Err(stopped()),
@@ -55,7 +56,7 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
     }
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
     let child = fork::fork(Namespaces::NONE, || {
-        let Err(error) = become_process(&plan.process, streams.as_ref(), theirs.as_fd());
+        let Err(error) = become_process(&plan.process, streams.as_ref(), theirs.as_fd(), &outside);
         super::report(theirs.as_fd(), &error)
     });
     let child = match child {
@@ -81,6 +82,7 @@ fn become_process(
     plan: &ProcessPlan,
     streams: Option<&Streams>,
     parent: BorrowedFd<'_>,
+    outside: &Outside,
 ) -> Result<std::convert::Infallible> {
     let root = rustix::fs::open(
         "/",
@@ -110,8 +112,8 @@ fn become_process(
         })?;
     rustix::process::fchdir(&directory)
         .system(|| format!("cannot enter working directory {wanted:?}"))?;
-    rustix::process::umask(Mode::from_raw_mode(0o022));
-    credentials::confine(plan, &identity)?;
+    rustix::process::umask(credentials::umask(plan));
+    credentials::confine(plan, &identity, outside)?;
     program::execute(&plan.arguments, &identity.environment)
 }
 

@@ -17,6 +17,7 @@ mod init;
 mod join;
 mod mounts;
 mod namespaces;
+mod outside;
 mod program;
 mod reaper;
 mod seccomp;
