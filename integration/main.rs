@@ -17,6 +17,7 @@
 //! | tree | an unpacked image equals what umoci unpacks |
 //! | bad_input | hostile and broken input: one line, the right code, the store as before |
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
+//! | flags | every flag of `run`, one row each, seen from inside or from the kernel |
 //! | many | a hundred at once |
 //! | devices | devices, CDI, secrets, users, time zones, variables |
 //! | crash | killed anywhere, and asked again |
@@ -44,6 +45,7 @@ mod crash;
 mod devices;
 mod escape;
 mod exec;
+mod flags;
 mod images;
 mod isolation;
 mod life;
