@@ -19,6 +19,7 @@
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
 //! | flags | every flag of `run`, one row each, seen from inside or from the kernel |
 //! | many | a hundred at once |
+//! | devices | devices, CDI, secrets, users, time zones, variables |
 //! | crash | killed anywhere, and asked again |
 //! | power | cut anywhere, and asked again |
 //! | namespaces | shared with the host and with other containers |
@@ -43,6 +44,7 @@ mod terminal;
 
 mod bad_input;
 mod crash;
+mod devices;
 mod escape;
 mod exec;
 mod flags;

@@ -173,7 +173,7 @@ pub(super) fn build(
             MountStep::Cgroup { writable, .. } => {
                 cgroup(sys.as_ref(), *writable && own_cgroup)?;
             }
-            MountStep::Dev { make_nodes, .. } => devices::build(root, *make_nodes, &mut tree)?,
+            MountStep::Dev { make_nodes } => devices::build(root, *make_nodes, &mut tree)?,
             MountStep::Shm { bytes } => shm(dev_of(&tree)?, *bytes)?,
             MountStep::HostShm => host_in_dev(dev_of(&tree)?, c"shm", c"/dev/shm")?,
             MountStep::JoinedShm => joined_shm(dev_of(&tree)?, shared_memory.take())?,
@@ -181,14 +181,9 @@ pub(super) fn build(
                 host_in_dev(dev_of(&tree)?, c"mqueue", c"/dev/mqueue")?;
             }
             MountStep::MessageQueue => message_queue(dev_of(&tree)?)?,
-            MountStep::Secrets => accounts::mount_secrets(root, &plan.secrets.files)?,
-            MountStep::DeviceNodes => devices::add_nodes(root, &plan.devices)?,
-            MountStep::DeviceMount {
-                source,
-                target,
-                recursive,
-                attributes,
-            } => device_mount(root, source, target, *recursive, *attributes)?,
+            MountStep::Secrets | MountStep::DeviceNodes | MountStep::DeviceMount { .. } => {
+                granted(root, plan, step)?;
+            }
             MountStep::Tmpfs {
                 target,
                 options,
@@ -520,6 +515,21 @@ fn own_file(root: BorrowedFd<'_>, source: &Path, target: &str, read_only: bool) 
     mount::leave_open(copy);
     mount::leave_open(place);
     Ok(())
+}
+
+/// What the container is given beyond what every container has: devices and secrets.
+fn granted(root: BorrowedFd<'_>, plan: &SandboxPlan, step: &MountStep) -> Result<()> {
+    match step {
+        MountStep::Secrets => accounts::mount_secrets(root, &plan.secrets.files),
+        MountStep::DeviceNodes => devices::add_nodes(root, &plan.devices),
+        MountStep::DeviceMount {
+            source,
+            target,
+            recursive,
+            attributes,
+        } => device_mount(root, source, target, *recursive, *attributes),
+        _ => Ok(()),
+    }
 }
 
 /// What a CDI specification wants to be seen: a path of the host, below nothing of ours.
