@@ -20,6 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("registry", &["model"]),
     ("net", &["model", "sys", "storage"]),
     ("engine::plan", &["model"]),
+    ("engine::cgroup", &["model", "sys", "engine::plan"]),
     ("engine::sandbox", &["model", "sys", "engine::plan"]),
     (
         "engine::supervisor",
@@ -28,6 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "sys",
             "storage",
             "net",
+            "engine::cgroup",
             "engine::sandbox",
             "engine::plan",
         ],
@@ -41,6 +43,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "registry",
             "net",
             "engine::plan",
+            "engine::cgroup",
             "engine::sandbox",
             "engine::supervisor",
         ],

@@ -338,9 +338,14 @@ fn status(container: &ContainerSummary) -> String {
     let ago = |moment: &Option<String>| moment.as_deref().map_or_else(String::new, times::ago);
     match container.state {
         ContainerState::Created => "Created".to_owned(),
-        ContainerState::Running => {
+        ContainerState::Running | ContainerState::Paused => {
             let length = container.started.as_deref().and_then(times::since);
-            format!("Up {}", human::duration(length.unwrap_or_default()))
+            let paused = match container.state {
+                ContainerState::Paused => " (Paused)",
+                _ => "",
+            };
+            let length = human::duration(length.unwrap_or_default());
+            format!("Up {length}{paused}")
         }
         ContainerState::Exited => format!(
             "Exited ({}) {}",

@@ -3,6 +3,7 @@
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
 mod accounts;
+pub mod cgroup;
 pub mod containers;
 mod devices;
 mod doctor;
@@ -20,9 +21,9 @@ use std::path::PathBuf;
 
 pub use crate::model::RegistryOptions;
 pub use requests::{
-    AttachOptions, Check, ContainerSize, ContainerSummary, ExecSpec, Health, ImportRequest,
-    LoadRequest, LogLine, LogOptions, LogStream, PullSettings, Removed, RunOptions, RunOutcome,
-    StartOptions,
+    AttachOptions, Check, ContainerProcess, ContainerSize, ContainerStats, ContainerSummary,
+    CpuUsage, ExecSpec, Health, ImportRequest, IoUsage, LoadRequest, LogLine, LogOptions,
+    LogStream, MemoryUsage, PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
 };
 
 use crate::{
@@ -99,6 +100,8 @@ pub struct Engine {
     /// `--storage-driver`, if it was given.
     pub(crate) forced_driver: Option<Driver>,
     user: identity::User,
+    /// The socket of an ordinary user's D-Bus, where it would be.
+    user_bus: Option<PathBuf>,
 }
 
 impl Engine {
@@ -108,6 +111,7 @@ impl Engine {
         let is_root = *user.mode() == UserMode::Root;
         let root = options.store_root(is_root)?;
         let runroot = options.store_runroot(user.uid());
+        let user_bus = (!is_root).then(|| options.user_bus(user.uid()));
         let forced_driver = options
             .storage_driver
             .as_deref()
@@ -117,6 +121,7 @@ impl Engine {
             store: Store::open(&root, &runroot)?,
             forced_driver,
             user,
+            user_bus,
         })
     }
 
@@ -167,6 +172,13 @@ impl EngineOptions {
             }
         };
         Ok(data.join("coracle"))
+    }
+
+    fn user_bus(&self, uid: u32) -> PathBuf {
+        match &self.xdg_runtime_dir {
+            Some(dir) if dir.is_absolute() => dir.join("bus"),
+            _ => PathBuf::from(format!("/run/user/{uid}/bus")),
+        }
     }
 
     /// The last resort is in /tmp, where [`Store::open`] checks whose it is.

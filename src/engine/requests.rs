@@ -125,6 +125,100 @@ pub struct ContainerSize {
     pub image: u64,
 }
 
+/// What a container has used and may use: one reading. Counters go up from the container's start,
+/// so a rate is the difference of two readings by the difference of their times.
+#[derive(Clone, Debug)]
+pub struct ContainerStats {
+    pub id: ContainerId,
+    pub name: String,
+    /// When it was read: RFC 3339 with nanoseconds, UTC, and on a clock that never jumps.
+    pub read: String,
+    pub at: std::time::Duration,
+    /// `None` if the container does not run.
+    pub usage: Option<Usage>,
+}
+
+/// Figures of a running container. What the kernel does not count for it is 0, or `None` for a
+/// limit that is not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub cpu: CpuUsage,
+    pub memory: MemoryUsage,
+    pub io: IoUsage,
+    /// Tasks.
+    pub pids: u64,
+    pub pids_limit: Option<u64>,
+}
+
+/// Nanoseconds of processor time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CpuUsage {
+    pub total: u64,
+    pub user: u64,
+    pub system: u64,
+    /// Of each processor; empty where the kernel does not tell (cgroup version 2).
+    pub per_processor: Vec<u64>,
+    /// Of the whole machine, all processors together, idle time included.
+    pub machine: u64,
+    pub online_processors: u32,
+    /// Scheduling periods, those in which the quota was used up, and the time waited then.
+    pub periods: u64,
+    pub throttled_periods: u64,
+    pub throttled: u64,
+}
+
+/// Bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUsage {
+    /// Everything that is charged to the container.
+    pub charged: u64,
+    /// As Docker shows it: without file pages that nobody has used for a while.
+    pub used: u64,
+    /// Its own limit or the machine's memory, whichever is less.
+    pub limit: u64,
+    pub swap: u64,
+    /// The kernel's own words, memory.stat.
+    pub details: BTreeMap<String, u64>,
+}
+
+/// Block devices together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IoUsage {
+    pub read_bytes: u64,
+    pub written_bytes: u64,
+    pub reads: u64,
+    pub writes: u64,
+}
+
+/// One process of a container, as the host sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerProcess {
+    pub pid: i32,
+    pub parent: i32,
+    /// Its number in the container.
+    pub inner_pid: i32,
+    pub group: i32,
+    pub session: i32,
+    /// The effective user and group, on the host.
+    pub uid: u32,
+    pub gid: u32,
+    pub name: String,
+    /// Empty for a process without memory of its own.
+    pub arguments: Vec<String>,
+    /// proc_pid_stat(5): `R`, `S`, …
+    pub state: char,
+    /// The controlling terminal's device number; 0 is none.
+    pub terminal: u64,
+    pub threads: u64,
+    pub nice: i64,
+    pub cpu_time: std::time::Duration,
+    /// Since it was started.
+    pub age: std::time::Duration,
+    /// Bytes.
+    pub virtual_memory: u64,
+    pub resident_memory: u64,
+}
+
 /// Which part of a log is wanted, and whether to wait for more.
 #[derive(Clone, Debug, Default)]
 pub struct LogOptions {

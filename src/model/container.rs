@@ -212,6 +212,9 @@ pub struct StartRecord {
     /// How the first process was confined (the planner's `ProcessPlan`, as JSON): `exec` does it
     /// alike, whatever has changed since.
     pub process: String,
+    /// The container's version 2 cgroup: a path of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<std::path::PathBuf>,
 }
 
 /// A process that cannot be mistaken for a later one with the same number.
@@ -242,6 +245,8 @@ pub struct ExitRecord {
 pub enum ContainerState {
     Created,
     Running,
+    /// Running, and standing still: the kernel's freezer says so.
+    Paused,
     Exited,
     Dead,
 }
@@ -251,6 +256,7 @@ impl fmt::Display for ContainerState {
         f.write_str(match self {
             ContainerState::Created => "created",
             ContainerState::Running => "running",
+            ContainerState::Paused => "paused",
             ContainerState::Exited => "exited",
             ContainerState::Dead => "dead",
         })

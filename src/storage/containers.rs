@@ -27,6 +27,7 @@ use super::{
 use crate::model::{
     ContainerId, Context, Error, ErrorKind, Result,
     container::{ContainerRecord, ContainerState, ExitRecord, StartRecord},
+    resources::Resources,
 };
 
 /// The right to start a container, and then the sign that it runs. Inherited by `fork`; free as
@@ -94,6 +95,24 @@ impl ContainerDir {
     /// Written by whoever holds the lock.
     pub fn put_exit_record(&self, record: &ExitRecord, durability: Durability) -> Result<()> {
         self.put("exit.json", record, durability)
+    }
+
+    /// The limits that an update has left; `None` if there was none: those of the record.
+    pub fn resources(&self) -> Result<Option<Resources>> {
+        match files::read_json(&self.dir, "resources.json")? {
+            Stored::Good(resources) => Ok(Some(resources)),
+            Stored::Foreign(error) => Err(Error::new(
+                ErrorKind::Store,
+                format!("cannot understand the limits of container {:?}", self.id),
+            )
+            .with_source(error)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Replaced as a whole; of two writers the last one wins.
+    pub fn put_resources(&self, resources: &Resources, durability: Durability) -> Result<()> {
+        self.put("resources.json", resources, durability)
     }
 
     fn put(
@@ -658,6 +677,7 @@ mod tests {
             started: at.into(),
             namespaces: Default::default(),
             process: String::new(),
+            cgroup: None,
         })
     }
 

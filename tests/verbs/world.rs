@@ -91,6 +91,7 @@ impl World {
             started: "2026-01-01T00:00:01.000000000Z".to_owned(),
             namespaces: Default::default(),
             process: String::new(),
+            cgroup: None,
         };
         directory.put_start_record(&start).unwrap();
         let name = supervisor::socket_name(directory.id());

@@ -8,10 +8,21 @@ mod kill;
 mod list;
 mod logs;
 mod neighbours;
+mod pause;
 mod remove;
 mod run;
 mod session;
 mod size;
+mod stats;
 mod stop;
 mod streams;
+mod top;
+mod update;
 mod wait;
+
+/// Docker's state of a container.
+pub(super) fn state_of(
+    directory: &crate::storage::ContainerDir,
+) -> crate::model::Result<crate::model::container::ContainerState> {
+    Ok(pause::state(&directory.state()?))
+}

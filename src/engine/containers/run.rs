@@ -66,7 +66,7 @@ impl Engine {
 
     /// Starts a container that does not run. One that does is left alone, as Docker does.
     pub fn start(&self, container: &str, options: StartOptions) -> Result<RunOutcome> {
-        let (directory, record) = self.store.find_container(container)?;
+        let (directory, mut record) = self.store.find_container(container)?;
         if self.store.remove_if_over(&record.id)? {
             // Its supervisor was killed before it could remove it.
             return Err(Error::new(
@@ -83,6 +83,7 @@ impl Engine {
         let neighbours = self.open_neighbours(&record.spec)?;
         self.begin_namespace_among(&neighbours)?;
         directory.forget_start()?;
+        record.spec.resources = super::update::effective(&directory, &record)?;
         // They are never flushed: a power cut may have left them empty.
         let hostname = neighbours.surroundings.hostname.as_deref();
         with_exact_modes(|| write_network_files(directory.fd(), &record, hostname))?;
@@ -209,6 +210,7 @@ impl Engine {
             auto_remove: record.spec.auto_remove,
             timeout: record.spec.namespaces.timeout,
             shares_user_namespace: self.user.has_namespace(),
+            user_bus: self.user_bus.clone(),
         };
         self.user.finish_namespace()?;
         let signals = attach.map(CaughtSignals::begin).transpose()?;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::ending::{END_LIMIT, Ending, Watch};
+use super::{
+    ending::{END_LIMIT, Ending, Watch},
+    pause::thaw,
+};
 use crate::{
     engine::{Engine, plan},
     model::{
@@ -42,6 +45,7 @@ impl Engine {
             limit
         };
         watch.signal(&status, signal)?;
+        thaw(&status);
         if watch.wait(limit)? == Ending::NotYet {
             watch.kill(&status, false)?;
         }

@@ -4,6 +4,7 @@
 //! The planner does no I/O and decides nothing twice: `exec` and restarts use the stored outcome.
 
 mod accounts;
+pub mod cgroup;
 mod devices;
 mod environment;
 mod mounts;
@@ -12,6 +13,7 @@ mod security;
 mod systemd;
 
 pub use accounts::lines_of;
+pub use cgroup::{CgroupPlace, CgroupPlan, CgroupWrite};
 pub use environment::set as set_variable;
 pub use mounts::{SHM_BYTES, check_target};
 pub use namespaces::{
@@ -62,6 +64,7 @@ pub struct SandboxPlan {
     pub sys_writable: bool,
     /// Written below /proc/sys before that becomes read-only.
     pub sysctls: Vec<Sysctl>,
+    pub cgroup: CgroupPlan,
     pub process: ProcessPlan,
     /// Run a small init as process 1 that reaps and forwards signals.
     pub init: bool,
@@ -119,6 +122,7 @@ pub enum MountStep {
     /// of the host's mounts, which is never writable.
     Cgroup {
         of_host: bool,
+        /// If the container has a cgroup of its own.
         writable: bool,
     },
     /// A tmpfs with the default devices, links and a private devpts.
@@ -409,8 +413,6 @@ pub fn container(
                 placement,
                 network_files: surroundings.network_files.as_deref(),
                 systemd,
-                // Until it has one, the root of its cgroup namespace is that of whoever started it.
-                own_cgroup: false,
             },
         )?,
         masked_paths,
@@ -418,6 +420,7 @@ pub fn container(
         proc_options: spec.security.proc_options.clone(),
         sys_writable: spec.security.privileged,
         sysctls,
+        cgroup: cgroup::cgroup(&spec.resources)?,
         process: ProcessPlan {
             arguments,
             environment,

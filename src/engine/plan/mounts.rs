@@ -19,8 +19,6 @@ pub(super) struct Context<'a> {
     /// Where hosts, hostname and resolv.conf are, if not in the container's folder.
     pub network_files: Option<&'a Path>,
     pub systemd: bool,
-    /// A cgroup was made for the container: what its cgroup namespace shows is its own.
-    pub own_cgroup: bool,
 }
 
 fn writable_cgroup(security: &SecuritySpec) -> bool {
@@ -66,7 +64,6 @@ pub(super) fn steps(
     steps.push(MountStep::Cgroup {
         of_host: placement.cgroup == Place::Host,
         writable: (context.systemd || writable_cgroup(&spec.security))
-            && context.own_cgroup
             && placement.cgroup == Place::Own,
     });
     let folder = context.network_files.unwrap_or(&files.directory);

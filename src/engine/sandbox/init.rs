@@ -26,6 +26,7 @@ pub(super) fn run(
     plan: &SandboxPlan,
     streams: Option<&Streams>,
     held: &[OwnedFd],
+    own_cgroup: bool,
     supervisor: BorrowedFd<'_>,
 ) -> Result<Infallible> {
     process::hide().system(|| "cannot hide this process".to_owned())?;
@@ -46,7 +47,14 @@ pub(super) fn run(
 
     let root = mounts::attach_root(&plan.root)?;
     accounts::write(&plan.accounts, root.as_fd())?;
-    let tree = mounts::build(plan, connected, shared_memory, root.as_fd(), null.as_fd())?;
+    let tree = mounts::build(
+        plan,
+        connected,
+        shared_memory,
+        own_cgroup,
+        root.as_fd(),
+        null.as_fd(),
+    )?;
 
     let working_directory = open_working_directory(&plan.process.working_directory, root.as_fd())?;
     let mut identity = credentials::look_up(&plan.process, root.as_fd())?;

@@ -25,7 +25,7 @@ mod seccomp;
 use std::{
     ffi::CString,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use serde::{Deserialize, Serialize};
@@ -81,13 +81,19 @@ const FAILURE: &[u8] = b"F";
 
 /// Starts the first process of a container and waits until its program runs or a step has failed.
 /// The caller must have one thread. `streams` are closed here in either case; `held` are the
-/// descriptors of the plan's joins.
-pub fn start(plan: &SandboxPlan, streams: Option<Streams>, held: &[OwnedFd]) -> Result<Started> {
+/// descriptors of the plan's joins. `cgroup` is the container's; `None` is the caller's.
+pub fn start(
+    plan: &SandboxPlan,
+    streams: Option<Streams>,
+    held: &[OwnedFd],
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Started> {
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
     namespaces::enter_pid(&plan.namespaces, held)?;
     let namespaces = namespaces::made(&plan.namespaces.placement);
-    let child = fork::fork(namespaces, || {
-        let Err(error) = init::run(plan, streams.as_ref(), held, theirs.as_fd());
+    let child = fork::fork_into(namespaces, cgroup, || {
+        let own_cgroup = cgroup.is_some();
+        let Err(error) = init::run(plan, streams.as_ref(), held, own_cgroup, theirs.as_fd());
         report(theirs.as_fd(), &error)
     });
     let child = child.map_err(namespaces_refused)?;

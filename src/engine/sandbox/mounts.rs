@@ -149,6 +149,7 @@ pub(super) fn build(
     plan: &SandboxPlan,
     connected: Vec<Option<OwnedFd>>,
     mut shared_memory: Option<OwnedFd>,
+    own_cgroup: bool,
     root: BorrowedFd<'_>,
     null: BorrowedFd<'_>,
 ) -> Result<Tree> {
@@ -162,7 +163,9 @@ pub(super) fn build(
             MountStep::Sys { fresh: true } => sys = Some(fresh_sysfs(root, plan.sys_writable)?),
             MountStep::Sys { fresh: false } => sys = Some(host_sysfs(root, plan.sys_writable)?),
             MountStep::Cgroup { of_host: true, .. } => host_cgroup(sys.as_ref())?,
-            MountStep::Cgroup { writable, .. } => cgroup(sys.as_ref(), *writable)?,
+            MountStep::Cgroup { writable, .. } => {
+                cgroup(sys.as_ref(), *writable && own_cgroup)?;
+            }
             MountStep::Dev { make_nodes, .. } => devices::build(root, *make_nodes, &mut tree)?,
             MountStep::Shm { bytes } => shm(dev_of(&tree)?, *bytes)?,
             MountStep::HostShm => host_in_dev(dev_of(&tree)?, c"shm", c"/dev/shm")?,
