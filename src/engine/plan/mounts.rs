@@ -56,7 +56,6 @@ pub(super) fn steps(
         MountStep::Proc { fresh: fresh_proc },
         MountStep::Dev {
             make_nodes: host.initial_user_namespace,
-            host_devices: spec.security.privileged,
         },
     ];
     steps.extend(shared_memory(spec, placement));
