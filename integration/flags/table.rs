@@ -636,7 +636,7 @@ pub const LIMITS: &[Limit] = &[
     ),
     limit(
         "cpu-rt-runtime",
-        &["--cpu-rt-runtime=0"],
+        &["--cpu-rt-runtime=1000", "--cpu-rt-period=1000000"],
         "cpu",
         NOTHING,
         NOTHING,
