@@ -22,7 +22,9 @@
 //! | devices | devices, CDI, secrets, users, time zones, variables |
 //! | crash | killed anywhere, and asked again |
 //! | power | cut anywhere, and asked again |
+//! | namespaces | shared with the host and with other containers |
 //! | modes | root, subordinate ids, one id |
+//! | security | capabilities, filters, masks, limits, groups: flags that change them |
 //! | regressions | faults that were found, each with its story |
 //! | perf | system calls of a run |
 //!
@@ -51,9 +53,11 @@ mod isolation;
 mod life;
 mod many;
 mod modes;
+mod namespaces;
 mod perf;
 mod power;
 mod pull;
 mod regressions;
 mod run;
+mod security;
 mod tree;

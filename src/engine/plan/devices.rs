@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     ContainerSpec, Error, ErrorKind, Result,
-    cdi::{self, HostMount},
+    cdi::HostMount,
     device::{self, DeviceNode, DeviceRule},
     host::HostFacts,
 };
@@ -25,8 +25,6 @@ pub struct DevicePlan {
     /// Somebody asked for less than the default gives away: without a control group that enforces
     /// the rules the container must not start.
     pub rules_must_hold: bool,
-    /// Programs of the host that a device's CDI specification wants to be run.
-    pub hooks: Vec<cdi::Hook>,
 }
 
 /// The nodes and the rules. A later node of a path takes the place of an earlier one.
@@ -71,7 +69,6 @@ pub(super) fn plan(
             .iter()
             .any(|node| !(node.access.read && node.access.write)),
         rules,
-        hooks: files.found.edits.hooks.clone(),
     })
 }
 

@@ -7,6 +7,7 @@ mod accounts;
 pub mod cgroup;
 mod devices;
 mod environment;
+mod hooks;
 mod mounts;
 mod namespaces;
 mod security;
@@ -31,9 +32,10 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     ContainerSpec, Error, ErrorKind, Result,
     container::ContainerRecord,
+    hook::HookPlan,
     host::{HostFacts, UserMode},
     image::ImageConfig,
-    mount::Propagation,
+    mount::{AttributeChange, Propagation},
     namespace::Personality,
     seccomp::SockFilter,
     security::Ulimit,
@@ -65,6 +67,9 @@ pub struct SandboxPlan {
     pub process: ProcessPlan,
     /// Run a small init as process 1 that reaps and forwards signals.
     pub init: bool,
+    /// Programs of the host that are run on the way.
+    #[serde(default)]
+    pub hooks: Option<Box<HookPlan>>,
 }
 
 /// The root file system.
@@ -163,6 +168,25 @@ pub enum MountStep {
         read_only: bool,
         recursive: bool,
         propagation: Propagation,
+    },
+    /// As a runtime configuration lists it: exactly these attributes.
+    Attached {
+        file_system: FileSystem,
+        target: String,
+        change: AttributeChange,
+        propagation: Propagation,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FileSystem {
+    /// A part of the host's tree.
+    Bind { source: PathBuf, recursive: bool },
+    /// A new instance, with the parameters of its type.
+    New {
+        kind: String,
+        source: Option<String>,
+        parameters: Vec<TmpfsParameter>,
     },
 }
 
@@ -350,7 +374,10 @@ pub fn container(
         )?,
         masked_paths,
         read_only_paths,
-        proc_options: spec.security.proc_options.clone(),
+        proc_options: security::proc_options(
+            &spec.security,
+            namespaces::fresh_proc(&placement, host),
+        )?,
         sys_writable: spec.security.privileged,
         sysctls,
         cgroup: cgroup::cgroup(&spec.resources)?,
@@ -368,6 +395,7 @@ pub fn container(
             rights: process_rights(spec, ambient, host, &files.found)?,
         },
         init: spec.init,
+        hooks: hooks::plan(record, files, &files.found.edits.hooks)?,
     })
 }
 

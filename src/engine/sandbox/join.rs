@@ -94,10 +94,11 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
     };
     drop(theirs);
     drop(streams);
-    match super::await_program(ours.as_fd()) {
+    match super::await_program(ours.as_fd(), &|| Ok(())) {
         Ok(terminal) => Ok(Started {
             init: child,
             terminal,
+            mount_namespace: None,
         }),
         Err(error) => {
             let _ = process::reap(&child.pidfd);

@@ -39,12 +39,13 @@ use self::protocol::{Attachment, Event};
 use super::{
     cgroup,
     plan::SandboxPlan,
-    sandbox::{self, Stream, Streams, device_filter},
+    sandbox::{self, Stream, Streams, device_filter, hooks},
 };
 use crate::{
     model::{
         ContainerId, Context, Error, ErrorKind, Result,
         container::{ExitRecord, LogDriver, ProcessIdentity, StartRecord},
+        hook::Moment,
         namespace::Place,
     },
     storage::{ContainerDir, ContainerLock, Durability, Store},
@@ -222,12 +223,7 @@ impl Container<'_> {
             ),
             LogDriver::None => None,
         };
-        let (streams, mut ends) = if self.plan.sandbox.process.terminal {
-            (None, event_loop::StreamEnds::default())
-        } else {
-            let (streams, ends) = pipes(self.plan.interactive)?;
-            (Some(streams), ends)
-        };
+        let (streams, mut ends) = self.streams()?;
         let adopts = self.leave_pid_namespace()?;
         let group = match self.make_group(client.as_ref()) {
             Ok(group) => group,
@@ -262,9 +258,10 @@ impl Container<'_> {
             }
         };
 
+        let mut notices = self.after_start(pid);
         let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
-        if adopts {
-            watch.look_after(orphans::Orphans::of(started.init.pid, pid));
+        if adopts && let Some(mounts) = started.mount_namespace {
+            watch.look_after(orphans::Orphans::new(started.init.pid, mounts));
         }
         if let Some(seconds) = self.plan.timeout {
             watch.end_after(seconds)?;
@@ -277,10 +274,21 @@ impl Container<'_> {
         let oom_killed = self.was_oom_killed(code, group.as_ref());
         remove_group(group.as_ref());
         // If the record cannot be written (a full disk), whoever watches still learns the code.
-        let _ = self.finish(code, oom_killed, None, Some(record.started));
+        notices.extend(self.after_stop());
+        let notice = (!notices.is_empty()).then(|| notices.join("; "));
+        let _ = self.finish(code, oom_killed, notice, Some(record.started));
         watch.say_goodbye(code);
         // What is still open closes with the process.
         fork::end(0)
+    }
+
+    /// The program's ends and ours; a terminal is opened by the program's side.
+    fn streams(&self) -> Result<(Option<Streams>, event_loop::StreamEnds)> {
+        if self.plan.sandbox.process.terminal {
+            return Ok((None, event_loop::StreamEnds::default()));
+        }
+        let (streams, ends) = pipes(self.plan.interactive)?;
+        Ok((Some(streams), ends))
     }
 
     /// Whether this process has to end the container's processes one by one. In the host's pid
@@ -401,8 +409,31 @@ impl Container<'_> {
             ErrorKind::CommandNotExecutable => 126,
             _ => 128,
         };
-        self.finish(code, false, Some(error.one_line()), None)?;
+        let mut reasons = vec![error.one_line()];
+        reasons.extend(self.after_stop());
+        self.finish(code, false, Some(reasons.join("; ")), None)?;
         Err(error)
+    }
+
+    /// `poststart` hooks: the program runs already, so that a failure is only told.
+    fn after_start(&self, pid: i32) -> Vec<String> {
+        let Some(plan) = &self.plan.sandbox.hooks else {
+            return Vec::new();
+        };
+        let state = plan.state(Moment::Running, Some(pid));
+        let enter = || hooks::enter_bundle(plan);
+        hooks::run_all("poststart", &plan.hooks.poststart, &state, &enter)
+    }
+
+    /// `poststop` hooks, after every start that got as far as hooks, successful or not. A supervisor
+    /// that is killed runs none.
+    fn after_stop(&self) -> Vec<String> {
+        let Some(plan) = &self.plan.sandbox.hooks else {
+            return Vec::new();
+        };
+        let state = plan.state(Moment::Stopped, None);
+        let enter = || hooks::enter_bundle(plan);
+        hooks::run_all("poststop", &plan.hooks.poststop, &state, &enter)
     }
 
     /// Asked only where it can be: of a container with a limit, or one that was killed.
