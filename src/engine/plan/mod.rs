@@ -272,6 +272,19 @@ pub enum FilterPlan {
     },
 }
 
+impl FilterPlan {
+    /// Says to the listener, if there is one, whose calls it gets.
+    fn tell_listener(&mut self, container: &str) {
+        if let FilterPlan::Program {
+            listener: Some(listener),
+            ..
+        } = self
+        {
+            container.clone_into(&mut listener.container);
+        }
+    }
+}
+
 /// A socket whose owner takes the descriptor of seccomp_unotify(2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
@@ -339,13 +352,7 @@ pub fn container(
     )?;
     let (capabilities, ambient) = security::capabilities(&spec.security, host.capabilities)?;
     let mut filter = security::filter(&spec.security, capabilities, host.kernel)?;
-    if let FilterPlan::Program {
-        listener: Some(listener),
-        ..
-    } = &mut filter
-    {
-        record.id.as_str().clone_into(&mut listener.container);
-    }
+    filter.tell_listener(record.id.as_str());
     let mut environment = environment::compose(spec, image, hostname, &files.found.edits.env);
     if systemd {
         for variable in systemd::variables(record) {
