@@ -292,15 +292,14 @@ impl Container<'_> {
     }
 
     /// Whether this process has to end the container's processes one by one. In the host's pid
-    /// namespace it can be seen by the container: nothing of it may be read there.
+    /// namespace it can be seen by the container, and in one that is joined its child can, from the
+    /// moment it is forked: nothing of either may be read there (CVE-2016-9962).
     fn leave_pid_namespace(&self) -> Result<bool> {
         let place = self.plan.sandbox.namespaces.placement.pid;
         if place == Place::Own {
             return Ok(false);
         }
-        if place == Place::Host {
-            process::hide().system(|| "cannot hide this process".to_owned())?;
-        }
+        process::hide().system(|| "cannot hide this process".to_owned())?;
         process::adopt_orphans().system(|| "cannot adopt orphans".to_owned())?;
         Ok(true)
     }
@@ -380,7 +379,7 @@ impl Container<'_> {
         let own = process::own_host_pid().system(what)?;
         let pid = process::host_pid(&init.pidfd).system(what)?;
         // Nobody could join the user namespace through a hidden process.
-        let hidden = self.plan.sandbox.namespaces.placement.pid == Place::Host;
+        let hidden = self.plan.sandbox.namespaces.placement.pid != Place::Own;
         if self.plan.shares_user_namespace && !hidden {
             self.store.name_namespace_holder(own)?;
         }
