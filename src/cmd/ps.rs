@@ -241,10 +241,12 @@ fn has_mount(container: &ContainerSummary, wanted: &str) -> bool {
     })
 }
 
+/// Who shares another's network is in none of her own.
 fn network(container: &ContainerSummary) -> &'static str {
     match container.network {
         NetworkMode::None => "none",
         NetworkMode::Host => "host",
+        NetworkMode::Container(_) | NetworkMode::Path(_) => "",
     }
 }
 

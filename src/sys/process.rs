@@ -274,6 +274,44 @@ pub fn hide() -> io::Result<()> {
     )?)
 }
 
+/// Has this process killed when the thread that made it ends: `PR_SET_PDEATHSIG`, prctl(2). Is
+/// forgotten at every change of credentials and by children.
+pub fn die_with_parent() -> io::Result<()> {
+    let kill = rustix::process::Signal::KILL;
+    Ok(rustix::process::set_parent_process_death_signal(Some(
+        kill,
+    ))?)
+}
+
+/// Makes this process the parent of all its descendants' orphans, `PR_SET_CHILD_SUBREAPER`, prctl(2).
+pub fn adopt_orphans() -> io::Result<()> {
+    // SAFETY: plain numbers.
+    let result = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    check(libc::c_long::from(result))
+}
+
+/// Whether the other end of a socket has been closed.
+pub fn is_hung_up(socket: impl AsFd) -> io::Result<bool> {
+    let mut descriptors = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::empty())];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    loop {
+        match poll(&mut descriptors, Some(&at_once)) {
+            Ok(_) => return Ok(!descriptors[0].revents().is_empty()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Sets the execution domain, personality(2).
+pub fn set_personality(domain: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: a plain number.
+    check(libc::c_long::from(unsafe { libc::personality(domain) }))
+}
+
 /// Brings the loopback interface up and gives it its addresses, netdevice(7).
 pub fn bring_loopback_up() -> io::Result<()> {
     let socket = rustix::net::socket_with(

@@ -52,7 +52,7 @@ pub(super) fn find(plan: &CgroupPlan, caller: &Caller<'_>) -> Result<Base, Why> 
     match (&plan.place, caller) {
         (CgroupPlace::Usual, Caller::Root) => of_root(),
         (CgroupPlace::Usual, Caller::User { bus, unit }) => {
-            of_user(bus.filter(|_| !plan.writes.is_empty()), unit)
+            of_user(bus.filter(|_| plan.is_needed()), unit)
         }
         (CgroupPlace::Below(path), _) => {
             let tree = tree()?;

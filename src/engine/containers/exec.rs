@@ -69,6 +69,7 @@ impl Engine {
             join: JoinPlan {
                 init: start.init.clone(),
                 cgroup: start.cgroup.clone(),
+                namespaces: start.namespaces,
                 process: process_plan(&start, &spec)?,
             },
             interactive: spec.interactive,

@@ -16,6 +16,7 @@ use crate::{
         container::{ContainerRecord, ContainerState, LogDriver, NetworkMode},
         image::ProcessDefaults,
         mount::{Mount, MountSource},
+        namespace::NamespaceMode,
         resources::{DeviceValue, Resources},
         signal::signal_name,
     },
@@ -108,12 +109,17 @@ impl Engine {
         let mut labels = image.labels.clone().unwrap_or_default();
         labels.extend(spec.labels.clone());
         let working_dir = spec.workdir.as_ref().or(image.working_dir.as_ref());
-        let hostname = spec.hostname.as_deref().unwrap_or(record.id.short());
+        let hostname = self
+            .hostname_of(record)
+            .unwrap_or_else(|_| record.id.short().to_owned());
         let user = spec.user.as_ref().or(image.user.as_ref());
         let (entrypoint, command) = entrypoint_and_command(record, image);
         let mut object = Object::default();
         object.put("Hostname", json!(hostname));
-        object.put("Domainname", json!(""));
+        object.put(
+            "Domainname",
+            json!(spec.namespaces.domainname.clone().unwrap_or_default()),
+        );
         object.put("User", json!(user.cloned().unwrap_or_default()));
         object.put("AttachStdin", json!(spec.attach.stdin));
         object.put("AttachStdout", json!(spec.attach.stdout));
@@ -135,7 +141,12 @@ impl Engine {
         object.put("OnBuild", Value::Null);
         object.put("Labels", json!(labels));
         let stop_signal = spec.stop_signal.map(signal_name);
-        object.put_some("StopSignal", stop_signal.or(image.stop_signal.clone()));
+        let systemd =
+            plan::wants_systemd(spec, &record.path).then(|| signal_name(plan::SYSTEMD_STOP_SIGNAL));
+        object.put_some(
+            "StopSignal",
+            stop_signal.or(systemd).or(image.stop_signal.clone()),
+        );
         object.put_some("StopTimeout", spec.stop_timeout);
         object.put_some("Shell", image.extra.get("Shell"));
         object.done()
@@ -194,10 +205,12 @@ fn state(status: &Status) -> Value {
     })
 }
 
-fn network_name(record: &ContainerRecord) -> &'static str {
+/// The key of `NetworkSettings.Networks`; a container that shares another's network has none.
+fn network_name(record: &ContainerRecord) -> Option<&'static str> {
     match record.spec.network {
-        NetworkMode::None => "none",
-        NetworkMode::Host => "host",
+        NetworkMode::None => Some("none"),
+        NetworkMode::Host => Some("host"),
+        NetworkMode::Container(_) | NetworkMode::Path(_) => None,
     }
 }
 
@@ -214,7 +227,7 @@ fn host_config(record: &ContainerRecord) -> Value {
         json!(spec.cidfile.clone().unwrap_or_default()),
     );
     object.put("LogConfig", json!({"Type": log, "Config": {}}));
-    object.put("NetworkMode", json!(network_name(record)));
+    object.put("NetworkMode", json!(record.spec.network.to_string()));
     object.put("PortBindings", json!({}));
     object.put(
         "RestartPolicy",
@@ -225,19 +238,25 @@ fn host_config(record: &ContainerRecord) -> Value {
     object.put("VolumesFrom", Value::Null);
     object.put("ConsoleSize", json!([0, 0]));
     object.put_all(&["CapAdd", "CapDrop"], &Value::Null);
-    object.put("CgroupnsMode", json!("private"));
+    let namespaces = &spec.namespaces;
+    let cgroup = match &namespaces.cgroup {
+        NamespaceMode::Private => "private".to_owned(),
+        other => other.to_string(),
+    };
+    object.put("CgroupnsMode", json!(cgroup));
     object.put_all(&["Dns", "DnsOptions", "DnsSearch"], &json!([]));
     object.put_all(&["ExtraHosts", "GroupAdd"], &Value::Null);
-    object.put("IpcMode", json!("private"));
+    object.put("IpcMode", json!(namespaces.ipc.to_string()));
     object.put("Cgroup", json!(""));
     object.put("Links", Value::Null);
     object.put("OomScoreAdj", json!(0));
-    object.put("PidMode", json!(""));
+    object.put("PidMode", json!(namespaces.pid.to_string()));
     object.put_all(&["Privileged", "PublishAllPorts"], &json!(false));
     object.put("ReadonlyRootfs", json!(spec.read_only));
     object.put("SecurityOpt", Value::Null);
     object.put_some("Tmpfs", tmpfs(&spec.mounts));
-    object.put_all(&["UTSMode", "UsernsMode"], &json!(""));
+    object.put("UTSMode", json!(namespaces.uts.to_string()));
+    object.put("UsernsMode", json!(""));
     object.put("ShmSize", json!(plan::SHM_BYTES));
     object.put("Runtime", json!("coracle"));
     object.put("Isolation", json!(""));
@@ -455,7 +474,10 @@ fn entrypoint_and_command(
 
 /// Without networks: the keys are there, as in Docker's `none` and `host`.
 fn network_settings(record: &ContainerRecord, status: &Status) -> Value {
-    let name = network_name(record);
+    let networks = match network_name(record) {
+        Some(name) => json!({name: endpoint()}),
+        None => json!({}),
+    };
     let mut object = Object::default();
     object.put("Bridge", json!(""));
     object.put("SandboxID", json!(""));
@@ -479,7 +501,7 @@ fn network_settings(record: &ContainerRecord, status: &Status) -> Value {
     object.put("IPAddress", json!(""));
     object.put("IPPrefixLen", json!(0));
     object.put_all(&["IPv6Gateway", "MacAddress"], &json!(""));
-    object.put("Networks", json!({name: endpoint()}));
+    object.put("Networks", networks);
     object.done()
 }
 

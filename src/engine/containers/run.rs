@@ -7,6 +7,7 @@ use std::{os::fd::OwnedFd, path::Path};
 
 use super::{
     create::{Created, with_exact_modes, write_network_files},
+    neighbours::Neighbours,
     session::{self, CaughtSignals, Session},
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
         },
     },
     model::{
-        ContainerId, ContainerSpec, Error, ErrorKind, Result, container::ContainerRecord,
+        ContainerId, ContainerSpec, Context, Error, ErrorKind, Result, container::ContainerRecord,
         host::HostFacts, image::ImageConfig,
     },
     storage::{ContainerDir, ContainerLock, Driver},
@@ -29,9 +30,11 @@ use crate::{
 
 impl Engine {
     /// Makes a container and starts it; in the foreground, until it ends or is detached from.
-    pub fn run(&self, spec: ContainerSpec, options: RunOptions<'_>) -> Result<RunOutcome> {
+    pub fn run(&self, mut spec: ContainerSpec, options: RunOptions<'_>) -> Result<RunOutcome> {
+        self.settle_namespaces(&mut spec)?;
         let image = self.image_of(&spec, &options.pull)?;
-        self.user.begin_namespace(&self.store)?;
+        let neighbours = self.open_neighbours(&spec)?;
+        self.begin_namespace_among(&neighbours)?;
         let created = self.make_container(spec, &image)?;
         if let Err(error) = (options.created)(&created.record.id) {
             self.user.finish_namespace()?;
@@ -42,7 +45,7 @@ impl Engine {
         }
         let attach = (!options.detach).then_some(&options.attach);
         let (id, auto_remove) = (created.record.id.clone(), created.record.spec.auto_remove);
-        let outcome = self.launch(created, true, attach);
+        let outcome = self.launch(created, &neighbours, true, attach);
         if outcome.is_err() && auto_remove {
             self.remove_unstarted(&id)?;
         }
@@ -77,11 +80,13 @@ impl Engine {
                 None => Ok(RunOutcome::Detached(record.id)),
             };
         };
-        self.user.begin_namespace(&self.store)?;
+        let neighbours = self.open_neighbours(&record.spec)?;
+        self.begin_namespace_among(&neighbours)?;
         directory.forget_start()?;
         record.spec.resources = super::update::effective(&directory, &record)?;
         // They are never flushed: a power cut may have left them empty.
-        with_exact_modes(|| write_network_files(directory.fd(), &record))?;
+        let hostname = neighbours.surroundings.hostname.as_deref();
+        with_exact_modes(|| write_network_files(directory.fd(), &record, hostname))?;
         let image = self.image_config(&record.image_id)?;
         let created = Created {
             directory,
@@ -89,7 +94,7 @@ impl Engine {
             record,
             image,
         };
-        self.launch(created, false, options.attach.as_ref())
+        self.launch(created, &neighbours, false, options.attach.as_ref())
     }
 
     /// Connects this terminal to a running container until it ends or is detached from.
@@ -132,6 +137,7 @@ impl Engine {
     fn launch(
         &self,
         created: Created,
+        neighbours: &Neighbours,
         is_new: bool,
         attach: Option<&AttachOptions>,
     ) -> Result<RunOutcome> {
@@ -143,7 +149,17 @@ impl Engine {
         } = created;
         let copied = !is_new && directory.has_copied_root()?;
         let driver = if copied { Driver::Copy } else { self.driver() };
-        let outcome = self.launch_with(driver, &directory, lock, &record, &image, attach);
+        let launch = |driver, lock| {
+            self.launch_with(
+                driver,
+                &directory,
+                lock,
+                (&record, &image),
+                neighbours,
+                attach,
+            )
+        };
+        let outcome = launch(driver, lock);
         match outcome {
             Err(error)
                 if error.kind() == ErrorKind::OverlayRefused
@@ -151,7 +167,7 @@ impl Engine {
                     && directory.has_written_nothing()? =>
             {
                 let lock = directory.try_hold()?.ok_or(error)?;
-                self.launch_with(Driver::Copy, &directory, lock, &record, &image, attach)
+                launch(Driver::Copy, lock)
             }
             other => other,
         }
@@ -162,13 +178,13 @@ impl Engine {
         driver: Driver,
         directory: &ContainerDir,
         lock: ContainerLock,
-        record: &ContainerRecord,
-        image: &ImageConfig,
+        (record, image): (&ContainerRecord, &ImageConfig),
+        neighbours: &Neighbours,
         attach: Option<&AttachOptions>,
     ) -> Result<RunOutcome> {
         let host = self.user.host_facts()?;
         let files = self.container_files(driver, directory, record, &host)?;
-        let mut sandbox = plan::container(record, image, &host, &files)?;
+        let mut sandbox = plan::container(record, image, &host, &files, &neighbours.surroundings)?;
         let client = match attach {
             Some(options) => Attachment {
                 stdin: options.stdin && record.spec.interactive,
@@ -189,13 +205,17 @@ impl Engine {
             client,
             log: record.spec.log,
             auto_remove: record.spec.auto_remove,
+            timeout: record.spec.namespaces.timeout,
             shares_user_namespace: self.user.has_namespace(),
             user_bus: self.user_bus.clone(),
         };
         self.user.finish_namespace()?;
         let signals = attach.map(CaughtSignals::begin).transpose()?;
-        let socket = supervisor::launch(&launch, lock)?;
-        session::await_start(&socket)?;
+        let socket = supervisor::launch(&launch, lock, &neighbours.held)?;
+        let pid = session::await_start(&socket)?;
+        if let Some(path) = &record.spec.namespaces.pidfile {
+            std::fs::write(path, pid.to_string()).system(|| format!("cannot write {path}"))?;
+        }
         match attach.zip(signals) {
             Some((options, signals)) => {
                 self.watch((socket, signals), directory, record, options, client)
@@ -265,7 +285,6 @@ impl Engine {
 }
 
 /// The supervisor works from `/`: a store given by a relative path must stay found.
-fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf> {
-    use crate::model::Context;
+pub(super) fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf> {
     std::path::absolute(path).system(|| format!("cannot make {} absolute", path.display()))
 }

@@ -26,8 +26,8 @@ impl Engine {
         if status.state == ContainerState::Running {
             let group = group_of(&status)?;
             let group = group.ok_or_else(|| no_group("cannot update container", container))?;
-            let old = plan::cgroup::cgroup(&before)?;
-            let new = plan::cgroup::cgroup(&after)?;
+            let old = plan::cgroup::cgroup(&before, false)?;
+            let new = plan::cgroup::cgroup(&after, false)?;
             crate::engine::cgroup::change(&group, &old, &new)?;
         }
         let durability = if record.spec.auto_remove {

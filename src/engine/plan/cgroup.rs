@@ -18,6 +18,8 @@ pub struct CgroupPlan {
     pub writes: Vec<CgroupWrite>,
     /// What version 2 has nothing for: flags.
     pub without_v2: Vec<String>,
+    /// The container is to write into its own group (systemd inside).
+    pub writable: bool,
     /// As asked for, for version 1.
     pub resources: Resources,
     /// A limit that cannot hold is an error.
@@ -69,8 +71,15 @@ impl CgroupWrite {
     }
 }
 
+impl CgroupPlan {
+    /// Whether a container without a group is not what was asked for.
+    pub fn is_needed(&self) -> bool {
+        self.place != CgroupPlace::Usual || self.writable || !self.writes.is_empty()
+    }
+}
+
 /// The plan of a container's cgroup.
-pub fn cgroup(resources: &Resources) -> Result<CgroupPlan> {
+pub fn cgroup(resources: &Resources, writable: bool) -> Result<CgroupPlan> {
     let place = match (resources.cgroups, &resources.cgroup_parent) {
         (CgroupsMode::Disabled, _) => CgroupPlace::None,
         (CgroupsMode::Split, _) => CgroupPlace::Split,
@@ -81,6 +90,7 @@ pub fn cgroup(resources: &Resources) -> Result<CgroupPlan> {
         place,
         writes: writes(resources),
         without_v2: without_v2(resources),
+        writable,
         resources: resources.clone(),
         strict: resources.strict_limits,
     })

@@ -6,10 +6,17 @@
 pub mod cgroup;
 mod environment;
 mod mounts;
+mod namespaces;
+mod systemd;
 
 pub use cgroup::{CgroupPlace, CgroupPlan, CgroupWrite};
 pub use environment::set as set_variable;
 pub use mounts::{MASKED, READ_ONLY, SHM_BYTES};
+pub use namespaces::{
+    Join, NamespacePlan, Neighbour, Surroundings, Target, check as check_namespaces,
+    check_shareable, targets,
+};
+pub use systemd::{STOP_SIGNAL as SYSTEMD_STOP_SIGNAL, is_wanted as wants_systemd};
 
 use std::path::PathBuf;
 
@@ -17,18 +24,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     ContainerSpec, Error, ErrorKind, Result,
-    container::{ContainerRecord, NetworkMode},
+    container::ContainerRecord,
     host::{HostFacts, UserMode},
     image::ImageConfig,
     mount::Propagation,
+    namespace::{Personality, Place},
 };
 
 /// Everything the sandbox carries out, in the order in which it does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SandboxPlan {
-    pub hostname: String,
-    /// The container gets a network namespace with loopback, or shares the host's.
-    pub own_network: bool,
+    pub namespaces: NamespacePlan,
     pub root: RootPlan,
     /// Attached one after the other, below the root.
     pub mounts: Vec<MountStep>,
@@ -82,13 +88,21 @@ impl RootSource {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum MountStep {
-    Proc,
+    /// A fresh procfs; the host's where the pid namespace is the host's and not ours to ask for.
+    Proc {
+        fresh: bool,
+    },
     /// A fresh sysfs, read-only; the host's where the network namespace is not ours (the kernel
     /// lets only its owner mount one).
     Sys {
         fresh: bool,
     },
-    Cgroup,
+    /// The tree as the container's cgroup namespace shows it; with the host's namespace a copy
+    /// of the host's mounts, which is never writable.
+    Cgroup {
+        of_host: bool,
+        writable: bool,
+    },
     /// A tmpfs with the default devices, links and a private devpts.
     Dev {
         make_nodes: bool,
@@ -96,7 +110,13 @@ pub enum MountStep {
     Shm {
         bytes: u64,
     },
+    /// The host's /dev/shm.
+    HostShm,
+    /// That of the container whose IPC namespace is shared.
+    JoinedShm,
     MessageQueue,
+    /// The host's /dev/mqueue, where the IPC namespace is the host's and not ours.
+    HostMessageQueue,
     Tmpfs {
         target: String,
         options: Vec<TmpfsParameter>,
@@ -145,6 +165,8 @@ pub struct ProcessPlan {
     pub terminal_size: Option<(u16, u16)>,
     /// Supplementary groups can be set (they cannot in a single-id user namespace).
     pub set_groups: bool,
+    #[serde(default)]
+    pub personality: Option<Personality>,
     pub filter: FilterPlan,
 }
 
@@ -169,10 +191,15 @@ pub fn container(
     image: &ImageConfig,
     host: &HostFacts,
     files: &ContainerFiles,
+    surroundings: &Surroundings,
 ) -> Result<SandboxPlan> {
     let spec = &record.spec;
-    let own_network = spec.network == NetworkMode::None;
-    let hostname = hostname(record);
+    let hostname = hostname(record, surroundings.hostname.as_deref());
+    let namespaces = namespaces::plan(record, surroundings, hostname);
+    let placement = namespaces.placement;
+    let own_network = placement.network == Place::Own;
+    let systemd = systemd::is_wanted(spec, &record.path);
+    let cgroup = cgroup::cgroup(&spec.resources, systemd)?;
     let mut arguments = vec![record.path.clone()];
     arguments.extend(record.args.iter().cloned());
     let mut sysctls = Vec::new();
@@ -188,14 +215,31 @@ pub fn container(
             ));
         }
     }
+    namespaces::check_sysctls(&sysctls, &placement)?;
+    let mut environment = environment::compose(spec, image, hostname);
+    if systemd {
+        for variable in systemd::variables(record) {
+            environment::set(&mut environment, &variable);
+        }
+    }
     Ok(SandboxPlan {
-        own_network,
+        namespaces,
         root: RootPlan {
             source: files.root.clone(),
             mount_point: files.root.mount_point(),
             read_only: spec.read_only,
         },
-        mounts: mounts::steps(spec, host, files)?,
+        mounts: mounts::steps(
+            spec,
+            host,
+            files,
+            &mounts::Context {
+                placement,
+                network_files: surroundings.network_files.as_deref(),
+                systemd,
+                own_cgroup: cgroup.place != CgroupPlace::None,
+            },
+        )?,
         masked_paths: mounts::MASKED
             .map(str::to_owned)
             .into_iter()
@@ -203,19 +247,19 @@ pub fn container(
             .collect(),
         read_only_paths: mounts::READ_ONLY.map(str::to_owned).to_vec(),
         sysctls,
-        cgroup: cgroup::cgroup(&spec.resources)?,
+        cgroup,
         process: ProcessPlan {
             arguments,
-            environment: environment::compose(spec, image, &hostname),
+            environment,
             working_directory: working_directory(spec, image)?,
             user: user(spec, image),
             capabilities: crate::model::capability::DEFAULT & host.capabilities,
             terminal: spec.tty,
             terminal_size: None,
             set_groups: !matches!(host.user, UserMode::SingleId { .. }),
+            personality: spec.namespaces.personality,
             filter: FilterPlan::Default,
         },
-        hostname,
         init: spec.init,
     })
 }
@@ -244,12 +288,10 @@ pub fn command_line(spec: &ContainerSpec, image: &ImageConfig) -> Result<(String
     }
 }
 
-fn hostname(record: &ContainerRecord) -> String {
-    record
-        .spec
-        .hostname
-        .clone()
-        .unwrap_or_else(|| record.id.short().to_owned())
+/// What the container is called: as asked for, as the namespace that it shares, or by its id.
+pub fn hostname<'a>(record: &'a ContainerRecord, shared: Option<&'a str>) -> &'a str {
+    let asked = record.spec.hostname.as_deref();
+    asked.or(shared).unwrap_or(record.id.short())
 }
 
 fn user(spec: &ContainerSpec, image: &ImageConfig) -> String {

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::{ContainerFiles, MountStep, TmpfsAttributes, TmpfsParameter};
+use super::{ContainerFiles, MountStep, TmpfsAttributes, TmpfsParameter, namespaces, systemd};
 use crate::model::{
     ContainerSpec, Error, Result,
-    container::NetworkMode,
     host::HostFacts,
     mount::{Mount, MountSource},
+    namespace::{IpcMode, Place, Placement},
 };
 
 pub const SHM_BYTES: u64 = 64 << 20;
@@ -38,29 +38,70 @@ pub const READ_ONLY: [&str; 5] = [
     "proc/sysrq-trigger",
 ];
 
+/// What was decided before about the container as a whole.
+pub(super) struct Context<'a> {
+    pub placement: Placement,
+    /// Where hosts, hostname and resolv.conf are, if not in the container's folder.
+    pub network_files: Option<&'a Path>,
+    pub systemd: bool,
+    /// A cgroup was made for the container: what its cgroup namespace shows is its own.
+    pub own_cgroup: bool,
+}
+
+/// /dev/shm goes with the IPC namespace; that of a path has none that could be found.
+fn shared_memory(spec: &ContainerSpec, placement: &Placement) -> Option<MountStep> {
+    match (&spec.namespaces.ipc, placement.ipc) {
+        (IpcMode::None, _) => None,
+        (IpcMode::Container(_), _) => Some(MountStep::JoinedShm),
+        (_, Place::Host) => Some(MountStep::HostShm),
+        _ => Some(MountStep::Shm { bytes: SHM_BYTES }),
+    }
+}
+
 /// The steps in their order: our own file systems first, so that a user's mount may go below
 /// /dev, then the user's by depth, as Docker sorts them (a parent before what lies in it).
 pub(super) fn steps(
     spec: &ContainerSpec,
     host: &HostFacts,
     files: &ContainerFiles,
+    context: &Context<'_>,
 ) -> Result<Vec<MountStep>> {
-    let own_network = spec.network == NetworkMode::None;
+    let Context { placement, .. } = context;
     let mut steps = vec![
-        MountStep::Proc,
+        MountStep::Proc {
+            fresh: namespaces::fresh_proc(placement, host),
+        },
         MountStep::Dev {
             make_nodes: host.initial_user_namespace,
         },
-        MountStep::Shm { bytes: SHM_BYTES },
-        MountStep::MessageQueue,
-        MountStep::Sys { fresh: own_network },
-        MountStep::Cgroup,
     ];
-    for name in ["hostname", "hosts", "resolv.conf"] {
-        steps.push(MountStep::OwnFile {
-            source: files.directory.join(name),
-            target: format!("/etc/{name}"),
-        });
+    steps.extend(shared_memory(spec, placement));
+    steps.push(match placement.ipc {
+        Place::Host => MountStep::HostMessageQueue,
+        Place::Own | Place::Joined => MountStep::MessageQueue,
+    });
+    steps.push(MountStep::Sys {
+        fresh: placement.network != Place::Host,
+    });
+    steps.push(MountStep::Cgroup {
+        of_host: placement.cgroup == Place::Host,
+        writable: context.systemd && context.own_cgroup && placement.cgroup == Place::Own,
+    });
+    let folder = context.network_files.unwrap_or(&files.directory);
+    for (name, wanted) in [
+        ("hostname", !spec.namespaces.no_hostname),
+        ("hosts", !spec.namespaces.no_hosts),
+        ("resolv.conf", true),
+    ] {
+        if wanted {
+            steps.push(MountStep::OwnFile {
+                source: folder.join(name),
+                target: format!("/etc/{name}"),
+            });
+        }
+    }
+    if context.systemd {
+        steps.extend(systemd::mounts(spec));
     }
     let mut wanted: Vec<&Mount> = spec.mounts.iter().collect();
     wanted.sort_by_key(|mount| {

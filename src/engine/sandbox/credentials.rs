@@ -10,6 +10,7 @@ use crate::{
     engine::plan::{FilterPlan, ProcessPlan},
     model::{
         Context, Error, ErrorKind, Result,
+        namespace::Personality,
         user::{MAX_FILE, UserSpec},
     },
     sys::{
@@ -104,6 +105,13 @@ fn read_file(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<Vec<u8>> {
 /// capabilities. The filter comes before the ids because loading it without no_new_privs needs
 /// CAP_SYS_ADMIN; it lets the remaining calls through.
 pub(super) fn confine(plan: &ProcessPlan, identity: &Identity) -> Result<()> {
+    if let Some(personality) = plan.personality {
+        let domain = match personality {
+            Personality::Linux => 0,
+            Personality::Linux32 => 8,
+        };
+        process::set_personality(domain).system(|| "cannot set the personality".to_owned())?;
+    }
     process::limit_bounding_set(plan.capabilities)
         .system(|| "cannot limit the capabilities".to_owned())?;
     let credentials = &identity.credentials;

@@ -11,17 +11,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::thread::ThreadNameSpaceType;
 use rustix::{
     fs::{Mode, OFlags},
     pty::OpenptFlags,
-    thread::ThreadNameSpaceType,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Started, Streams, credentials, devices, program};
+use super::{Started, Streams, credentials, devices, namespaces, program};
 use crate::{
     engine::plan::ProcessPlan,
-    model::{Context, Error, ErrorKind, Result, container::ProcessIdentity},
+    model::{Context, Error, ErrorKind, Result, container::ProcessIdentity, namespace::Placement},
     sys::{
         fork::{self, Namespaces},
         in_root, packet, process,
@@ -33,6 +33,8 @@ use crate::{
 pub struct JoinPlan {
     /// The container's first process.
     pub init: ProcessIdentity,
+    /// Where that is.
+    pub namespaces: Placement,
     pub process: ProcessPlan,
     /// The container's version 2 cgroup, on the host.
     pub cgroup: Option<PathBuf>,
@@ -52,15 +54,14 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
     let pidfd = process::open(plan.init.pid, plan.init.start_time)
         .system(|| "cannot open the container's first process".to_owned())?
         .ok_or_else(stopped)?;
-    let namespaces = ThreadNameSpaceType::MOUNT
-        | ThreadNameSpaceType::PROCESS_ID
-        | ThreadNameSpaceType::NETWORK
-        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
-        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME;
     let cgroup = match &plan.cgroup {
         Some(path) => Some(open_cgroup(path)?),
         None => None,
     };
+    let cgroup_namespace = ThreadNameSpaceType::CONTROL_GROUP;
+    let namespaces = namespaces::of_container(&plan.namespaces);
+    let own_cgroup_namespace = namespaces.contains(cgroup_namespace);
+    let namespaces = namespaces.difference(cgroup_namespace);
     match rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), namespaces) {
         Err(rustix::io::Errno::SRCH) => return Err(stopped()),
         other => other.system(|| "cannot enter the container's namespaces".to_owned())?,
@@ -68,7 +69,7 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
     // The cgroup namespace comes last: from inside it nobody may reach into a group from outside.
     let child = fork::fork_into(Namespaces::NONE, cgroup.as_ref().map(AsFd::as_fd), || {
-        if let Err(error) = enter_cgroup_namespace(pidfd.as_fd()) {
+        if own_cgroup_namespace && let Err(error) = enter_cgroup_namespace(pidfd.as_fd()) {
             return super::report(theirs.as_fd(), &error);
         }
         let Err(error) = become_process(&plan.process, streams.as_ref(), theirs.as_fd());

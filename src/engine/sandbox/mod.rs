@@ -14,11 +14,13 @@ mod devices;
 mod init;
 mod join;
 mod mounts;
+mod namespaces;
 mod program;
 mod reaper;
 mod seccomp;
 
 use std::{
+    borrow::Cow,
     ffi::CString,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -26,11 +28,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::SandboxPlan;
+use super::plan::{MountStep, SandboxPlan};
 use crate::{
     model::{Context, Error, ErrorKind, Result},
     sys::{
-        fork::{self, Child, Namespaces},
+        fork::{self, Child},
         packet,
     },
 };
@@ -76,24 +78,20 @@ const TERMINAL: &[u8] = b"T";
 const FAILURE: &[u8] = b"F";
 
 /// Starts the first process of a container and waits until its program runs or a step has failed.
-/// The caller must have one thread. `streams` are closed here in either case. `cgroup` is the
-/// container's; `None` is the caller's.
+/// The caller must have one thread. `streams` are closed here in either case; `held` are the
+/// descriptors of the plan's joins. `cgroup` is the container's; `None` is the caller's.
 pub fn start(
     plan: &SandboxPlan,
     streams: Option<Streams>,
+    held: &[OwnedFd],
     cgroup: Option<BorrowedFd<'_>>,
 ) -> Result<Started> {
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
-    let mut namespaces = Namespaces::MOUNT
-        .with(Namespaces::PID)
-        .with(Namespaces::IPC)
-        .with(Namespaces::UTS)
-        .with(Namespaces::CGROUP);
-    if plan.own_network {
-        namespaces = namespaces.with(Namespaces::NET);
-    }
+    let plan = &with_cgroup_access(plan, cgroup.is_some());
+    namespaces::enter_pid(&plan.namespaces, held)?;
+    let namespaces = namespaces::made(&plan.namespaces.placement);
     let child = fork::fork_into(namespaces, cgroup, || {
-        let Err(error) = init::run(plan, streams.as_ref(), theirs.as_fd());
+        let Err(error) = init::run(plan, streams.as_ref(), held, theirs.as_fd());
         report(theirs.as_fd(), &error)
     });
     let child = child.map_err(namespaces_refused)?;
@@ -110,6 +108,22 @@ pub fn start(
             Err(error)
         }
     }
+}
+
+/// Where no group could be made the root of the container's cgroup namespace is the caller's own
+/// group: nothing that a container may write to.
+fn with_cgroup_access(plan: &SandboxPlan, own_group: bool) -> Cow<'_, SandboxPlan> {
+    let is_writable = |step: &MountStep| matches!(step, MountStep::Cgroup { writable: true, .. });
+    if own_group || !plan.mounts.iter().any(is_writable) {
+        return Cow::Borrowed(plan);
+    }
+    let mut plan = plan.clone();
+    for step in &mut plan.mounts {
+        if let MountStep::Cgroup { writable, .. } = step {
+            *writable = false;
+        }
+    }
+    Cow::Owned(plan)
 }
 
 fn namespaces_refused(cause: io::Error) -> Error {

@@ -148,6 +148,7 @@ pub(super) fn clone_connected(steps: &[MountStep]) -> Result<Vec<Option<OwnedFd>
 pub(super) fn build(
     plan: &SandboxPlan,
     connected: Vec<Option<OwnedFd>>,
+    mut shared_memory: Option<OwnedFd>,
     root: BorrowedFd<'_>,
     null: BorrowedFd<'_>,
 ) -> Result<Tree> {
@@ -156,12 +157,24 @@ pub(super) fn build(
     let mut sys = None;
     for (step, copy) in plan.mounts.iter().zip(connected) {
         match step {
-            MountStep::Proc => proc = Some(fresh_procfs(root)?),
+            MountStep::Proc { fresh: true } => proc = Some(fresh_procfs(root)?),
+            MountStep::Proc { fresh: false } => proc = Some(host_procfs(root)?),
             MountStep::Sys { fresh: true } => sys = Some(fresh_sysfs(root)?),
             MountStep::Sys { fresh: false } => sys = Some(host_sysfs(root)?),
-            MountStep::Cgroup => cgroup(sys.as_ref())?,
+            MountStep::Cgroup { of_host: true, .. } => host_cgroup(sys.as_ref())?,
+            MountStep::Cgroup { writable, .. } => cgroup(sys.as_ref(), *writable)?,
             MountStep::Dev { make_nodes } => devices::build(root, *make_nodes, &mut tree)?,
             MountStep::Shm { bytes } => shm(dev_of(&tree)?, *bytes)?,
+            MountStep::HostShm => host_in_dev(dev_of(&tree)?, c"shm", c"/dev/shm")?,
+            MountStep::JoinedShm => {
+                let copy = shared_memory
+                    .take()
+                    .ok_or_else(|| Error::new(ErrorKind::System, "the plan shares no /dev/shm"))?;
+                attach_in_dev(dev_of(&tree)?, c"shm", copy)?;
+            }
+            MountStep::HostMessageQueue => {
+                host_in_dev(dev_of(&tree)?, c"mqueue", c"/dev/mqueue")?;
+            }
             MountStep::MessageQueue => message_queue(dev_of(&tree)?)?,
             MountStep::Tmpfs {
                 target,
@@ -188,6 +201,18 @@ pub(super) fn build(
             }
         }
     }
+    confine_kernel_file_systems(plan, proc, sys, null)?;
+    Ok(tree)
+}
+
+/// Writes the settings of /proc/sys while it is writable, then hides and write-protects what the
+/// plan says.
+fn confine_kernel_file_systems(
+    plan: &SandboxPlan,
+    proc: Option<OwnedFd>,
+    sys: Option<OwnedFd>,
+    null: BorrowedFd<'_>,
+) -> Result<()> {
     if let Some(proc) = &proc {
         write_sysctls(proc.as_fd(), &plan.sysctls)?;
     }
@@ -221,7 +246,7 @@ pub(super) fn build(
         .chain(proc)
         .chain(sys)
         .for_each(mount::leave_open);
-    Ok(tree)
+    Ok(())
 }
 
 fn dev_of(tree: &Tree) -> Result<&OwnedFd> {
@@ -292,28 +317,52 @@ fn kernel_file_system(
 /// With the host's network a fresh sysfs is not to be had without the host's rights; its own one,
 /// read-only, shows the same network devices.
 fn host_sysfs(root: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let what = || "cannot mount /sys".to_owned();
-    let copy = mount::clone_mount(rustix::fs::CWD, c"/sys", true).system(what)?;
-    mount::set_attributes(
-        &copy,
-        NO_SUID_DEV_EXEC.with(Attributes::READ_ONLY),
-        None,
-        true,
-    )
-    .system(what)?;
+    let copy = host_tree(c"/sys", Attributes::READ_ONLY)?;
     attach_own(&copy, root, c"sys")?;
     Ok(copy)
+}
+
+/// With the host's pid namespace the same holds for a fresh procfs.
+fn host_procfs(root: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let copy = host_tree(c"/proc", Attributes::NONE)?;
+    attach_own(&copy, root, c"proc")?;
+    Ok(copy)
+}
+
+/// A copy of one of the host's kernel file systems, with all that is mounted below.
+fn host_tree(path: &CStr, extra: Attributes) -> Result<OwnedFd> {
+    let what = || format!("cannot mount {}", path.to_string_lossy());
+    let copy = mount::clone_mount(rustix::fs::CWD, path, true).system(what)?;
+    mount::set_attributes(&copy, NO_SUID_DEV_EXEC.with(extra), None, true).system(what)?;
+    Ok(copy)
+}
+
+/// The host's cgroups, for a container in the host's cgroup namespace: to be looked at only, for
+/// what lies there is not the container's (CVE-2022-0492: a writable release_agent is root on the
+/// host).
+fn host_cgroup(sys: Option<&OwnedFd>) -> Result<()> {
+    let Some(sys) = sys else { return Ok(()) };
+    attach_cgroup(sys, host_tree(c"/sys/fs/cgroup", Attributes::READ_ONLY)?)
 }
 
 /// cgroup2, seen from the container's own cgroup namespace; where the kernel has none (all
 /// controllers in v1, or no namespace of ours) an empty read-only folder instead of the host's
 /// tree (CVE-2023-25809).
-fn cgroup(sys: Option<&OwnedFd>) -> Result<()> {
+fn cgroup(sys: Option<&OwnedFd>, writable: bool) -> Result<()> {
     let Some(sys) = sys else { return Ok(()) };
-    let attributes = NO_SUID_DEV_EXEC.with(Attributes::READ_ONLY);
+    let read_only = NO_SUID_DEV_EXEC.with(Attributes::READ_ONLY);
+    let attributes = if writable {
+        NO_SUID_DEV_EXEC
+    } else {
+        read_only
+    };
     let mounted = mount::new_mount(c"cgroup2", &[], attributes)
-        .or_else(|_| mount::new_mount(c"tmpfs", &[Parameter::String(c"size", c"0")], attributes))
+        .or_else(|_| mount::new_mount(c"tmpfs", &[Parameter::String(c"size", c"0")], read_only))
         .system(|| "cannot mount /sys/fs/cgroup".to_owned())?;
+    attach_cgroup(sys, mounted)
+}
+
+fn attach_cgroup(sys: &OwnedFd, mounted: OwnedFd) -> Result<()> {
     let attached = mount::attach_at(&mounted, sys, c"fs/cgroup");
     mount::leave_open(mounted);
     match attached {
@@ -343,8 +392,24 @@ fn mount_in_dev(
     attributes: Attributes,
 ) -> Result<()> {
     let what = || format!("cannot mount /dev/{}", name.to_string_lossy());
-    rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755)).system(what)?;
     let mounted = mount::new_mount(kind, parameters, attributes).system(what)?;
+    attach_in_dev(dev, name, mounted)
+}
+
+/// The host's own; a host without it has nothing to share.
+fn host_in_dev(dev: &OwnedFd, name: &CStr, path: &CStr) -> Result<()> {
+    let what = || format!("cannot mount the host's {}", path.to_string_lossy());
+    let copy = match mount::clone_mount(rustix::fs::CWD, path, false) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.system(what)?,
+    };
+    mount::set_attributes(&copy, NO_SUID_DEV_EXEC, None, false).system(what)?;
+    attach_in_dev(dev, name, copy)
+}
+
+fn attach_in_dev(dev: &OwnedFd, name: &CStr, mounted: OwnedFd) -> Result<()> {
+    let what = || format!("cannot mount /dev/{}", name.to_string_lossy());
+    rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755)).system(what)?;
     mount::attach_at(&mounted, dev, name).system(what)?;
     mount::leave_open(mounted);
     Ok(())
