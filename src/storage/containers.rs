@@ -678,6 +678,7 @@ mod tests {
             namespaces: Default::default(),
             process: String::new(),
             cgroup: None,
+            legacy_cgroups: Vec::new(),
         })
     }
 

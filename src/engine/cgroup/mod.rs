@@ -25,6 +25,7 @@ mod figures;
 mod limits;
 mod place;
 mod scope;
+pub mod v1;
 
 use std::{
     io,
@@ -59,6 +60,7 @@ pub struct Group {
 #[derive(Debug, Default)]
 pub struct Made {
     pub group: Option<Group>,
+    pub legacy: v1::Legacy,
     /// Limits that were asked for and do not hold.
     pub unheld: Vec<Unheld>,
 }
@@ -109,22 +111,40 @@ pub fn make(plan: &CgroupPlan, id: &ContainerId, caller: &Caller<'_>) -> Result<
     let missing = |flag: &String| Unheld::new(flag, WITHOUT_V2);
     made.unheld.extend(plan.without_v2.iter().map(missing));
     Unheld::once_each(&mut made.unheld);
+    if matches!(caller, Caller::Root) && !made.unheld.is_empty() {
+        let legacy = v1::make(&plan.legacy_writes, id, &mut made.unheld);
+        made.legacy = legacy.inspect_err(|_| made.remove())?;
+    }
     if plan.strict
         && let Some(unheld) = made.unheld.first()
     {
-        if let Some(group) = &made.group {
-            let _ = group.remove();
-        }
+        made.remove();
         return Err(refusal(unheld));
     }
     Ok(made)
+}
+
+impl Made {
+    /// What is left is removed by a later sweep.
+    pub fn remove(&self) {
+        if let Some(group) = &self.group {
+            let _ = group.remove();
+        }
+        v1::remove(&self.legacy.groups);
+    }
+
+    /// Whether the kernel has killed a process of the container because memory was used up.
+    pub fn had_oom_kill(&self) -> bool {
+        self.group.as_ref().is_some_and(Group::had_oom_kill)
+            || v1::had_oom_kill(&self.legacy.groups)
+    }
 }
 
 /// Gives a living group other limits: writes what differs.
 ///
 /// # Errors
 /// As [`make`] with a strict plan: nobody asks for a change that does nothing.
-pub fn change(group: &Group, old: &CgroupPlan, new: &CgroupPlan) -> Result<()> {
+pub fn change(group: &Group, legacy: &[PathBuf], old: &CgroupPlan, new: &CgroupPlan) -> Result<()> {
     let differs = |write: &&CgroupWrite| !old.writes.contains(write);
     let writes: Vec<CgroupWrite> = new.writes.iter().filter(differs).cloned().collect();
     let base = place::of_group(group);
@@ -134,6 +154,9 @@ pub fn change(group: &Group, old: &CgroupPlan, new: &CgroupPlan) -> Result<()> {
         .iter()
         .filter(|flag| !old.without_v2.contains(flag));
     unheld.extend(missing.map(|flag| Unheld::new(flag, WITHOUT_V2)));
+    if !unheld.is_empty() && !legacy.is_empty() {
+        v1::change(legacy, &new.legacy_writes, &mut unheld)?;
+    }
     match unheld.first() {
         Some(unheld) => Err(refusal(unheld)),
         None => Ok(()),

@@ -25,7 +25,7 @@ use crate::{
 
 /// Where a version 2 tree is mounted: alone, or (hybrid) beside version 1.
 const TREES: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-const FOLDER_NAME: &str = "coracle";
+pub(super) const FOLDER_NAME: &str = "coracle";
 const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
 
 /// The group in which containers' are made.

@@ -69,6 +69,7 @@ impl Engine {
             join: JoinPlan {
                 init: start.init.clone(),
                 cgroup: start.cgroup.clone(),
+                legacy_cgroups: start.legacy_cgroups.clone(),
                 namespaces: start.namespaces,
                 process: process_plan(&start, &spec)?,
             },

@@ -28,7 +28,11 @@ impl Engine {
             let group = group.ok_or_else(|| no_group("cannot update container", container))?;
             let old = plan::cgroup::cgroup(&before, false)?;
             let new = plan::cgroup::cgroup(&after, false)?;
-            crate::engine::cgroup::change(&group, &old, &new)?;
+            let legacy = status
+                .start
+                .as_ref()
+                .map_or(&[][..], |start| &start.legacy_cgroups);
+            crate::engine::cgroup::change(&group, legacy, &old, &new)?;
         }
         let durability = if record.spec.auto_remove {
             Durability::Volatile

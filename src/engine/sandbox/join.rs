@@ -38,6 +38,8 @@ pub struct JoinPlan {
     pub process: ProcessPlan,
     /// The container's version 2 cgroup, on the host.
     pub cgroup: Option<PathBuf>,
+    /// Its version 1 cgroups.
+    pub legacy_cgroups: Vec<PathBuf>,
 }
 
 /// `f_type` of devpts, statfs(2).
@@ -58,6 +60,11 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
         Some(path) => Some(open_cgroup(path)?),
         None => None,
     };
+    let entrances: Vec<OwnedFd> = plan
+        .legacy_cgroups
+        .iter()
+        .map(|path| open_entrance(path))
+        .collect::<Result<_>>()?;
     let cgroup_namespace = ThreadNameSpaceType::CONTROL_GROUP;
     let namespaces = namespaces::of_container(&plan.namespaces);
     let own_cgroup_namespace = namespaces.contains(cgroup_namespace);
@@ -69,6 +76,9 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
     // The cgroup namespace comes last: from inside it nobody may reach into a group from outside.
     let child = fork::fork_into(Namespaces::NONE, cgroup.as_ref().map(AsFd::as_fd), || {
+        if let Err(error) = super::enter_cgroups(&entrances) {
+            return super::report(theirs.as_fd(), &error);
+        }
         if own_cgroup_namespace && let Err(error) = enter_cgroup_namespace(pidfd.as_fd()) {
             return super::report(theirs.as_fd(), &error);
         }
@@ -105,6 +115,12 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
 fn open_cgroup(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
+        .system(|| format!("cannot open cgroup {}", path.display()))
+}
+
+fn open_entrance(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    rustix::fs::open(path.join("cgroup.procs"), flags, Mode::empty())
         .system(|| format!("cannot open cgroup {}", path.display()))
 }
 

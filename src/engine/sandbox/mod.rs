@@ -58,6 +58,15 @@ pub enum Stream {
     Borrowed(OwnedFd),
 }
 
+/// The cgroups of the first process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cgroups<'a> {
+    /// The directory of the version 2 cgroup in which it begins; `None` is the caller's.
+    pub own: Option<BorrowedFd<'a>>,
+    /// `cgroup.procs` of version 1 cgroups that it enters before anything else.
+    pub entrances: &'a [OwnedFd],
+}
+
 /// A sandbox whose program has been executed.
 #[derive(Debug)]
 pub struct Started {
@@ -79,18 +88,21 @@ const FAILURE: &[u8] = b"F";
 
 /// Starts the first process of a container and waits until its program runs or a step has failed.
 /// The caller must have one thread. `streams` are closed here in either case; `held` are the
-/// descriptors of the plan's joins. `cgroup` is the container's; `None` is the caller's.
+/// descriptors of the plan's joins.
 pub fn start(
     plan: &SandboxPlan,
     streams: Option<Streams>,
     held: &[OwnedFd],
-    cgroup: Option<BorrowedFd<'_>>,
+    cgroups: Cgroups<'_>,
 ) -> Result<Started> {
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
-    let plan = &with_cgroup_access(plan, cgroup.is_some());
+    let plan = &with_cgroup_access(plan, cgroups.own.is_some());
     namespaces::enter_pid(&plan.namespaces, held)?;
     let namespaces = namespaces::made(&plan.namespaces.placement);
-    let child = fork::fork_into(namespaces, cgroup, || {
+    let child = fork::fork_into(namespaces, cgroups.own, || {
+        if let Err(error) = enter_cgroups(cgroups.entrances) {
+            return report(theirs.as_fd(), &error);
+        }
         let Err(error) = init::run(plan, streams.as_ref(), held, theirs.as_fd());
         report(theirs.as_fd(), &error)
     });
@@ -108,6 +120,14 @@ pub fn start(
             Err(error)
         }
     }
+}
+
+fn enter_cgroups(entrances: &[OwnedFd]) -> Result<()> {
+    entrances.iter().try_for_each(|entrance| {
+        rustix::io::write(entrance, b"0")
+            .map(drop)
+            .system(|| "cannot enter the container's cgroups".to_owned())
+    })
 }
 
 /// Where no group could be made the root of the container's cgroup namespace is the caller's own

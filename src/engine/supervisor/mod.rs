@@ -228,33 +228,19 @@ impl Container<'_> {
             let (streams, ends) = pipes(self.plan.interactive)?;
             (Some(streams), ends)
         };
-        let unit = format!("coracle-{}", self.plan.id.short());
-        let caller = match self.plan.shares_user_namespace {
-            false => cgroup::Caller::Root,
-            true => cgroup::Caller::User {
-                bus: self.plan.user_bus.as_deref(),
-                unit: &unit,
-            },
-        };
-        let made = cgroup::make(&self.plan.sandbox.cgroup, &self.plan.id, &caller);
-        let group = match made {
-            Ok(made) => {
-                tell_unheld(client.as_ref(), &made.unheld);
-                made.group
-            }
+        let groups = match self.make_cgroups(client.as_ref()) {
+            Ok(groups) => groups,
             Err(error) => return self.failed_to_start(error),
         };
         let adopts = self.leave_pid_namespace()?;
-        let started = sandbox::start(
-            &self.plan.sandbox,
-            streams,
-            &held,
-            group.as_ref().map(cgroup::Group::fd),
-        );
-        let started = match started {
+        let cgroups = sandbox::Cgroups {
+            own: groups.group.as_ref().map(cgroup::Group::fd),
+            entrances: &groups.legacy.entrances,
+        };
+        let started = match sandbox::start(&self.plan.sandbox, streams, &held, cgroups) {
             Ok(started) => started,
             Err(error) => {
-                remove_group(group.as_ref());
+                groups.remove();
                 return self.failed_to_start(error);
             }
         };
@@ -262,14 +248,14 @@ impl Container<'_> {
         if let Some(terminal) = started.terminal {
             ends = event_loop::StreamEnds::of_terminal(terminal)?;
         }
-        let noted = self.note_start(&started.init, group.as_ref());
+        let noted = self.note_start(&started.init, &groups);
         let (record, pid) = match noted {
             Ok(noted) => noted,
             Err(error) => {
                 // A full disk, most likely. Without the record nobody could deal with it.
                 let _ = process::signal(&started.init.pidfd, libc::SIGKILL);
                 let _ = process::reap(&started.init.pidfd);
-                remove_group(group.as_ref());
+                groups.remove();
                 return self.failed_to_start(error);
             }
         };
@@ -286,8 +272,8 @@ impl Container<'_> {
             watch.add_client(client, self.plan.client);
         }
         let code = watch.run_until_exit()?;
-        let oom_killed = self.was_oom_killed(code, group.as_ref());
-        remove_group(group.as_ref());
+        let oom_killed = self.was_oom_killed(code, &groups);
+        groups.remove();
         // If the record cannot be written (a full disk), whoever watches still learns the code.
         let _ = self.finish(code, oom_killed, None, Some(record.started));
         watch.say_goodbye(code);
@@ -324,11 +310,7 @@ impl Container<'_> {
     }
 
     /// Writes down that the program runs, for other commands.
-    fn note_start(
-        &self,
-        init: &fork::Child,
-        group: Option<&cgroup::Group>,
-    ) -> Result<(StartRecord, i32)> {
+    fn note_start(&self, init: &fork::Child, groups: &cgroup::Made) -> Result<(StartRecord, i32)> {
         let what = || "cannot identify the container's first process".to_owned();
         let boot_id = process::boot_id().system(what)?;
         let identity = |pid: i32| -> Result<ProcessIdentity> {
@@ -354,7 +336,8 @@ impl Container<'_> {
             namespaces: self.plan.sandbox.namespaces.placement,
             process: serde_json::to_string(&self.plan.sandbox.process)
                 .context(ErrorKind::System, what)?,
-            cgroup: group.map(|group| group.path().to_owned()),
+            cgroup: groups.group.as_ref().map(|group| group.path().to_owned()),
+            legacy_cgroups: groups.legacy.groups.clone(),
         };
         self.directory.put_start_record(&record)?;
         Ok((record, pid))
@@ -376,10 +359,25 @@ impl Container<'_> {
         Err(error)
     }
 
+    /// The container's cgroups with its limits; those that do not hold are said to the client.
+    fn make_cgroups(&self, client: Option<&OwnedFd>) -> Result<cgroup::Made> {
+        let unit = format!("coracle-{}", self.plan.id.short());
+        let caller = match self.plan.shares_user_namespace {
+            false => cgroup::Caller::Root,
+            true => cgroup::Caller::User {
+                bus: self.plan.user_bus.as_deref(),
+                unit: &unit,
+            },
+        };
+        let made = cgroup::make(&self.plan.sandbox.cgroup, &self.plan.id, &caller)?;
+        tell_unheld(client, &made.unheld);
+        Ok(made)
+    }
+
     /// Asked only where it can be: of a container with a limit, or one that was killed.
-    fn was_oom_killed(&self, code: i32, group: Option<&cgroup::Group>) -> bool {
-        let limited = self.plan.sandbox.cgroup.resources.memory.is_some();
-        (limited || code == 128 + libc::SIGKILL) && group.is_some_and(cgroup::Group::had_oom_kill)
+    fn was_oom_killed(&self, code: i32, groups: &cgroup::Made) -> bool {
+        let limited = self.plan.sandbox.cgroup.limits_memory;
+        (limited || code == 128 + libc::SIGKILL) && groups.had_oom_kill()
     }
 
     fn remove_socket(&self) {
@@ -409,13 +407,6 @@ impl Container<'_> {
             finished: now(),
         };
         self.directory.put_exit_record(&record, Durability::Durable)
-    }
-}
-
-/// What is left is removed by a later sweep.
-fn remove_group(group: Option<&cgroup::Group>) {
-    if let Some(group) = group {
-        let _ = group.remove();
     }
 }
 
