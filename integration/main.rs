@@ -17,6 +17,7 @@
 //! | tree | an unpacked image equals what umoci unpacks |
 //! | bad_input | hostile and broken input: one line, the right code, the store as before |
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
+//! | flags | every flag of `run`, one row each, seen from inside or from the kernel |
 //! | many | a hundred at once |
 //! | crash | killed anywhere, and asked again |
 //! | power | cut anywhere, and asked again |
@@ -42,6 +43,7 @@ mod bad_input;
 mod crash;
 mod escape;
 mod exec;
+mod flags;
 mod images;
 mod isolation;
 mod life;

@@ -5,13 +5,14 @@
 
 use super::{
     attach, create, doctor, exec, images, import, info, inspect, kill, load, logs, ps, pull, rm,
-    rmi, run, start, stop, tag, verb::Verb, version, wait,
+    rmi, run, secret, start, stop, tag, verb::Verb, version, wait,
 };
 
 /// The groups that some spellings begin with.
 pub const GROUPS: &[(&str, &str)] = &[
     ("container", "Commands on containers"),
     ("image", "Commands on images"),
+    ("secret", "Commands on secrets"),
     ("system", "Commands on the engine"),
 ];
 
@@ -37,6 +38,11 @@ pub static VERBS: &[&Verb] = &[
     &kill::VERB,
     &wait::VERB,
     &attach::VERB,
+    &secret::CREATE,
+    &secret::LS,
+    &secret::INSPECT,
+    &secret::RM,
+    &secret::EXISTS,
     &info::VERB,
     &doctor::VERB,
     &version::VERB,

@@ -72,12 +72,8 @@ const fn boolean(long: &'static str, answer: Answer) -> Unsupported {
 pub static RUN: &[Unsupported] = &[
     valued("add-host", NoNetwork),
     valued("annotation", Ignore),
-    valued("cap-add", Refuse),
-    valued("cap-drop", Refuse),
     valued("cpu-count", Refuse),
     valued("cpu-percent", Refuse),
-    valued("device", Refuse),
-    valued("device-cgroup-rule", Refuse),
     Unsupported {
         harmless: &["true", "false"],
         ..boolean("disable-content-trust", Ignore)
@@ -87,8 +83,6 @@ pub static RUN: &[Unsupported] = &[
     valued("dns-option", NoNetwork),
     valued("dns-search", NoNetwork),
     valued("expose", NoNetwork),
-    valued("gpus", Refuse),
-    valued("group-add", Refuse),
     valued("health-cmd", Ignore),
     valued("health-interval", Ignore),
     valued("health-retries", Ignore),
@@ -111,17 +105,12 @@ pub static RUN: &[Unsupported] = &[
         harmless: &["true", "false"],
         ..boolean("no-healthcheck", Ignore)
     },
-    harmless("oom-score-adj", Refuse, &["0"]),
-    boolean("privileged", Refuse),
     short('p', valued("publish", NoNetwork)),
     short('P', boolean("publish-all", NoNetwork)),
     harmless("restart", Refuse, &["no", ""]),
     valued("runtime", Refuse),
-    valued("security-opt", Refuse),
     valued("shm-size", Refuse),
     valued("storage-opt", Refuse),
-    valued("sysctl", Refuse),
-    valued("ulimit", Refuse),
     boolean("use-api-socket", Refuse),
     valued("userns", Refuse),
     valued("volume-driver", Refuse),
@@ -129,7 +118,7 @@ pub static RUN: &[Unsupported] = &[
 ];
 
 /// `exec`'s share.
-pub static EXEC: &[Unsupported] = &[boolean("privileged", Refuse)];
+pub static EXEC: &[Unsupported] = &[];
 
 /// The words without the flags of the table, after a notice about those that were taken out.
 /// Looks no further than the `count`-th argument.

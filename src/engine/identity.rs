@@ -91,6 +91,7 @@ impl User {
             initial_user_namespace: self.initial_namespace,
             capabilities,
             thermal_folders: thermal_folders(),
+            kernel: None,
         })
     }
 

@@ -2,8 +2,10 @@
 //!
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
+mod accounts;
 pub mod cgroup;
 pub mod containers;
+mod devices;
 mod doctor;
 mod identity;
 pub mod images;
@@ -12,6 +14,7 @@ mod machine;
 pub mod plan;
 pub mod requests;
 pub mod sandbox;
+pub mod secrets;
 pub mod supervisor;
 
 use std::path::PathBuf;

@@ -414,7 +414,7 @@ fn parse_mode(text: &str) -> Option<u32> {
 
 /// One record of comma-separated values: a field may be wrapped in double quotes, within which
 /// a doubled quote stands for one.
-fn split_csv(text: &str) -> Result<Vec<String>, &'static str> {
+pub(super) fn split_csv(text: &str) -> Result<Vec<String>, &'static str> {
     let mut fields = Vec::new();
     let mut rest = text;
     loop {

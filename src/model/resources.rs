@@ -455,6 +455,6 @@ mod tests {
             (new.nano_cpus, new.pids_limit),
             (Some(500_000_000), Some(10))
         );
-        assert!(old.limits_nothing() == false && Resources::default().limits_nothing());
+        assert!(!old.limits_nothing() && Resources::default().limits_nothing());
     }
 }

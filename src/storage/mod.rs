@@ -15,6 +15,7 @@
 //!     lock                      held by the supervisor as long as it lives
 //!     state.json exit.json      StartRecord, ExitRecord, each replaced as a whole
 //!     log upper/ work/ rootfs/ hosts hostname resolv.conf …
+//!   secrets/NAME              one SecretRecord a secret; there with the first
 //!   names/NAME                symlink to ID; counts only if that container's record says so
 //!   partial/HEX               a blob whose download was begun; locked while someone writes it
 //!   tmp/LEASE/                staging: lock, keep (digests in use), blobs and layers to be
@@ -62,6 +63,7 @@ pub mod images;
 pub mod layers;
 pub mod lease;
 pub mod locks;
+pub mod secrets;
 pub mod unpack;
 
 use std::{

@@ -226,16 +226,31 @@ pub fn limit_bounding_set(mask: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Sets effective and permitted to `mask`; inheritable to nothing, which also empties the ambient
-/// set (CVE-2022-24769 and its kin were inheritable sets that were not empty).
-pub fn set_capabilities(mask: u64) -> io::Result<()> {
+/// Sets effective and permitted to `mask`; inheritable and ambient to `ambient`, a part of it, which
+/// programs keep whose files have no capabilities of their own. Inheritable is never more than that
+/// (CVE-2022-24769 and its kin were inheritable sets that were not empty).
+pub fn set_capabilities(mask: u64, ambient: u64) -> io::Result<()> {
     let set = rustix::thread::CapabilitySet::from_bits_retain(mask);
     let sets = rustix::thread::CapabilitySets {
         effective: set,
         permitted: set,
-        inheritable: rustix::thread::CapabilitySet::empty(),
+        inheritable: rustix::thread::CapabilitySet::from_bits_retain(ambient),
     };
-    Ok(rustix::thread::set_capabilities(None, sets)?)
+    // An inheritable set that shrinks takes the ambient one with it.
+    rustix::thread::set_capabilities(None, sets)?;
+    caps::all()
+        .into_iter()
+        .filter(|capability| ambient & capability.bitmask() != 0)
+        .try_for_each(|capability| caps::raise(None, caps::CapSet::Ambient, capability))
+        .map_err(io::Error::other)
+}
+
+/// The ambient capabilities of this process as a mask.
+pub fn ambient_capabilities() -> io::Result<u64> {
+    let set = caps::read(None, caps::CapSet::Ambient).map_err(io::Error::other)?;
+    Ok(set
+        .iter()
+        .fold(0, |mask, capability| mask | capability.bitmask()))
 }
 
 /// The effective capabilities of this process as a mask.

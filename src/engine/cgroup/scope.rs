@@ -90,7 +90,7 @@ fn transient_unit(unit: &str, pid: u32) -> Body {
     body.string("fail");
     body.array(8, |properties| {
         properties.property("Description", "s", |body| {
-            body.string("A container's supervisor")
+            body.string("A container's supervisor");
         });
         // Nothing of it stays when it is over.
         properties.property("CollectMode", "s", |body| body.string("inactive-or-failed"));

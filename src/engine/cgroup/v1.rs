@@ -65,6 +65,30 @@ pub(super) fn make(
     Ok(legacy)
 }
 
+/// Writes device rules (`devices.allow`, `devices.deny`) into a group made for them.
+pub fn confine_devices(
+    legacy: &mut Legacy,
+    id: &ContainerId,
+    lines: &[(&'static str, String)],
+) -> Result<()> {
+    let mount = Path::new(MOUNTS).join("devices");
+    let group = mount.join(FOLDER_NAME).join(id.as_str());
+    let entrance = make_group(&mount, &group)?;
+    legacy.groups.push(group.clone());
+    legacy.entrances.push(entrance);
+    for (file, line) in lines {
+        let what = || format!("cannot write {line:?} into {file}");
+        let file = rustix::fs::open(
+            group.join(file),
+            OFlags::WRONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        file.and_then(|file| rustix::io::write(file, line.as_bytes()))
+            .system(what)?;
+    }
+    Ok(())
+}
+
 /// Gives living groups other limits.
 pub(super) fn change(
     groups: &[PathBuf],

@@ -3,13 +3,14 @@
 use std::os::fd::AsFd;
 
 use crate::{
-    engine::{Engine, PullRequest, PullSettings, plan, supervisor},
+    engine::{Engine, PullRequest, PullSettings, devices, plan, supervisor},
     model::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
         container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
         image::{ImageConfig, ImageRecord},
         mount::MountSource,
         names,
+        security::SecuritySpec,
     },
     storage::{ContainerDir, ContainerLock, Durability, files},
 };
@@ -80,6 +81,11 @@ impl Engine {
     ) -> Result<Created> {
         let config = self.image_config(&image.config)?;
         check_platform(&spec, &config)?;
+        if spec.security != SecuritySpec::default() {
+            plan::check(&spec, &self.user.host_facts()?)?;
+        }
+        devices::refuse_unenforceable(&spec.devices, self.user.is_real_root())?;
+        self.find(&spec)?;
         for mount in &spec.mounts {
             prepare_source(&mount.source)?;
         }

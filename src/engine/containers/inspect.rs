@@ -12,12 +12,15 @@ use super::{
 use crate::{
     engine::{Engine, plan},
     model::{
-        Result,
+        ContainerSpec, Result,
         container::{ContainerRecord, ContainerState, LogDriver, NetworkMode},
+        device::DeviceSpec,
+        gpu::GpuRequest,
         image::ProcessDefaults,
         mount::{Mount, MountSource},
         namespace::NamespaceMode,
         resources::{DeviceValue, Resources},
+        security::Ulimit,
         signal::signal_name,
     },
     storage::{ContainerDir, containers::Status},
@@ -56,9 +59,9 @@ impl Engine {
         object.put("RestartCount", json!(0));
         object.put("Driver", json!(driver));
         object.put("Platform", json!("linux"));
-        for label in ["MountLabel", "ProcessLabel", "AppArmorProfile"] {
-            object.put(label, json!(""));
-        }
+        object.put_all(&["MountLabel", "ProcessLabel"], &json!(""));
+        let apparmor = record.spec.security.apparmor.clone();
+        object.put("AppArmorProfile", json!(apparmor.unwrap_or_default()));
         object.put("ExecIDs", Value::Null);
         object.put("HostConfig", host_config(&record));
         object.put("GraphDriver", graph_driver);
@@ -237,41 +240,66 @@ fn host_config(record: &ContainerRecord) -> Value {
     object.put("VolumeDriver", json!(""));
     object.put("VolumesFrom", Value::Null);
     object.put("ConsoleSize", json!([0, 0]));
-    object.put_all(&["CapAdd", "CapDrop"], &Value::Null);
+    let security = &spec.security;
     let namespaces = &spec.namespaces;
+    object.put("CapAdd", list_or_null(&security.cap_add));
+    object.put("CapDrop", list_or_null(&security.cap_drop));
     let cgroup = match &namespaces.cgroup {
         NamespaceMode::Private => "private".to_owned(),
         other => other.to_string(),
     };
     object.put("CgroupnsMode", json!(cgroup));
     object.put_all(&["Dns", "DnsOptions", "DnsSearch"], &json!([]));
-    object.put_all(&["ExtraHosts", "GroupAdd"], &Value::Null);
+    object.put("ExtraHosts", Value::Null);
+    object.put("GroupAdd", list_or_null(&security.group_add));
     object.put("IpcMode", json!(namespaces.ipc.to_string()));
     object.put("Cgroup", json!(""));
     object.put("Links", Value::Null);
-    object.put("OomScoreAdj", json!(0));
+    object.put("OomScoreAdj", json!(security.oom_score_adj.unwrap_or(0)));
     object.put("PidMode", json!(namespaces.pid.to_string()));
-    object.put_all(&["Privileged", "PublishAllPorts"], &json!(false));
+    object.put("Privileged", json!(security.privileged));
+    object.put("PublishAllPorts", json!(false));
     object.put("ReadonlyRootfs", json!(spec.read_only));
-    object.put("SecurityOpt", Value::Null);
+    object.put("SecurityOpt", list_or_null(&security.options));
     object.put_some("Tmpfs", tmpfs(&spec.mounts));
     object.put("UTSMode", json!(namespaces.uts.to_string()));
     object.put("UsernsMode", json!(""));
     object.put("ShmSize", json!(plan::SHM_BYTES));
+    let sysctls = (!security.sysctls.is_empty()).then_some(&security.sysctls);
+    object.put_some("Sysctls", sysctls);
     object.put("Runtime", json!("coracle"));
     object.put("Isolation", json!(""));
-    put_resources(&mut object, &spec.resources);
+    put_resources(&mut object, spec);
     object.put_some("Mounts", requested_mounts(&spec.mounts));
-    let absolute =
-        |paths: &[&str]| -> Vec<String> { paths.iter().map(|path| format!("/{path}")).collect() };
-    object.put("MaskedPaths", json!(absolute(&plan::MASKED)));
-    object.put("ReadonlyPaths", json!(absolute(&plan::READ_ONLY)));
+    let (masked, read_only) = plan::masks(security, &[]);
+    object.put("MaskedPaths", json!(absolute(masked)));
+    object.put("ReadonlyPaths", json!(absolute(read_only)));
     object.put_some("Init", spec.init.then_some(true));
     object.done()
 }
 
+fn list_or_null(list: &[String]) -> Value {
+    if list.is_empty() {
+        Value::Null
+    } else {
+        json!(list)
+    }
+}
+
+fn absolute(paths: Vec<String>) -> Vec<String> {
+    paths.iter().map(|path| format!("/{path}")).collect()
+}
+
+/// -1 is unlimited.
+fn ulimits(limits: &[Ulimit]) -> Value {
+    let number = |limit: Option<u64>| limit.map_or(json!(-1), |limit| json!(limit));
+    let one = |limit: &Ulimit| json!({"Name": limit.resource.name(), "Hard": number(limit.hard), "Soft": number(limit.soft)});
+    limits.iter().map(one).collect()
+}
+
 /// In Docker's order; 0, "" and null are "not asked for".
-fn put_resources(object: &mut Object, resources: &Resources) {
+fn put_resources(object: &mut Object, spec: &ContainerSpec) {
+    let resources = &spec.resources;
     let devices = |key: &str, devices: &[DeviceValue]| -> Value {
         let entry = |device: &DeviceValue| json!({"Path": device.path, key: device.value});
         devices.iter().map(entry).collect()
@@ -307,8 +335,7 @@ fn put_resources(object: &mut Object, resources: &Resources) {
     );
     object.put("CpusetCpus", text(&resources.cpuset_cpus));
     object.put("CpusetMems", text(&resources.cpuset_mems));
-    object.put("Devices", json!([]));
-    object.put_all(&["DeviceCgroupRules", "DeviceRequests"], &Value::Null);
+    put_devices(object, &spec.devices);
     object.put(
         "MemoryReservation",
         json!(resources.memory_reservation.unwrap_or(0)),
@@ -318,7 +345,7 @@ fn put_resources(object: &mut Object, resources: &Resources) {
     let disabled = resources.oom_kill_disable.then_some(true);
     object.put("OomKillDisable", json!(disabled));
     object.put("PidsLimit", json!(resources.pids_limit));
-    object.put("Ulimits", json!([]));
+    object.put("Ulimits", ulimits(&spec.security.ulimits));
     object.put_all(
         &[
             "CpuCount",
@@ -328,6 +355,52 @@ fn put_resources(object: &mut Object, resources: &Resources) {
         ],
         &json!(0),
     );
+}
+
+fn put_devices(object: &mut Object, devices: &DeviceSpec) {
+    let mappings: Vec<Value> = devices
+        .mappings
+        .iter()
+        .map(|mapping| {
+            json!({
+                "PathOnHost": mapping.host,
+                "PathInContainer": mapping.container,
+                "CgroupPermissions": mapping.access,
+            })
+        })
+        .collect();
+    let or_null = |list: Vec<Value>| {
+        if list.is_empty() {
+            Value::Null
+        } else {
+            json!(list)
+        }
+    };
+    let rules = devices.rules.iter().map(|rule| json!(rule.to_string()));
+    let mut requests: Vec<Value> = devices.gpus.iter().map(gpu_request).collect();
+    if !devices.qualified.is_empty() {
+        requests.push(json!({
+            "Driver": "cdi",
+            "Count": 0,
+            "DeviceIDs": devices.qualified,
+            "Capabilities": null,
+            "Options": null,
+        }));
+    }
+    object.put("Devices", json!(mappings));
+    object.put("DeviceCgroupRules", or_null(rules.collect()));
+    object.put("DeviceRequests", or_null(requests));
+}
+
+fn gpu_request(request: &GpuRequest) -> Value {
+    let devices = (!request.devices.is_empty()).then_some(&request.devices);
+    json!({
+        "Driver": request.driver,
+        "Count": request.count,
+        "DeviceIDs": devices,
+        "Capabilities": [request.capabilities],
+        "Options": request.options,
+    })
 }
 
 /// Memory and swap together; Docker fills in its default.

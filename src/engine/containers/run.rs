@@ -182,7 +182,10 @@ impl Engine {
         neighbours: &Neighbours,
         attach: Option<&AttachOptions>,
     ) -> Result<RunOutcome> {
-        let host = self.user.host_facts()?;
+        let mut host = self.user.host_facts()?;
+        if plan::asks_for_kernel(&record.spec.security) {
+            host.kernel = crate::engine::machine::kernel_version();
+        }
         let files = self.container_files(driver, directory, record, &host)?;
         let mut sandbox = plan::container(record, image, &host, &files, &neighbours.surroundings)?;
         let client = match attach {
@@ -280,6 +283,7 @@ impl Engine {
         Ok(ContainerFiles {
             directory: folder,
             root,
+            found: self.find(&record.spec)?,
         })
     }
 }

@@ -8,35 +8,10 @@ use crate::model::{
     host::HostFacts,
     mount::{Mount, MountSource},
     namespace::{IpcMode, Place, Placement},
+    security::SecuritySpec,
 };
 
 pub const SHM_BYTES: u64 = 64 << 20;
-
-/// The union of what Docker 28.5 and Podman 5.6 hide: kernel memory, keys, timing side channels
-/// (GHSA-jq35-85cj-fj4p, GHSA-6fw5-f8r9-fgfm), firmware.
-pub const MASKED: [&str; 13] = [
-    "proc/acpi",
-    "proc/asound",
-    "proc/interrupts",
-    "proc/kcore",
-    "proc/keys",
-    "proc/latency_stats",
-    "proc/sched_debug",
-    "proc/scsi",
-    "proc/timer_list",
-    "proc/timer_stats",
-    "sys/devices/virtual/powercap",
-    "sys/firmware",
-    "sys/fs/selinux",
-];
-
-pub const READ_ONLY: [&str; 5] = [
-    "proc/bus",
-    "proc/fs",
-    "proc/irq",
-    "proc/sys",
-    "proc/sysrq-trigger",
-];
 
 /// What was decided before about the container as a whole.
 pub(super) struct Context<'a> {
@@ -44,8 +19,10 @@ pub(super) struct Context<'a> {
     /// Where hosts, hostname and resolv.conf are, if not in the container's folder.
     pub network_files: Option<&'a Path>,
     pub systemd: bool,
-    /// A cgroup was made for the container: what its cgroup namespace shows is its own.
-    pub own_cgroup: bool,
+}
+
+fn writable_cgroup(security: &SecuritySpec) -> bool {
+    security.writable_cgroups.unwrap_or(security.privileged)
 }
 
 /// /dev/shm goes with the IPC namespace; that of a path has none that could be found.
@@ -73,6 +50,7 @@ pub(super) fn steps(
         },
         MountStep::Dev {
             make_nodes: host.initial_user_namespace,
+            host_devices: spec.security.privileged,
         },
     ];
     steps.extend(shared_memory(spec, placement));
@@ -85,7 +63,8 @@ pub(super) fn steps(
     });
     steps.push(MountStep::Cgroup {
         of_host: placement.cgroup == Place::Host,
-        writable: context.systemd && context.own_cgroup && placement.cgroup == Place::Own,
+        writable: (context.systemd || writable_cgroup(&spec.security))
+            && placement.cgroup == Place::Own,
     });
     let folder = context.network_files.unwrap_or(&files.directory);
     for (name, wanted) in [
@@ -103,6 +82,7 @@ pub(super) fn steps(
     if context.systemd {
         steps.extend(systemd::mounts(spec));
     }
+    steps.extend(super::devices::steps(files)?);
     let mut wanted: Vec<&Mount> = spec.mounts.iter().collect();
     wanted.sort_by_key(|mount| {
         mount
@@ -114,6 +94,7 @@ pub(super) fn steps(
     for mount in wanted {
         steps.push(user_mount(mount)?);
     }
+    steps.extend(super::accounts::steps(files));
     Ok(steps)
 }
 
@@ -149,7 +130,7 @@ fn user_mount(mount: &Mount) -> Result<MountStep> {
 
 /// Our /proc and /sys are what the confinement is made of: nothing may be put over them
 /// (CVE-2019-16884 and its successors), nor over the root.
-fn check_target(target: &str) -> Result<String> {
+pub fn check_target(target: &str) -> Result<String> {
     let mut parts: Vec<&str> = Vec::new();
     for part in target.split('/') {
         match part {

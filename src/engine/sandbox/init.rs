@@ -9,7 +9,9 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use super::{Streams, credentials, devices, mounts, namespaces, program, reaper};
+use super::{
+    Streams, accounts, credentials, devices, mounts, namespaces, outside::Outside, program, reaper,
+};
 use crate::{
     engine::plan::{NamespacePlan, SandboxPlan},
     model::{Context, Error, ErrorKind, Result, namespace::Place},
@@ -24,6 +26,7 @@ pub(super) fn run(
     plan: &SandboxPlan,
     streams: Option<&Streams>,
     held: &[OwnedFd],
+    own_cgroup: bool,
     supervisor: BorrowedFd<'_>,
 ) -> Result<Infallible> {
     process::hide().system(|| "cannot hide this process".to_owned())?;
@@ -32,6 +35,7 @@ pub(super) fn run(
         // Otherwise the kernel ends it with the supervisor's pid namespace.
         process::die_with_parent().system(|| "cannot follow the supervisor".to_owned())?;
     }
+    let outside = Outside::open(&plan.process)?;
     let shared_memory = namespaces::joined_shared_memory(&plan.namespaces, held)?;
     namespaces::enter_others(&plan.namespaces, held)?;
     let connected = mounts::clone_connected(&plan.mounts)?;
@@ -42,10 +46,19 @@ pub(super) fn run(
     let null = devices::trusted_null()?;
 
     let root = mounts::attach_root(&plan.root)?;
-    let tree = mounts::build(plan, connected, shared_memory, root.as_fd(), null.as_fd())?;
+    accounts::write(&plan.accounts, root.as_fd())?;
+    let tree = mounts::build(
+        plan,
+        connected,
+        shared_memory,
+        own_cgroup,
+        root.as_fd(),
+        null.as_fd(),
+    )?;
 
     let working_directory = open_working_directory(&plan.process.working_directory, root.as_fd())?;
-    let identity = credentials::look_up(&plan.process, root.as_fd())?;
+    let mut identity = credentials::look_up(&plan.process, root.as_fd())?;
+    accounts::add_variables(&mut identity.environment, &plan.secrets.variables)?;
     if plan.root.read_only {
         mount::set_attributes(&root, Attributes::READ_ONLY, None, false)
             .system(|| "cannot make the root file system read-only".to_owned())?;
@@ -73,13 +86,13 @@ pub(super) fn run(
             .system(|| "cannot bring the loopback interface up".to_owned())?;
     }
     fresh_keyring()?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    rustix::process::umask(credentials::umask(&plan.process));
     if let Some(directory) = &working_directory {
         enter(directory, &plan.process.working_directory)?;
     }
 
     // With an init of ours the program is its child; both are confined alike.
-    credentials::confine(&plan.process, &identity)?;
+    credentials::confine(&plan.process, &identity, &outside)?;
     let in_shared_pids = placement.pid != Place::Own;
     if in_shared_pids {
         follow(supervisor)?;

@@ -11,17 +11,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::thread::ThreadNameSpaceType;
 use rustix::{
     fs::{Mode, OFlags},
     pty::OpenptFlags,
+    thread::ThreadNameSpaceType,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Started, Streams, credentials, devices, namespaces, program};
+use super::{Started, Streams, credentials, devices, namespaces, outside::Outside, program};
 use crate::{
     engine::plan::ProcessPlan,
-    model::{Context, Error, ErrorKind, Result, container::ProcessIdentity, namespace::Placement},
+    model::{
+        Context, Error, ErrorKind, Result,
+        container::ProcessIdentity,
+        namespace::{Place, Placement},
+    },
     sys::{
         fork::{self, Namespaces},
         in_root, packet, process,
@@ -56,6 +60,9 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
     let pidfd = process::open(plan.init.pid, plan.init.start_time)
         .system(|| "cannot open the container's first process".to_owned())?
         .ok_or_else(stopped)?;
+    let outside = Outside::open(&plan.process)?;
+    let namespaces =
+        namespaces::of_container(&plan.namespaces) - ThreadNameSpaceType::CONTROL_GROUP;
     let cgroup = match &plan.cgroup {
         Some(path) => Some(open_cgroup(path)?),
         None => None,
@@ -65,24 +72,21 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
         .iter()
         .map(|path| open_entrance(path))
         .collect::<Result<_>>()?;
-    let cgroup_namespace = ThreadNameSpaceType::CONTROL_GROUP;
-    let namespaces = namespaces::of_container(&plan.namespaces);
-    let own_cgroup_namespace = namespaces.contains(cgroup_namespace);
-    let namespaces = namespaces.difference(cgroup_namespace);
     match rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), namespaces) {
         Err(rustix::io::Errno::SRCH) => return Err(stopped()),
         other => other.system(|| "cannot enter the container's namespaces".to_owned())?,
     }
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
     // The cgroup namespace comes last: from inside it nobody may reach into a group from outside.
+    let enters = plan.namespaces.cgroup != Place::Host;
     let child = fork::fork_into(Namespaces::NONE, cgroup.as_ref().map(AsFd::as_fd), || {
         if let Err(error) = super::enter_cgroups(&entrances) {
             return super::report(theirs.as_fd(), &error);
         }
-        if own_cgroup_namespace && let Err(error) = enter_cgroup_namespace(pidfd.as_fd()) {
+        if enters && let Err(error) = enter_cgroup_namespace(pidfd.as_fd()) {
             return super::report(theirs.as_fd(), &error);
         }
-        let Err(error) = become_process(&plan.process, streams.as_ref(), theirs.as_fd());
+        let Err(error) = become_process(&plan.process, streams.as_ref(), theirs.as_fd(), &outside);
         super::report(theirs.as_fd(), &error)
     });
     let child = match child {
@@ -133,6 +137,7 @@ fn become_process(
     plan: &ProcessPlan,
     streams: Option<&Streams>,
     parent: BorrowedFd<'_>,
+    outside: &Outside,
 ) -> Result<std::convert::Infallible> {
     let root = rustix::fs::open(
         "/",
@@ -162,8 +167,8 @@ fn become_process(
         })?;
     rustix::process::fchdir(&directory)
         .system(|| format!("cannot enter working directory {wanted:?}"))?;
-    rustix::process::umask(Mode::from_raw_mode(0o022));
-    credentials::confine(plan, &identity)?;
+    rustix::process::umask(credentials::umask(plan));
+    credentials::confine(plan, &identity, outside)?;
     program::execute(&plan.arguments, &identity.environment)
 }
 

@@ -9,18 +9,20 @@
 //! of the root, mounts are attached to held descriptors, and nothing of it is read as
 //! configuration but passwd(5) and group(5), with limits.
 
+mod accounts;
 mod credentials;
+pub mod device_filter;
 mod devices;
 mod init;
 mod join;
 mod mounts;
 mod namespaces;
+mod outside;
 mod program;
 mod reaper;
 mod seccomp;
 
 use std::{
-    borrow::Cow,
     ffi::CString,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -28,7 +30,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{MountStep, SandboxPlan};
+use super::plan::SandboxPlan;
 use crate::{
     model::{Context, Error, ErrorKind, Result},
     sys::{
@@ -96,14 +98,14 @@ pub fn start(
     cgroups: Cgroups<'_>,
 ) -> Result<Started> {
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
-    let plan = &with_cgroup_access(plan, cgroups.own.is_some());
     namespaces::enter_pid(&plan.namespaces, held)?;
     let namespaces = namespaces::made(&plan.namespaces.placement);
     let child = fork::fork_into(namespaces, cgroups.own, || {
         if let Err(error) = enter_cgroups(cgroups.entrances) {
             return report(theirs.as_fd(), &error);
         }
-        let Err(error) = init::run(plan, streams.as_ref(), held, theirs.as_fd());
+        let own_cgroup = cgroups.own.is_some();
+        let Err(error) = init::run(plan, streams.as_ref(), held, own_cgroup, theirs.as_fd());
         report(theirs.as_fd(), &error)
     });
     let child = child.map_err(namespaces_refused)?;
@@ -128,22 +130,6 @@ fn enter_cgroups(entrances: &[OwnedFd]) -> Result<()> {
             .map(drop)
             .system(|| "cannot enter the container's cgroups".to_owned())
     })
-}
-
-/// Where no group could be made the root of the container's cgroup namespace is the caller's own
-/// group: nothing that a container may write to.
-fn with_cgroup_access(plan: &SandboxPlan, own_group: bool) -> Cow<'_, SandboxPlan> {
-    let is_writable = |step: &MountStep| matches!(step, MountStep::Cgroup { writable: true, .. });
-    if own_group || !plan.mounts.iter().any(is_writable) {
-        return Cow::Borrowed(plan);
-    }
-    let mut plan = plan.clone();
-    for step in &mut plan.mounts {
-        if let MountStep::Cgroup { writable, .. } = step {
-            *writable = false;
-        }
-    }
-    Cow::Owned(plan)
 }
 
 fn namespaces_refused(cause: io::Error) -> Error {

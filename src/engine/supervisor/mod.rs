@@ -45,6 +45,7 @@ use crate::{
     model::{
         ContainerId, Context, Error, ErrorKind, Result,
         container::{ExitRecord, LogDriver, ProcessIdentity, StartRecord},
+        device::version_1_lines,
         namespace::Place,
     },
     storage::{ContainerDir, ContainerLock, Durability, Store},
@@ -369,9 +370,36 @@ impl Container<'_> {
                 unit: &unit,
             },
         };
-        let made = cgroup::make(&self.plan.sandbox.cgroup, &self.plan.id, &caller)?;
+        let mut made = cgroup::make(&self.plan.sandbox.cgroup, &self.plan.id, &caller)?;
         tell_unheld(client, &made.unheld);
+        self.confine_devices(&mut made)
+            .inspect_err(|_| made.remove())?;
         Ok(made)
+    }
+
+    /// Puts the device rules into force. The default ones are a second line of defence behind file
+    /// systems without devices, so where the kernel (an outer container) forbids them the container
+    /// starts all the same; stricter ones must hold.
+    fn confine_devices(&self, groups: &mut cgroup::Made) -> Result<()> {
+        let plan = &self.plan.sandbox.devices;
+        let Some(rules) = &plan.rules else {
+            return Ok(());
+        };
+        let attached = match &groups.group {
+            Some(group) => sandbox::device_filter::attach(group.fd(), rules),
+            None => Err(Error::new(
+                ErrorKind::Unsupported,
+                "there is no cgroup that could hold the container's device rules",
+            )),
+        };
+        match attached {
+            Err(error) if plan.rules_must_hold => {
+                let lines = version_1_lines(rules);
+                cgroup::v1::confine_devices(&mut groups.legacy, &self.plan.id, &lines)
+                    .map_err(|_| error)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Asked only where it can be: of a container with a limit, or one that was killed.
