@@ -77,6 +77,29 @@ pub enum Caller<'a> {
     },
 }
 
+/// Makes room for limits where processes are in the way: in a delegated cgroup or a container they
+/// are the caller's own, and only the command sees them all. The supervisor is in a pid namespace
+/// of its own. What fails here is found out by [`make`].
+pub fn prepare(plan: &CgroupPlan, caller: &Caller<'_>) {
+    if plan.writes.is_empty() {
+        return;
+    }
+    let caller = match caller {
+        Caller::Root => Caller::Root,
+        Caller::User { unit, .. } => Caller::User { bus: None, unit },
+    };
+    let Ok(base) = place::find(plan, &caller) else {
+        return;
+    };
+    let passed_on = std::fs::read_to_string(base.path.join("cgroup.subtree_control"));
+    let passed_on = passed_on.unwrap_or_default();
+    for controller in plan.writes.iter().map(CgroupWrite::controller) {
+        if !passed_on.split_whitespace().any(|name| name == controller) {
+            limits::pass_on(&base, controller);
+        }
+    }
+}
+
 /// Makes the container's group and sets its limits.
 ///
 /// # Errors
@@ -171,6 +194,51 @@ pub fn come_near(path: &Path, caller: &Caller<'_>) {
         && let Err(why) = place::come_near(path, *bus, unit)
     {
         log::debug!("cannot come near the container's cgroup: {why}");
+    }
+}
+
+/// What limits this machine gives to this user.
+#[derive(Clone, Debug, Default)]
+pub struct Abilities {
+    /// Of the version 2 tree in which containers' groups are made.
+    pub controllers: Vec<String>,
+    /// Of version 1, for root.
+    pub legacy_controllers: Vec<String>,
+    /// Docker's word for who makes groups: `cgroupfs`, `systemd` or `none`.
+    pub driver: &'static str,
+    /// Why there is no group for containers, if there is none.
+    pub why_none: Option<String>,
+}
+
+impl Abilities {
+    pub fn has(&self, controller: &str) -> bool {
+        let legacy = if controller == "io" {
+            "blkio"
+        } else {
+            controller
+        };
+        self.controllers.iter().any(|name| name == controller)
+            || self.legacy_controllers.iter().any(|name| name == legacy)
+    }
+}
+
+/// Looks without changing anything.
+pub fn abilities(caller: &Caller<'_>) -> Abilities {
+    let legacy_controllers = match caller {
+        Caller::Root => v1::controllers(),
+        Caller::User { .. } => Vec::new(),
+    };
+    let (controllers, driver, why_none) = match place::controllers(caller) {
+        Ok((controllers, true)) => (controllers, "systemd", None),
+        Ok((controllers, false)) => (controllers, "cgroupfs", None),
+        Err(why) if legacy_controllers.is_empty() => (Vec::new(), "none", Some(why)),
+        Err(why) => (Vec::new(), "cgroupfs", Some(why)),
+    };
+    Abilities {
+        controllers,
+        legacy_controllers,
+        driver,
+        why_none,
     }
 }
 

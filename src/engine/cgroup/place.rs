@@ -213,6 +213,36 @@ impl Base {
     }
 }
 
+/// The controllers with which limits can be set, and whether systemd has to be asked for a place.
+pub(super) fn controllers(caller: &Caller<'_>) -> Result<(Vec<String>, bool), Why> {
+    let tree = tree()?;
+    let of = |path: &Path| {
+        let text = std::fs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default();
+        text.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let Caller::User { bus, .. } = caller else {
+        return Ok((of(&tree), false));
+    };
+    let here = delegated(&own()?).map(|above| tree.join(above));
+    if let Some(here) = here.filter(|path| is_writable(path)) {
+        return Ok((of(&here), false));
+    }
+    let uid = rustix::process::getuid().as_raw();
+    let manager = tree.join(format!("user.slice/user-{uid}.slice/user@{uid}.service"));
+    if bus.is_some_and(Path::exists) && is_writable(&manager) {
+        return Ok((of(&manager), true));
+    }
+    Err(NOT_DELEGATED.to_owned())
+}
+
+fn is_writable(path: &Path) -> bool {
+    ["", "cgroup.procs", "cgroup.subtree_control"]
+        .iter()
+        .all(|file| rustix::fs::access(path.join(file), rustix::fs::Access::WRITE_OK).is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -89,6 +89,15 @@ pub fn confine_devices(
     Ok(())
 }
 
+/// Those that are mounted.
+pub(super) fn controllers() -> Vec<String> {
+    ["memory", "cpu", "cpuset", "pids", "blkio", "devices"]
+        .into_iter()
+        .filter(|name| Path::new(MOUNTS).join(name).join("cgroup.procs").exists())
+        .map(str::to_owned)
+        .collect()
+}
+
 /// Gives living groups other limits.
 pub(super) fn change(
     groups: &[PathBuf],

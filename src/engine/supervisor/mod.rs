@@ -55,6 +55,9 @@ use crate::{
 /// The name by which the executed program knows its role, `argv[0]`.
 pub const ROLE: &str = "coracle-supervisor";
 
+/// `CAP_MKNOD`, capabilities(7).
+const MKNOD: u64 = 1 << 27;
+
 /// Everything a supervisor has to know. Crosses an exec of the same program, so it needs no
 /// version.
 #[derive(Debug, Serialize, Deserialize)]
@@ -377,12 +380,18 @@ impl Container<'_> {
         Ok(made)
     }
 
-    /// Puts the device rules into force. The default ones are a second line of defence behind file
-    /// systems without devices, so where the kernel (an outer container) forbids them the container
-    /// starts all the same; stricter ones must hold.
+    /// Puts the device rules into force. A container that cannot make device nodes has only those
+    /// that it was given, so only one that can, or was given less than the whole of a device, needs
+    /// them. Where the kernel (an outer container) forbids them only stricter ones than the default
+    /// are missed.
     fn confine_devices(&self, groups: &mut cgroup::Made) -> Result<()> {
         let plan = &self.plan.sandbox.devices;
-        let Some(rules) = &plan.rules else {
+        let can_make_nodes = self.plan.sandbox.process.capabilities & MKNOD != 0;
+        let Some(rules) = plan
+            .rules
+            .as_ref()
+            .filter(|_| can_make_nodes || plan.rules_must_hold)
+        else {
             return Ok(());
         };
         let attached = match &groups.group {
