@@ -40,6 +40,7 @@ mod registry;
 mod terminal;
 
 mod bad_input;
+mod cgroups;
 mod crash;
 mod escape;
 mod exec;
