@@ -75,10 +75,7 @@ fn born_in_its_own_group(case: &Case) {
     assert_eq!(inside.trim(), pid.first());
     // What it sees of that is the root.
     let seen = case.engine("exec one cat /proc/self/cgroup").ok();
-    assert!(
-        seen.stdout.lines().any(|line| line == "0::/"),
-        "{seen}"
-    );
+    assert!(seen.stdout.lines().any(|line| line == "0::/"), "{seen}");
     case.engine("exec one mkdir /sys/fs/cgroup/mine")
         .fails(1, "Read-only");
     case.engine("rm -f one").ok();
@@ -106,9 +103,14 @@ fn memory_hog_is_killed(case: &Case) {
         "run --name hog --network none -m 32m --memory-swap 32m localhost/busybox dd if=/dev/zero of=/dev/null bs=200M count=1",
     )
     .exits(137);
-    case.words(&["inspect", "-f", "{{.State.OOMKilled}} {{.State.ExitCode}}", "hog"])
-        .ok()
-        .prints("true 137");
+    case.words(&[
+        "inspect",
+        "-f",
+        "{{.State.OOMKilled}} {{.State.ExitCode}}",
+        "hog",
+    ])
+    .ok()
+    .prints("true 137");
     case.engine("run --name fine --network none -m 32m localhost/busybox true")
         .ok();
     case.words(&["inspect", "-f", "{{.State.OOMKilled}}", "fine"])
@@ -124,7 +126,16 @@ fn tasks_are_limited(case: &Case) {
     case.load_busybox();
     let bomb = "i=0; while [ $i -lt 30 ]; do sleep 5 & i=$((i+1)); done; echo survived";
     let outcome = case.words(&[
-        "run", "--rm", "--network", "none", "--pids-limit", "8", "localhost/busybox", "sh", "-c", bomb,
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--pids-limit",
+        "8",
+        "localhost/busybox",
+        "sh",
+        "-c",
+        bomb,
     ]);
     assert!(outcome.stderr.contains("fork"), "{outcome}");
     assert!(!outcome.stdout.contains("survived"), "{outcome}");
@@ -200,7 +211,10 @@ fn group_of_a_killed_supervisor(case: &Case) {
     }
     let pid = case.words(&["inspect", "-f", "{{.State.Pid}}", "one"]).ok();
     let status = fs::read_to_string(format!("/proc/{}/status", pid.first())).unwrap();
-    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();
+    let parent = status
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:"))
+        .unwrap();
     let supervisor = rustix::process::Pid::from_raw(parent.trim().parse().unwrap()).unwrap();
     rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
     case.eventually("the container is over", || {
@@ -215,14 +229,19 @@ fn parent(case: &Case) {
     case.load_busybox();
     let line = "run -d --name one --network none --cgroup-parent /coracle-test/below localhost/busybox sleep 100";
     let outcome = case.engine(line);
-    if outcome.stderr.contains("cannot make the container's cgroup there") {
+    if outcome
+        .stderr
+        .contains("cannot make the container's cgroup there")
+    {
         case.skip("no cgroup can be made here");
         return;
     }
     outcome.ok();
     let found = groups(&id(case, "one"));
     assert!(
-        found.iter().any(|path| path.parent().is_some_and(|parent| parent.ends_with("coracle-test/below"))),
+        found.iter().any(|path| path
+            .parent()
+            .is_some_and(|parent| parent.ends_with("coracle-test/below"))),
         "{found:?}"
     );
     case.engine("rm -f one").ok();

@@ -20,6 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("registry", &["model"]),
     ("net", &["model", "sys", "storage"]),
     ("engine::plan", &["model"]),
+    ("engine::bundle", &["model", "engine::plan"]),
     ("engine::cgroup", &["model", "sys", "engine::plan"]),
     ("engine::sandbox", &["model", "sys", "engine::plan"]),
     (
@@ -43,6 +44,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "registry",
             "net",
             "engine::plan",
+            "engine::bundle",
             "engine::cgroup",
             "engine::sandbox",
             "engine::supervisor",

@@ -22,7 +22,7 @@ pub const VERB: Verb = Verb {
     spellings: &["container create", "create"],
     about: "Create a container without starting it",
     usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
-    arity: Arity::AtLeast(1),
+    arity: Arity::OneUnless("bundle"),
     program_after: Some(1),
     unsupported: super::unsupported::RUN,
     class: Class::Run,

@@ -31,7 +31,7 @@ pub const VERB: Verb = Verb {
     spellings: &["container run", "run"],
     about: "Create a container from an image and run a program in it",
     usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
-    arity: Arity::AtLeast(1),
+    arity: Arity::OneUnless("bundle"),
     program_after: Some(1),
     unsupported: super::unsupported::RUN,
     class: Class::Run,

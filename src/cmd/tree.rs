@@ -4,8 +4,8 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, create, doctor, exec, images, import, info, inspect, kill, load, logs, ps, pull, rm,
-    rmi, run, secret, start, stop, tag, verb::Verb, version, wait,
+    attach, create, doctor, exec, images, import, info, inspect, kill, load, logs, pause, ps, pull,
+    rm, rmi, run, secret, spec, start, stats, stop, tag, top, update, verb::Verb, version, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -37,6 +37,12 @@ pub static VERBS: &[&Verb] = &[
     &import::VERB,
     &kill::VERB,
     &wait::VERB,
+    &spec::VERB,
+    &top::VERB,
+    &stats::VERB,
+    &pause::PAUSE,
+    &pause::UNPAUSE,
+    &update::VERB,
     &attach::VERB,
     &secret::CREATE,
     &secret::LS,

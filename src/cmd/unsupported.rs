@@ -71,7 +71,6 @@ const fn boolean(long: &'static str, answer: Answer) -> Unsupported {
 
 pub static RUN: &[Unsupported] = &[
     valued("add-host", NoNetwork),
-    valued("annotation", Ignore),
     valued("cpu-count", Refuse),
     valued("cpu-percent", Refuse),
     Unsupported {

@@ -3,6 +3,7 @@
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
 mod accounts;
+pub mod bundle;
 pub mod cgroup;
 pub mod containers;
 mod devices;
@@ -21,9 +22,9 @@ use std::path::PathBuf;
 
 pub use crate::model::RegistryOptions;
 pub use requests::{
-    AttachOptions, Check, ContainerProcess, ContainerSize, ContainerStats, ContainerSummary,
-    CpuUsage, ExecSpec, Health, ImportRequest, IoUsage, LoadRequest, LogLine, LogOptions,
-    LogStream, MemoryUsage, PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
+    AttachOptions, Check, ContainerSize, ContainerStats, ContainerSummary, CpuUsage, ExecSpec,
+    Health, ImportRequest, IoUsage, LoadRequest, LogLine, LogOptions, LogStream, MemoryUsage,
+    PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
 };
 
 use crate::{
@@ -67,6 +68,8 @@ pub trait Progress: Sync {
     fn layer_done(&self, layer: &crate::model::Digest);
     /// An attempt failed and will be repeated.
     fn retrying(&self, what: &str, why: &str);
+    /// Something that was asked for has no effect.
+    fn notice(&self, _: &str) {}
     /// `run` or `create` wants an image that the store does not have; a pull begins.
     fn image_missing(&self, _: &Reference) {}
     /// That pull is over.
@@ -92,6 +95,11 @@ pub struct Pulled {
     pub digest: crate::model::Digest,
     /// The name stood for this very image before.
     pub up_to_date: bool,
+}
+
+/// Bytes of memory that the machine has.
+pub fn memory_bytes() -> Option<u64> {
+    machine::memory_total()
 }
 
 /// The door of the library. Opening it reads no image and no container.

@@ -99,7 +99,8 @@ pub struct ContainerSummary {
     pub name: String,
     /// The image as it was asked for.
     pub image: String,
-    pub image_id: Digest,
+    /// `None` for a container without an image (`--rootfs`, `--bundle`).
+    pub image_id: Option<Digest>,
     /// Layers' chain ids, lowest first: `--filter ancestor` compares them.
     pub layers: Vec<Digest>,
     /// The program and its arguments.
@@ -188,35 +189,6 @@ pub struct IoUsage {
     pub written_bytes: u64,
     pub reads: u64,
     pub writes: u64,
-}
-
-/// One process of a container, as the host sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContainerProcess {
-    pub pid: i32,
-    pub parent: i32,
-    /// Its number in the container.
-    pub inner_pid: i32,
-    pub group: i32,
-    pub session: i32,
-    /// The effective user and group, on the host.
-    pub uid: u32,
-    pub gid: u32,
-    pub name: String,
-    /// Empty for a process without memory of its own.
-    pub arguments: Vec<String>,
-    /// proc_pid_stat(5): `R`, `S`, …
-    pub state: char,
-    /// The controlling terminal's device number; 0 is none.
-    pub terminal: u64,
-    pub threads: u64,
-    pub nice: i64,
-    pub cpu_time: std::time::Duration,
-    /// Since it was started.
-    pub age: std::time::Duration,
-    /// Bytes.
-    pub virtual_memory: u64,
-    pub resident_memory: u64,
 }
 
 /// Which part of a log is wanted, and whether to wait for more.

@@ -67,7 +67,7 @@ impl World {
                 image: "boat".to_owned(),
                 ..spec
             },
-            image_id: self.image.config.clone(),
+            image_id: Some(self.image.config.clone()),
             layers: self.image.layers.clone(),
             path: "sleep".to_owned(),
             args: vec!["1".to_owned()],

@@ -61,7 +61,7 @@ pub(super) fn find(plan: &CgroupPlan, caller: &Caller<'_>) -> Result<Base, Why> 
         }
         (CgroupPlace::Split, _) => {
             let (tree, own) = (tree()?, own()?);
-            let path = tree.join(own.trim_start_matches('/'));
+            let path = tree.join(outside(Path::new(own.trim_start_matches('/'))));
             Base::open(tree, path)
         }
         (CgroupPlace::None, _) => Err("no cgroup is wanted".to_owned()),
@@ -141,12 +141,15 @@ fn delegated(own: &str) -> Option<PathBuf> {
     if let Some(manager) = own.ancestors().find(|part| is_user_manager(part)) {
         return Some(manager.to_owned());
     }
-    let outside = if own.file_name().is_some_and(|name| name == CALLERS) {
-        own.parent()?
-    } else {
-        own
-    };
-    Some(outside.to_owned())
+    Some(outside(own).to_owned())
+}
+
+/// The group that a process was in before it was moved out of the way.
+fn outside(own: &Path) -> &Path {
+    match own.parent() {
+        Some(parent) if own.file_name().is_some_and(|name| name == CALLERS) => parent,
+        _ => own,
+    }
 }
 
 /// The mount point of the version 2 tree.

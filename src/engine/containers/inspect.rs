@@ -36,7 +36,10 @@ impl Engine {
         let status = directory.state()?;
         record.spec.resources = update::effective(&directory, &record)?;
         // An image that is damaged must not hide its container.
-        let image = self.image_config(&record.image_id).ok();
+        let image = record
+            .image_id
+            .as_ref()
+            .and_then(|id| self.image_config(id).ok());
         let image = image.and_then(|image| image.config).unwrap_or_default();
         let file = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
         let log = match record.spec.log {
@@ -50,7 +53,8 @@ impl Engine {
         object.put("Path", json!(record.path));
         object.put("Args", json!(record.args));
         object.put("State", state(&status));
-        object.put("Image", json!(record.image_id));
+        let image_id = record.image_id.as_ref().map_or("", |id| id.as_str());
+        object.put("Image", json!(image_id));
         object.put("ResolvConfPath", json!(file("resolv.conf")));
         object.put("HostnamePath", json!(file("hostname")));
         object.put("HostsPath", json!(file("hosts")));
@@ -240,6 +244,10 @@ fn host_config(record: &ContainerRecord) -> Value {
     object.put("VolumeDriver", json!(""));
     object.put("VolumesFrom", Value::Null);
     object.put("ConsoleSize", json!([0, 0]));
+    object.put_some(
+        "Annotations",
+        (!spec.annotations.is_empty()).then_some(&spec.annotations),
+    );
     let security = &spec.security;
     let namespaces = &spec.namespaces;
     object.put("CapAdd", list_or_null(&security.cap_add));

@@ -40,7 +40,7 @@ impl Engine {
             // Many containers share an image. One that is damaged costs only its labels here.
             let image = images
                 .entry(record.image_id.clone())
-                .or_insert_with_key(|id: &Digest| self.image_config(id).ok());
+                .or_insert_with_key(|id: &Option<Digest>| self.image_config(id.as_ref()?).ok());
             summaries.push(summary(&directory, record, status, image.as_ref(), size));
         }
         Ok(summaries)

@@ -35,21 +35,23 @@ fn reading(directory: &ContainerDir, record: &ContainerRecord) -> Result<Contain
     let status = directory.state()?;
     let mut usage = None;
     if status.state == ContainerState::Running {
-        let processes = || top::numbers(&status).unwrap_or_default();
         let mut figures = match group_of(&status)? {
             Some(group) => group.usage(),
             None => Usage::default(),
         };
         // Where no controller counts, the living processes' own counters say nearly the same.
-        if figures.memory.charged == 0 {
-            figures.memory.charged = processes().into_iter().map(top::resident_memory).sum();
-            figures.memory.used = figures.memory.charged;
-        }
-        if figures.pids == 0 {
-            figures.pids = processes().into_iter().map(top::thread_count).sum();
-        }
-        if figures.cpu.total == 0 {
-            figures.cpu.total = processes().into_iter().map(top::cpu_nanoseconds).sum();
+        if figures.memory.charged == 0 || figures.pids == 0 || figures.cpu.total == 0 {
+            let sum = top::sum(&status);
+            if figures.memory.charged == 0 {
+                figures.memory.charged = sum.resident_memory;
+                figures.memory.used = sum.resident_memory;
+            }
+            if figures.pids == 0 {
+                figures.pids = sum.threads;
+            }
+            if figures.cpu.total == 0 {
+                figures.cpu.total = sum.processor_time;
+            }
         }
         of_machine(&mut figures);
         usage = Some(figures);

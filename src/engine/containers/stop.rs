@@ -56,7 +56,7 @@ impl Engine {
     /// damaged or says nonsense must not make its containers unstoppable.
     pub(super) fn stop_signal(&self, record: &ContainerRecord) -> i32 {
         let of_image = || {
-            let image = self.image_config(&record.image_id).ok()?;
+            let image = self.image_config(record.image_id.as_ref()?).ok()?;
             parse_signal(&image.config?.stop_signal?).ok()
         };
         let systemd =

@@ -1,167 +1,260 @@
-//! `top`: the processes of a container, from the host's /proc.
+//! `top`: the processes of a container, read from the host's /proc. Nothing of the container is
+//! executed (CVE-2022-1227 was a `top` that ran a program of the image), nor any file of it read.
+//!
+//! They are those of its cgroup; without one, all in the mount namespace of its first process,
+//! which is always its own (the pid namespace may be shared), and whatever those have started.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    os::unix::fs::MetadataExt,
+};
+
+use procfs::process::{Process, Stat};
 
 use super::{ending::not_running, pause::group_of};
 use crate::{
-    engine::{ContainerProcess, Engine},
-    model::{Result, container::ContainerState},
+    engine::Engine,
+    model::{
+        Result,
+        container::ContainerState,
+        host::user_name,
+        process::{Named, ProcessFacts, ProcessIds, printable},
+    },
     storage::containers::Status,
-    sys::process,
 };
 
+/// Characters of a command line that are kept.
+const MAX_ARGUMENTS: usize = 4096;
+
 impl Engine {
-    /// All processes of a running container, in the order of their numbers.
+    /// The processes of a running container, by their numbers.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`](crate::model::ErrorKind::Conflict) if it does not run.
-    pub fn top(&self, container: &str) -> Result<Vec<ContainerProcess>> {
+    pub fn processes(&self, container: &str) -> Result<Vec<ProcessFacts>> {
         let (directory, _) = self.store.find_container(container)?;
         let status = directory.state()?;
-        if status.state != ContainerState::Running {
+        let Some(start) = status
+            .start
+            .as_ref()
+            .filter(|_| status.state == ContainerState::Running)
+        else {
             return Err(not_running("cannot list processes", container, &directory));
-        }
-        let mut numbers = numbers(&status)?;
-        numbers.sort_unstable();
+        };
+        let mut members = members(&status)?;
+        members.sort_by_key(|(stat, _)| stat.pid);
+        let reader = Reader::new(start.init.pid);
         // One that ends meanwhile is left out.
-        Ok(numbers.into_iter().filter_map(describe).collect())
+        Ok(members
+            .into_iter()
+            .filter_map(|(stat, process)| reader.facts(&stat, &process))
+            .collect())
     }
 }
 
-/// Numbers of the container's processes on the host: those of its cgroup, or else of its pid
-/// namespace.
-pub(super) fn numbers(status: &Status) -> Result<Vec<i32>> {
-    if let Some(group) = group_of(status)? {
-        return Ok(group.processes());
+/// What the living processes of a container use together, by their own counters.
+pub(super) struct Sum {
+    /// Bytes.
+    pub resident_memory: u64,
+    pub threads: u64,
+    /// Nanoseconds.
+    pub processor_time: u64,
+}
+
+/// The sum over a running container.
+pub(super) fn sum(status: &Status) -> Sum {
+    let per_second = procfs::ticks_per_second().max(1);
+    let page = procfs::page_size();
+    let mut sum = Sum {
+        resident_memory: 0,
+        threads: 0,
+        processor_time: 0,
+    };
+    for (stat, _) in members(status).unwrap_or_default() {
+        sum.resident_memory += stat.rss * page;
+        sum.threads += u64::try_from(stat.num_threads).unwrap_or(0);
+        sum.processor_time += (stat.utime + stat.stime).saturating_mul(1_000_000_000 / per_second);
     }
-    let Some(start) = &status.start else {
-        return Ok(Vec::new());
+    sum
+}
+
+/// The processes of its cgroup, or else those in its namespaces.
+fn members(status: &Status) -> Result<Vec<(Stat, Process)>> {
+    let numbers = match (group_of(status)?, &status.start) {
+        (Some(group), _) => group.processes(),
+        (None, Some(start)) => return Ok(relatives(start.init.pid)),
+        (None, None) => Vec::new(),
     };
-    let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-    let own = namespace(start.init.pid);
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Ok(Vec::new());
-    };
-    Ok(entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| own.is_some() && namespace(*pid) == own)
+    let processes = numbers
+        .into_iter()
+        .filter_map(|number| Process::new(number).ok());
+    Ok(processes
+        .filter_map(|process| Some((process.stat().ok()?, process)))
         .collect())
 }
 
-fn describe(pid: i32) -> Option<ContainerProcess> {
-    let stat = Stat::of(pid)?;
-    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
-    let status = String::from_utf8_lossy(&status);
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        Some(line.strip_prefix(':')?.trim())
-    };
-    // Real, effective, saved, of the file system.
-    let effective = |name| field(name)?.split('\t').nth(1)?.parse().ok();
-    let command_line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let mut arguments: Vec<String> = command_line
-        .split(|&byte| byte == 0)
-        .map(|word| String::from_utf8_lossy(word).into_owned())
+/// All processes in the mount namespace of `init`, and below them. Those that end meanwhile are left out.
+fn relatives(init: i32) -> Vec<(Stat, Process)> {
+    let own = namespace(init);
+    let all: Vec<(Stat, Process)> = procfs::process::all_processes()
+        .into_iter()
+        .flatten()
+        .filter_map(|process| {
+            let process = process.ok()?;
+            Some((process.stat().ok()?, process))
+        })
         .collect();
-    arguments.pop();
-    let uptime = process_clock().saturating_sub(stat.ticks(19));
-    Some(ContainerProcess {
-        pid,
-        parent: stat.number(1)?,
-        inner_pid: field("NSpid")
-            .and_then(|numbers| numbers.rsplit('\t').next()?.parse().ok())
-            .unwrap_or(pid),
-        group: stat.number(2)?,
-        session: stat.number(3)?,
-        uid: effective("Uid")?,
-        gid: effective("Gid")?,
-        name: stat.name.clone(),
-        arguments,
-        state: stat.fields.first()?.chars().next()?,
-        terminal: stat.number(4)?,
-        threads: stat.number(17)?,
-        nice: stat.number(16)?,
-        cpu_time: stat.ticks(11) + stat.ticks(12),
-        age: uptime,
-        virtual_memory: stat.number(20)?,
-        resident_memory: stat.number::<u64>(21)? * rustix::param::page_size() as u64,
-    })
+    let parents: HashMap<i32, i32> = all.iter().map(|(stat, _)| (stat.pid, stat.ppid)).collect();
+    let direct: HashSet<i32> = all
+        .iter()
+        .map(|(stat, _)| stat.pid)
+        .filter(|&pid| pid == init || own.is_some() && namespace(pid) == own)
+        .collect();
+    let is_member = |pid: i32| {
+        let mut at = pid;
+        // A chain of parents is short; a loop cannot be, but /proc changes while it is read.
+        for _ in 0..64 {
+            if direct.contains(&at) {
+                return true;
+            }
+            match parents.get(&at) {
+                Some(&parent) if parent > 1 => at = parent,
+                _ => return false,
+            }
+        }
+        false
+    };
+    all.into_iter()
+        .filter(|(stat, _)| is_member(stat.pid))
+        .collect()
 }
 
-/// Time since boot, on the clock of the start times.
-fn process_clock() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::new(
-        now.tv_sec.try_into().unwrap_or(0),
-        now.tv_nsec.try_into().unwrap_or(0),
-    )
+/// Device and inode of a process's mount namespace.
+fn namespace(pid: i32) -> Option<(u64, u64)> {
+    let metadata = std::fs::metadata(format!("/proc/{pid}/ns/mnt")).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
-/// proc_pid_stat(5), its fields from the third on.
-struct Stat {
-    name: String,
-    fields: Vec<String>,
+struct Reader {
+    ticks: u64,
+    page: u64,
+    boot: u64,
+    now: u64,
+    passwd: Vec<u8>,
+    group: Vec<u8>,
+    /// Inside, outside, count.
+    uids: Vec<[u32; 3]>,
+    gids: Vec<[u32; 3]>,
 }
 
-impl Stat {
-    fn of(pid: i32) -> Option<Stat> {
-        let path = format!("/proc/{pid}/stat");
-        Path::new(&path).exists().then_some(())?;
-        Stat::parse(&String::from_utf8_lossy(&process::read_small(&path).ok()?))
+impl Reader {
+    fn new(init: i32) -> Self {
+        let read = |path: &str| std::fs::read(path).unwrap_or_default();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |time| time.as_secs());
+        let map = |kind: &str| id_map(&read(&format!("/proc/{init}/{kind}_map")));
+        Reader {
+            ticks: procfs::ticks_per_second().max(1),
+            page: procfs::page_size(),
+            boot: procfs::boot_time_secs().unwrap_or(0),
+            now,
+            passwd: read("/etc/passwd"),
+            group: read("/etc/group"),
+            uids: map("uid"),
+            gids: map("gid"),
+        }
     }
 
-    /// The name stands in parentheses and may hold anything, also parentheses and newlines.
-    fn parse(text: &str) -> Option<Stat> {
-        let (_, rest) = text.split_once('(')?;
-        let (name, rest) = rest.rsplit_once(')')?;
-        Some(Stat {
-            name: name.to_owned(),
-            fields: rest.split_ascii_whitespace().map(str::to_owned).collect(),
+    fn facts(&self, stat: &Stat, process: &Process) -> Option<ProcessFacts> {
+        let status = process.status().ok()?;
+        let started = self.boot + stat.starttime / self.ticks;
+        let name = printable(&stat.comm);
+        Some(ProcessFacts {
+            pid: stat.pid,
+            ppid: stat.ppid,
+            group: stat.pgrp,
+            session: stat.session,
+            own_pid: status
+                .nspid
+                .as_ref()
+                .and_then(|pids| pids.last().copied())
+                .unwrap_or(stat.pid),
+            ids: self.ids(&status),
+            state: stat.state,
+            terminal: stat.tty_nr,
+            foreground_group: stat.tpgid,
+            nice: stat.nice,
+            priority: stat.priority,
+            threads: stat.num_threads,
+            virtual_size: stat.vsize,
+            resident_size: stat.rss * self.page,
+            processor_time: (stat.utime + stat.stime) * 1000 / self.ticks,
+            started,
+            elapsed: self.now.saturating_sub(started),
+            arguments: arguments(process).unwrap_or_else(|| format!("[{name}]")),
+            name,
+            capabilities: [
+                status.capinh,
+                status.capprm,
+                status.capeff,
+                status.capbnd.unwrap_or(0),
+                status.capamb.unwrap_or(0),
+            ],
+            seccomp: status.seccomp,
         })
     }
 
-    fn number<T: std::str::FromStr>(&self, index: usize) -> Option<T> {
-        self.fields.get(index)?.parse().ok()
-    }
-
-    fn ticks(&self, index: usize) -> Duration {
-        let per_second = rustix::param::clock_ticks_per_second().max(1);
-        let ticks: u64 = self.number(index).unwrap_or(0);
-        Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / per_second))
+    fn ids(&self, status: &procfs::process::Status) -> ProcessIds {
+        // passwd(5) and group(5) have name and number in the same places.
+        let named = |file: &[u8], number: u32| Named {
+            number,
+            name: user_name(file, number),
+        };
+        let inside = |map: &[[u32; 3]], id: u32| {
+            let mut map = map.iter();
+            map.find_map(|&[inside, outside, count]| {
+                let offset = id.checked_sub(outside)?;
+                (offset < count).then(|| inside.wrapping_add(offset))
+            })
+            .unwrap_or(id)
+        };
+        ProcessIds {
+            effective: named(&self.passwd, status.euid),
+            real: named(&self.passwd, status.ruid),
+            effective_group: named(&self.group, status.egid),
+            real_group: named(&self.group, status.rgid),
+            groups: status.groups.clone(),
+            own_effective: inside(&self.uids, status.euid),
+            own_real: inside(&self.uids, status.ruid),
+            own_effective_group: inside(&self.gids, status.egid),
+            own_real_group: inside(&self.gids, status.rgid),
+            own_groups: status
+                .groups
+                .iter()
+                .map(|&id| inside(&self.gids, id))
+                .collect(),
+        }
     }
 }
 
-pub(super) fn resident_memory(pid: i32) -> u64 {
-    let pages: u64 = Stat::of(pid).and_then(|stat| stat.number(21)).unwrap_or(0);
-    pages * rustix::param::page_size() as u64
+/// `None` for a kernel thread or a process that has ended.
+fn arguments(process: &Process) -> Option<String> {
+    let words = process.cmdline().ok()?;
+    let text: String = words.join(" ").chars().take(MAX_ARGUMENTS).collect();
+    (!text.is_empty()).then(|| printable(&text))
 }
 
-pub(super) fn thread_count(pid: i32) -> u64 {
-    Stat::of(pid).and_then(|stat| stat.number(17)).unwrap_or(0)
-}
-
-pub(super) fn cpu_nanoseconds(pid: i32) -> u64 {
-    let time = Stat::of(pid).map_or(Duration::ZERO, |stat| stat.ticks(11) + stat.ticks(12));
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hostile_name_moves_no_field() {
-        let stat = Stat::parse("7 (a) S 1 (b)\n) R 1 7 7 0 -1").unwrap();
-        assert_eq!(stat.name, "a) S 1 (b)\n");
-        assert_eq!(stat.fields[0], "R");
-        assert_eq!(stat.number::<i32>(1), Some(1));
-        assert!(Stat::parse("7 x").is_none());
-    }
-
-    #[test]
-    fn this_process_is_described() {
-        let own = describe(std::process::id() as i32).unwrap();
-        assert!(own.resident_memory > 0 && own.threads > 0 && !own.arguments.is_empty());
-    }
+fn id_map(text: &[u8]) -> Vec<[u32; 3]> {
+    String::from_utf8_lossy(text)
+        .lines()
+        .filter_map(|line| {
+            let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
+            Some([
+                numbers.next()?.ok()?,
+                numbers.next()?.ok()?,
+                numbers.next()?.ok()?,
+            ])
+        })
+        .collect()
 }

@@ -10,9 +10,11 @@
 //! configuration but passwd(5) and group(5), with limits.
 
 mod accounts;
+mod configured;
 mod credentials;
 pub mod device_filter;
 mod devices;
+pub mod hooks;
 mod init;
 mod join;
 mod mounts;
@@ -32,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::SandboxPlan;
 use crate::{
-    model::{Context, Error, ErrorKind, Result},
+    model::{Context, Error, ErrorKind, Result, hook::Moment},
     sys::{
         fork::{self, Child},
         packet,
@@ -75,6 +77,9 @@ pub struct Started {
     pub init: Child,
     /// The master side of the terminal, if the plan asked for one.
     pub terminal: Option<OwnedFd>,
+    /// The container's mount namespace, by which its processes are known where the pid namespace
+    /// is not its own.
+    pub mount_namespace: Option<OwnedFd>,
 }
 
 /// A step that failed, as it crosses from the child to the supervisor.
@@ -87,6 +92,8 @@ struct Failure {
 const MAX_FAILURE_BYTES: usize = 8 << 10;
 const TERMINAL: &[u8] = b"T";
 const FAILURE: &[u8] = b"F";
+/// The child waits, before pivot_root, for the hooks that run on the host; the answer is the same.
+const HOST_HOOKS: &[u8] = b"H";
 
 /// Starts the first process of a container and waits until its program runs or a step has failed.
 /// The caller must have one thread. `streams` are closed here in either case; `held` are the
@@ -111,13 +118,18 @@ pub fn start(
     let child = child.map_err(namespaces_refused)?;
     drop(theirs);
     drop(streams);
-    match await_program(ours.as_fd()) {
+    // Before the program runs: it may be over at once, and leave others behind.
+    let mount_namespace = namespaces::mounts_of(&plan.namespaces.placement, &child)?;
+    match await_program(ours.as_fd(), &|| run_host_hooks(plan, &child)) {
         Ok(terminal) => Ok(Started {
             init: child,
             terminal,
+            mount_namespace,
         }),
         Err(error) => {
-            // It has reported and is ending; nobody else will reap it.
+            // It has reported and is ending, or waits in vain for hooks that have failed; nobody
+            // else will reap it.
+            let _ = crate::sys::process::signal(&child.pidfd, libc::SIGKILL);
             let _ = crate::sys::process::reap(&child.pidfd);
             Err(error)
         }
@@ -148,8 +160,24 @@ fn namespaces_refused(cause: io::Error) -> Error {
     .with_hint(hint)
 }
 
+/// `prestart` and `createRuntime`: in the supervisor's namespaces, while the child waits.
+fn run_host_hooks(plan: &SandboxPlan, child: &Child) -> Result<()> {
+    let Some(plan) = &plan.hooks else {
+        return Ok(());
+    };
+    let pid = crate::sys::process::host_pid(&child.pidfd)
+        .system(|| "cannot identify the container's first process".to_owned())?;
+    let state = plan.state(Moment::Creating, Some(pid));
+    let enter = || hooks::enter_bundle(plan);
+    hooks::run("prestart", &plan.hooks.prestart, &state, &enter)?;
+    hooks::run("createRuntime", &plan.hooks.create_runtime, &state, &enter)
+}
+
 /// Reads the child's messages until it closes the socket, which execve does.
-fn await_program(socket: impl AsFd) -> Result<Option<OwnedFd>> {
+fn await_program(
+    socket: impl AsFd,
+    host_hooks: &dyn Fn() -> Result<()>,
+) -> Result<Option<OwnedFd>> {
     let mut terminal = None;
     let mut buffer = vec![0; MAX_FAILURE_BYTES];
     loop {
@@ -158,6 +186,11 @@ fn await_program(socket: impl AsFd) -> Result<Option<OwnedFd>> {
         match buffer[..length].split_first() {
             None => return Ok(terminal),
             Some((&kind, _)) if kind == TERMINAL[0] => terminal = descriptor,
+            Some((&kind, _)) if kind == HOST_HOOKS[0] => {
+                host_hooks()?;
+                packet::send(socket.as_fd(), HOST_HOOKS, &[], None::<&OwnedFd>, true)
+                    .system(|| "cannot go on after the hooks".to_owned())?;
+            }
             Some((_, text)) => {
                 let failure: Failure = serde_json::from_slice(text)
                     .context(ErrorKind::System, || {

@@ -15,9 +15,11 @@ use std::{
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::{accounts, c_string, devices};
+use super::{accounts, c_string, configured, devices};
 use crate::{
-    engine::plan::{MountStep, RootPlan, RootSource, SandboxPlan, Sysctl, TmpfsAttributes},
+    engine::plan::{
+        FileSystem, MountStep, RootPlan, RootSource, SandboxPlan, Sysctl, TmpfsAttributes,
+    },
     model::{Context, Error, ErrorKind, Result, mount::Propagation as Wanted},
     sys::{
         in_root,
@@ -54,7 +56,7 @@ pub(super) fn attach_root(plan: &RootPlan) -> Result<OwnedFd> {
                 .collect::<Result<_>>()?;
             overlay(&layers, &path(upper)?, &path(work)?, *volatile, *user_xattr)?
         }
-        RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, false)
+        RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, true)
             .system(|| format!("cannot use {} as root file system", tree.display()))?,
     };
     mount::attach_at(&root, rustix::fs::CWD, &place).system(|| {
@@ -134,6 +136,11 @@ pub(super) fn clone_connected(steps: &[MountStep]) -> Result<Vec<Option<OwnedFd>
                 recursive,
                 propagation,
                 ..
+            }
+            | MountStep::Attached {
+                file_system: FileSystem::Bind { source, recursive },
+                propagation,
+                ..
             } if !matches!(propagation, Wanted::Private | Wanted::RPrivate) => {
                 let copy = mount::clone_mount(rustix::fs::CWD, &path(source)?, *recursive);
                 copy.map(Some)
@@ -166,27 +173,17 @@ pub(super) fn build(
             MountStep::Cgroup { writable, .. } => {
                 cgroup(sys.as_ref(), *writable && own_cgroup)?;
             }
-            MountStep::Dev { make_nodes, .. } => devices::build(root, *make_nodes, &mut tree)?,
+            MountStep::Dev { make_nodes } => devices::build(root, *make_nodes, &mut tree)?,
             MountStep::Shm { bytes } => shm(dev_of(&tree)?, *bytes)?,
             MountStep::HostShm => host_in_dev(dev_of(&tree)?, c"shm", c"/dev/shm")?,
-            MountStep::JoinedShm => {
-                let copy = shared_memory
-                    .take()
-                    .ok_or_else(|| Error::new(ErrorKind::System, "the plan shares no /dev/shm"))?;
-                attach_in_dev(dev_of(&tree)?, c"shm", copy)?;
-            }
+            MountStep::JoinedShm => joined_shm(dev_of(&tree)?, shared_memory.take())?,
             MountStep::HostMessageQueue => {
                 host_in_dev(dev_of(&tree)?, c"mqueue", c"/dev/mqueue")?;
             }
             MountStep::MessageQueue => message_queue(dev_of(&tree)?)?,
-            MountStep::Secrets => accounts::mount_secrets(root, &plan.secrets.files)?,
-            MountStep::DeviceNodes => devices::add_nodes(root, &plan.devices)?,
-            MountStep::DeviceMount {
-                source,
-                target,
-                recursive,
-                attributes,
-            } => device_mount(root, source, target, *recursive, *attributes)?,
+            MountStep::Secrets | MountStep::DeviceNodes | MountStep::DeviceMount { .. } => {
+                granted(root, plan, step)?;
+            }
             MountStep::Tmpfs {
                 target,
                 options,
@@ -210,6 +207,12 @@ pub(super) fn build(
                 bind(root, copy, target, *read_only, *propagation)
                     .system(|| format!("cannot mount {} on {target}", source.display()))?;
             }
+            MountStep::Attached {
+                file_system,
+                target,
+                change,
+                propagation,
+            } => configured::attach(root, file_system, copy, target, change, *propagation)?,
         }
     }
     if let Some(proc) = &proc {
@@ -432,6 +435,14 @@ fn mount_in_dev(
     attach_in_dev(dev, name, mounted)
 }
 
+/// The neighbour's, who may have put another tmpfs there: without its devices and programs.
+fn joined_shm(dev: &OwnedFd, copy: Option<OwnedFd>) -> Result<()> {
+    let copy = copy.ok_or_else(|| Error::new(ErrorKind::System, "the plan shares no /dev/shm"))?;
+    mount::set_attributes(&copy, NO_SUID_DEV_EXEC, None, false)
+        .system(|| "cannot mount /dev/shm".to_owned())?;
+    attach_in_dev(dev, c"shm", copy)
+}
+
 /// The host's own; a host without it has nothing to share.
 fn host_in_dev(dev: &OwnedFd, name: &CStr, path: &CStr) -> Result<()> {
     let what = || format!("cannot mount the host's {}", path.to_string_lossy());
@@ -506,6 +517,21 @@ fn own_file(root: BorrowedFd<'_>, source: &Path, target: &str, read_only: bool) 
     Ok(())
 }
 
+/// What the container is given beyond what every container has: devices and secrets.
+fn granted(root: BorrowedFd<'_>, plan: &SandboxPlan, step: &MountStep) -> Result<()> {
+    match step {
+        MountStep::Secrets => accounts::mount_secrets(root, &plan.secrets.files),
+        MountStep::DeviceNodes => devices::add_nodes(root, &plan.devices),
+        MountStep::DeviceMount {
+            source,
+            target,
+            recursive,
+            attributes,
+        } => device_mount(root, source, target, *recursive, *attributes),
+        _ => Ok(()),
+    }
+}
+
 /// What a CDI specification wants to be seen: a path of the host, below nothing of ours.
 fn device_mount(
     root: BorrowedFd<'_>,
@@ -536,14 +562,7 @@ fn bind(
     read_only: bool,
     propagation: Wanted,
 ) -> std::io::Result<()> {
-    let (kind, deep) = match propagation {
-        Wanted::Shared => (Propagation::Shared, false),
-        Wanted::RShared => (Propagation::Shared, true),
-        Wanted::Slave => (Propagation::Slave, false),
-        Wanted::RSlave => (Propagation::Slave, true),
-        Wanted::Private => (Propagation::Private, false),
-        Wanted::RPrivate => (Propagation::Private, true),
-    };
+    let (kind, deep) = propagation_of(propagation);
     // Read-only goes all the way down: a mount below a `:ro` volume must not stay writable.
     let attributes = if read_only {
         Attributes::READ_ONLY
@@ -559,6 +578,18 @@ fn bind(
     };
     in_root::refuse_kernel_file_systems(&place)?;
     mount::attach(&copy, place)
+}
+
+/// The kernel's kind, and whether it goes down to the mounts below.
+pub(super) fn propagation_of(wanted: Wanted) -> (Propagation, bool) {
+    match wanted {
+        Wanted::Shared => (Propagation::Shared, false),
+        Wanted::RShared => (Propagation::Shared, true),
+        Wanted::Slave => (Propagation::Slave, false),
+        Wanted::RSlave => (Propagation::Slave, true),
+        Wanted::Private => (Propagation::Private, false),
+        Wanted::RPrivate => (Propagation::Private, true),
+    }
 }
 
 /// Below /proc/sys.
@@ -709,7 +740,7 @@ pub(super) fn pivot_into(root: BorrowedFd<'_>) -> Result<()> {
     mount::detach_current_directory().system(what)
 }
 
-fn path(path: &Path) -> Result<CString> {
+pub(super) fn path(path: &Path) -> Result<CString> {
     in_root::c_string(path.as_os_str())
         .system(|| format!("invalid path {:?}", path.as_os_str().as_bytes()))
 }

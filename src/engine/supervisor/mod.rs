@@ -39,13 +39,14 @@ use self::protocol::{Attachment, Event};
 use super::{
     cgroup,
     plan::SandboxPlan,
-    sandbox::{self, Stream, Streams},
+    sandbox::{self, Stream, Streams, device_filter, hooks},
 };
 use crate::{
     model::{
         ContainerId, Context, Error, ErrorKind, Result,
         container::{ExitRecord, LogDriver, ProcessIdentity, StartRecord},
         device::version_1_lines,
+        hook::Moment,
         namespace::Place,
     },
     storage::{ContainerDir, ContainerLock, Durability, Store},
@@ -54,9 +55,6 @@ use crate::{
 
 /// The name by which the executed program knows its role, `argv[0]`.
 pub const ROLE: &str = "coracle-supervisor";
-
-/// `CAP_MKNOD`, capabilities(7).
-const MKNOD: u64 = 1 << 27;
 
 /// Everything a supervisor has to know. Crosses an exec of the same program, so it needs no
 /// version.
@@ -226,12 +224,7 @@ impl Container<'_> {
             ),
             LogDriver::None => None,
         };
-        let (streams, mut ends) = if self.plan.sandbox.process.terminal {
-            (None, event_loop::StreamEnds::default())
-        } else {
-            let (streams, ends) = pipes(self.plan.interactive)?;
-            (Some(streams), ends)
-        };
+        let (streams, mut ends) = self.streams()?;
         let groups = match self.make_cgroups(client.as_ref()) {
             Ok(groups) => groups,
             Err(error) => return self.failed_to_start(error),
@@ -264,9 +257,10 @@ impl Container<'_> {
             }
         };
 
+        let mut notices = self.after_start(pid);
         let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
-        if adopts {
-            watch.look_after(orphans::Orphans::of(started.init.pid, pid));
+        if adopts && let Some(mounts) = started.mount_namespace {
+            watch.look_after(orphans::Orphans::new(started.init.pid, mounts));
         }
         if let Some(seconds) = self.plan.timeout {
             watch.end_after(seconds)?;
@@ -279,24 +273,82 @@ impl Container<'_> {
         let oom_killed = self.was_oom_killed(code, &groups);
         groups.remove();
         // If the record cannot be written (a full disk), whoever watches still learns the code.
-        let _ = self.finish(code, oom_killed, None, Some(record.started));
+        notices.extend(self.after_stop());
+        let notice = (!notices.is_empty()).then(|| notices.join("; "));
+        let _ = self.finish(code, oom_killed, notice, Some(record.started));
         watch.say_goodbye(code);
         // What is still open closes with the process.
         fork::end(0)
     }
 
+    /// The program's ends and ours; a terminal is opened by the program's side.
+    fn streams(&self) -> Result<(Option<Streams>, event_loop::StreamEnds)> {
+        if self.plan.sandbox.process.terminal {
+            return Ok((None, event_loop::StreamEnds::default()));
+        }
+        let (streams, ends) = pipes(self.plan.interactive)?;
+        Ok((Some(streams), ends))
+    }
+
     /// Whether this process has to end the container's processes one by one. In the host's pid
-    /// namespace it can be seen by the container: nothing of it may be read there.
+    /// namespace it can be seen by the container, and in one that is joined its child can, from the
+    /// moment it is forked: nothing of either may be read there (CVE-2016-9962).
     fn leave_pid_namespace(&self) -> Result<bool> {
         let place = self.plan.sandbox.namespaces.placement.pid;
         if place == Place::Own {
             return Ok(false);
         }
-        if place == Place::Host {
-            process::hide().system(|| "cannot hide this process".to_owned())?;
-        }
+        process::hide().system(|| "cannot hide this process".to_owned())?;
         process::adopt_orphans().system(|| "cannot adopt orphans".to_owned())?;
         Ok(true)
+    }
+
+    /// The container's control group, with its limits and the rules for its devices.
+    fn make_cgroups(&self, client: Option<&OwnedFd>) -> Result<cgroup::Made> {
+        let unit = format!("coracle-{}", self.plan.id.short());
+        let caller = match self.plan.shares_user_namespace {
+            false => cgroup::Caller::Root,
+            true => cgroup::Caller::User {
+                bus: self.plan.user_bus.as_deref(),
+                unit: &unit,
+            },
+        };
+        let mut made = cgroup::make(&self.plan.sandbox.cgroup, &self.plan.id, &caller)?;
+        tell_unheld(client, &made.unheld);
+        self.guard_devices(&mut made)
+            .inspect_err(|_| made.remove())?;
+        Ok(made)
+    }
+
+    /// Puts the device rules into force. Without a group of version 2 the container has only the nodes
+    /// that it was given, and those of its image.
+    fn guard_devices(&self, groups: &mut cgroup::Made) -> Result<()> {
+        let devices = &self.plan.sandbox.devices;
+        let Some(rules) = &devices.rules else {
+            return Ok(());
+        };
+        let without = || {
+            let message = "there is no control group of version 2 for the container";
+            Err(Error::new(ErrorKind::Unsupported, message))
+        };
+        let group = groups.group.as_ref();
+        match group.map_or_else(without, |group| device_filter::attach(group.fd(), rules)) {
+            Err(error) if devices.rules_must_hold => {
+                // Version 1 has a controller for them, root's alone.
+                let lines = version_1_lines(rules);
+                let limited =
+                    cgroup::v1::confine_devices(&mut groups.legacy, &self.plan.id, &lines);
+                if limited.is_ok() {
+                    return Ok(());
+                }
+                let message = "cannot limit what the container does with a device";
+                Err(Error::new(ErrorKind::Unsupported, message)
+                    .with_source(error)
+                    .with_hint("leave the permissions of --device out, or `coracle doctor` says what is missing"))
+            }
+            // Nobody asked for them: an outer container, most likely, which limits us both.
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// The attach socket. A file left by an earlier supervisor is nobody's: we hold the lock.
@@ -329,7 +381,7 @@ impl Container<'_> {
         let own = process::own_host_pid().system(what)?;
         let pid = process::host_pid(&init.pidfd).system(what)?;
         // Nobody could join the user namespace through a hidden process.
-        let hidden = self.plan.sandbox.namespaces.placement.pid == Place::Host;
+        let hidden = self.plan.sandbox.namespaces.placement.pid != Place::Own;
         if self.plan.shares_user_namespace && !hidden {
             self.store.name_namespace_holder(own)?;
         }
@@ -359,56 +411,31 @@ impl Container<'_> {
             ErrorKind::CommandNotExecutable => 126,
             _ => 128,
         };
-        self.finish(code, false, Some(error.one_line()), None)?;
+        let mut reasons = vec![error.one_line()];
+        reasons.extend(self.after_stop());
+        self.finish(code, false, Some(reasons.join("; ")), None)?;
         Err(error)
     }
 
-    /// The container's cgroups with its limits; those that do not hold are said to the client.
-    fn make_cgroups(&self, client: Option<&OwnedFd>) -> Result<cgroup::Made> {
-        let unit = format!("coracle-{}", self.plan.id.short());
-        let caller = match self.plan.shares_user_namespace {
-            false => cgroup::Caller::Root,
-            true => cgroup::Caller::User {
-                bus: self.plan.user_bus.as_deref(),
-                unit: &unit,
-            },
+    /// `poststart` hooks: the program runs already, so that a failure is only told.
+    fn after_start(&self, pid: i32) -> Vec<String> {
+        let Some(plan) = &self.plan.sandbox.hooks else {
+            return Vec::new();
         };
-        let mut made = cgroup::make(&self.plan.sandbox.cgroup, &self.plan.id, &caller)?;
-        tell_unheld(client, &made.unheld);
-        self.confine_devices(&mut made)
-            .inspect_err(|_| made.remove())?;
-        Ok(made)
+        let state = plan.state(Moment::Running, Some(pid));
+        let enter = || hooks::enter_bundle(plan);
+        hooks::run_all("poststart", &plan.hooks.poststart, &state, &enter)
     }
 
-    /// Puts the device rules into force. A container that cannot make device nodes has only those
-    /// that it was given, so only one that can, or was given less than the whole of a device, needs
-    /// them. Where the kernel (an outer container) forbids them only stricter ones than the default
-    /// are missed.
-    fn confine_devices(&self, groups: &mut cgroup::Made) -> Result<()> {
-        let plan = &self.plan.sandbox.devices;
-        let can_make_nodes = self.plan.sandbox.process.capabilities & MKNOD != 0;
-        let Some(rules) = plan
-            .rules
-            .as_ref()
-            .filter(|_| can_make_nodes || plan.rules_must_hold)
-        else {
-            return Ok(());
+    /// `poststop` hooks, after every start that got as far as hooks, successful or not. A supervisor
+    /// that is killed runs none.
+    fn after_stop(&self) -> Vec<String> {
+        let Some(plan) = &self.plan.sandbox.hooks else {
+            return Vec::new();
         };
-        let attached = match &groups.group {
-            Some(group) => sandbox::device_filter::attach(group.fd(), rules),
-            None => Err(Error::new(
-                ErrorKind::Unsupported,
-                "there is no cgroup that could hold the container's device rules",
-            )),
-        };
-        match attached {
-            Err(error) if plan.rules_must_hold => {
-                let lines = version_1_lines(rules);
-                cgroup::v1::confine_devices(&mut groups.legacy, &self.plan.id, &lines)
-                    .map_err(|_| error)
-            }
-            _ => Ok(()),
-        }
+        let state = plan.state(Moment::Stopped, None);
+        let enter = || hooks::enter_bundle(plan);
+        hooks::run_all("poststop", &plan.hooks.poststop, &state, &enter)
     }
 
     /// Asked only where it can be: of a container with a limit, or one that was killed.
