@@ -43,6 +43,7 @@ mod registry;
 mod terminal;
 
 mod bad_input;
+mod cgroups;
 mod crash;
 mod devices;
 mod escape;

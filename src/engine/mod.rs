@@ -153,6 +153,17 @@ impl Engine {
         }
     }
 
+    /// As whom this makes cgroups; units of systemd are named by whoever needs one.
+    pub(crate) fn cgroup_caller(&self) -> cgroup::Caller<'_> {
+        match self.user.has_namespace() {
+            false => cgroup::Caller::Root,
+            true => cgroup::Caller::User {
+                bus: self.user_bus.as_deref(),
+                unit: "coracle",
+            },
+        }
+    }
+
     /// Becomes root of the user's own ids, in a user namespace, where files of other ids can be
     /// made and removed and containers started. Does nothing for root. Only while this process has
     /// one thread.

@@ -232,6 +232,9 @@ pub struct StartRecord {
     /// The container's version 2 cgroup: a path of the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<std::path::PathBuf>,
+    /// Its version 1 cgroups, which hold its limits where version 2 has no controllers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub legacy_cgroups: Vec<std::path::PathBuf>,
 }
 
 /// A process that cannot be mistaken for a later one with the same number.

@@ -694,6 +694,7 @@ mod tests {
             namespaces: Default::default(),
             process: String::new(),
             cgroup: None,
+            legacy_cgroups: Vec::new(),
         })
     }
 

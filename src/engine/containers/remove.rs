@@ -32,6 +32,7 @@ impl Engine {
                 lock => lock?,
             };
             if let Some(lock) = lock {
+                super::pause::remove_left_groups(&directory.state()?);
                 self.enter_user_namespace()?;
                 return self.store.remove_container(&directory, lock);
             }

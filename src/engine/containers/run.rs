@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     engine::{
-        AttachOptions, Engine, RunOptions, RunOutcome, StartOptions,
+        AttachOptions, Engine, RunOptions, RunOutcome, StartOptions, cgroup,
         plan::{self, ContainerFiles, RootSource},
         supervisor::{
             self, LaunchPlan,
@@ -220,6 +220,7 @@ impl Engine {
         };
         self.user.finish_namespace()?;
         let signals = attach.map(CaughtSignals::begin).transpose()?;
+        cgroup::prepare(&launch.sandbox.cgroup, &self.cgroup_caller());
         let socket = supervisor::launch(&launch, lock, &neighbours.held)?;
         let pid = session::await_start(&socket)?;
         if let Some(path) = &record.spec.namespaces.pidfile {

@@ -341,6 +341,10 @@ pub fn container(
     let namespaces = namespaces::plan(record, surroundings, hostname);
     let placement = namespaces.placement;
     let systemd = systemd::is_wanted(spec, &record.path);
+    let cgroup = cgroup::cgroup(
+        &spec.resources,
+        systemd || spec.security.writable_cgroups == Some(true),
+    )?;
     let arguments = [std::slice::from_ref(&record.path), &record.args].concat();
     let working_directory = working_directory(spec, image)?;
     let user = user(spec, image);
@@ -387,7 +391,7 @@ pub fn container(
         )?,
         sys_writable: spec.security.privileged,
         sysctls,
-        cgroup: cgroup::cgroup(&spec.resources)?,
+        cgroup,
         process: ProcessPlan {
             arguments,
             environment,
