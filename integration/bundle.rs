@@ -189,7 +189,7 @@ fn with_hooks(case: &Case, config: &mut Value) {
 fn hooks_in_their_order(case: &Case) {
     case.set("SECRET", "1");
     run(case, "cut -d, -f3,4 /state", |config| {
-        with_hooks(case, config)
+        with_hooks(case, config);
     })
     .ok()
     .contains("\"status\":\"created\",\"pid\":1");
@@ -276,7 +276,7 @@ fn what_cannot_be_honoured(case: &Case) {
 
 fn a_bundle_is_a_container(case: &Case) {
     let bundle = bundle(case, |config| {
-        config["process"]["args"] = json!(["sleep", "60"])
+        config["process"]["args"] = json!(["sleep", "60"]);
     });
     case.words(&["run", "-d", "--name", "b", "--bundle", &bundle])
         .ok();
