@@ -21,9 +21,12 @@
 //! | figures | what containers do and use: top, stats, pause, update |
 //! | flags | every flag of `run`, one row each, seen from inside or from the kernel |
 //! | many | a hundred at once |
+//! | devices | devices, CDI, secrets, users, time zones, variables |
 //! | crash | killed anywhere, and asked again |
 //! | power | cut anywhere, and asked again |
+//! | namespaces | shared with the host and with other containers |
 //! | modes | root, subordinate ids, one id |
+//! | security | capabilities, filters, masks, limits, groups: flags that change them |
 //! | regressions | faults that were found, each with its story |
 //! | perf | system calls of a run |
 //!
@@ -44,6 +47,7 @@ mod terminal;
 mod bad_input;
 mod bundle;
 mod crash;
+mod devices;
 mod escape;
 mod exec;
 mod figures;
@@ -53,9 +57,11 @@ mod isolation;
 mod life;
 mod many;
 mod modes;
+mod namespaces;
 mod perf;
 mod power;
 mod pull;
 mod regressions;
 mod run;
+mod security;
 mod tree;

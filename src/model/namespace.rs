@@ -44,7 +44,7 @@ pub enum NamespaceMode {
 }
 
 /// The IPC namespace, and with it /dev/shm.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IpcMode {
     /// The container's own, without /dev/shm.
     None,

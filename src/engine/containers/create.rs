@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use super::own_root::Source;
 use crate::{
-    engine::{Engine, PullRequest, PullSettings, devices, plan, supervisor},
+    engine::{Engine, PullRequest, PullSettings, devices, machine, plan, supervisor},
     model::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
         container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
@@ -86,6 +86,7 @@ impl Engine {
         };
         if spec.security != SecuritySpec::default() {
             plan::check(&spec, &self.user.host_facts()?)?;
+            check_apparmor(&spec)?;
         }
         devices::refuse_unenforceable(&spec.devices, self.user.is_real_root())?;
         self.find(&spec)?;
@@ -138,6 +139,21 @@ pub(super) fn with_exact_modes<T>(make: impl FnOnce() -> T) -> T {
     let made = make();
     rustix::process::umask(before);
     made
+}
+
+/// Whether the profile is loaded only the kernel knows, at the start.
+fn check_apparmor(spec: &ContainerSpec) -> Result<()> {
+    let Some(profile) = &spec.security.apparmor else {
+        return Ok(());
+    };
+    match machine::text("/sys/module/apparmor/parameters/enabled").as_deref() {
+        Some("Y") => Ok(()),
+        _ => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("cannot use AppArmor profile {profile:?}: this machine has no AppArmor"),
+        )
+        .with_hint("apparmor=unconfined asks for none")),
+    }
 }
 
 /// Running another architecture's programs fails in ways that are hard to read.

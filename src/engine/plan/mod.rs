@@ -13,8 +13,9 @@ mod namespaces;
 mod security;
 mod systemd;
 
-pub use accounts::lines_of;
+pub use accounts::{AccountPlan, Found, SecretFile, SecretPlan, lines_of};
 pub use cgroup::{CgroupPlace, CgroupPlan, CgroupWrite};
+pub use devices::DevicePlan;
 pub use environment::set as set_variable;
 pub use mounts::{SHM_BYTES, check_target};
 pub use namespaces::{
@@ -30,18 +31,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     ContainerSpec, Error, ErrorKind, Result,
-    account::{Line, UserEntry},
-    cdi,
     container::ContainerRecord,
-    device::{DeviceNode, DeviceRule},
     hook::HookPlan,
     host::{HostFacts, UserMode},
     image::ImageConfig,
     mount::{AttributeChange, Propagation},
     namespace::Personality,
     seccomp::SockFilter,
-    secret::{SecretBytes, SecretWay},
-    security::{SecuritySpec, Ulimit},
+    security::Ulimit,
 };
 
 /// Everything the sandbox carries out, in the order in which it does.
@@ -133,9 +130,6 @@ pub enum MountStep {
     /// A tmpfs with the default devices, links and a private devpts.
     Dev {
         make_nodes: bool,
-        /// Those of the host too, for `--privileged`.
-        #[serde(default)]
-        host_devices: bool,
     },
     Shm {
         bytes: u64,
@@ -194,51 +188,6 @@ pub enum FileSystem {
         source: Option<String>,
         parameters: Vec<TmpfsParameter>,
     },
-}
-
-/// What is written into the root file system before anything is mounted in it. A line is written
-/// only where its file has neither its name nor its number.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct AccountPlan {
-    /// For passwd(5).
-    pub users: Vec<Line>,
-    /// For group(5).
-    pub groups: Vec<Line>,
-    /// The content of /etc/localtime, tzfile(5).
-    pub local_time: Option<Vec<u8>>,
-}
-
-/// Values that only the container may see. They are not part of [`ProcessPlan`], which is stored.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct SecretPlan {
-    pub files: Vec<SecretFile>,
-    /// Names of variables of the first process, and their values.
-    pub variables: Vec<(String, SecretBytes)>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SecretFile {
-    pub target: String,
-    pub uid: u32,
-    pub gid: u32,
-    /// Permission bits.
-    pub mode: u32,
-    pub data: SecretBytes,
-}
-
-/// The devices beyond those that every container has.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct DevicePlan {
-    pub nodes: Vec<DeviceNode>,
-    /// Nodes are made anew; otherwise the host's are mounted, and what the user may do with them
-    /// counts.
-    pub make_nodes: bool,
-    /// What the container's control group lets through. `None` is no limit: `--privileged`, and
-    /// ordinary users, who have no devices but their own.
-    pub rules: Option<Vec<DeviceRule>>,
-    /// Somebody asked for less than the default gives away: without a control group that enforces
-    /// the rules the container must not start.
-    pub rules_must_hold: bool,
 }
 
 /// A file system parameter, with its value if it has one (tmpfs(5)).
@@ -366,19 +315,6 @@ pub struct ContainerFiles {
     pub found: Found,
 }
 
-/// What a request names and had to be looked up: on the host, or in the store.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
-    pub devices: Vec<DeviceNode>,
-    /// What devices need, by their CDI specifications.
-    pub edits: cdi::Edits,
-    /// With the names of their groups.
-    pub host_users: Vec<(UserEntry, Option<String>)>,
-    /// tzfile(5)
-    pub local_time: Option<Vec<u8>>,
-    pub secrets: Vec<(SecretWay, SecretBytes)>,
-}
-
 /// The plan of a container's first process.
 pub fn container(
     record: &ContainerRecord,
@@ -392,8 +328,7 @@ pub fn container(
     let namespaces = namespaces::plan(record, surroundings, hostname);
     let placement = namespaces.placement;
     let systemd = systemd::is_wanted(spec, &record.path);
-    let mut arguments = vec![record.path.clone()];
-    arguments.extend(record.args.iter().cloned());
+    let arguments = [std::slice::from_ref(&record.path), &record.args].concat();
     let working_directory = working_directory(spec, image)?;
     let user = user(spec, image);
     let (masked_paths, read_only_paths) = security::masks(&spec.security, &host.thermal_folders);
@@ -439,7 +374,10 @@ pub fn container(
         )?,
         masked_paths,
         read_only_paths,
-        proc_options: spec.security.proc_options.clone(),
+        proc_options: security::proc_options(
+            &spec.security,
+            namespaces::fresh_proc(&placement, host),
+        )?,
         sys_writable: spec.security.privileged,
         sysctls,
         cgroup: cgroup::cgroup(&spec.resources)?,
@@ -454,15 +392,22 @@ pub fn container(
             set_groups: !matches!(host.user, UserMode::SingleId { .. }),
             personality: spec.namespaces.personality,
             filter,
-            rights: process_rights(&spec.security, ambient, host)?,
+            rights: process_rights(spec, ambient, host, &files.found)?,
         },
         init: spec.init,
         hooks: hooks::plan(record, files, &files.found.edits.hooks)?,
     })
 }
 
-fn process_rights(spec: &SecuritySpec, ambient: u64, host: &HostFacts) -> Result<ProcessRights> {
-    let (additional_groups, keep_groups) = security::groups(spec, host)?;
+fn process_rights(
+    spec: &ContainerSpec,
+    ambient: u64,
+    host: &HostFacts,
+    found: &Found,
+) -> Result<ProcessRights> {
+    let spec = &spec.security;
+    let (mut additional_groups, keep_groups) = security::groups(spec, host)?;
+    additional_groups.extend(found.edits.additional_gids.iter().map(u32::to_string));
     Ok(ProcessRights {
         ambient,
         no_new_privileges: spec.no_new_privileges,

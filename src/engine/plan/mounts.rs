@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{ContainerFiles, MountStep, TmpfsAttributes, TmpfsParameter, namespaces, systemd};
 use crate::model::{
-    ContainerSpec, Error, Result,
+    ContainerSpec, Error, ErrorKind, Result,
     host::HostFacts,
     mount::{Mount, MountSource},
     namespace::{IpcMode, Place, Placement},
@@ -44,13 +44,18 @@ pub(super) fn steps(
     context: &Context<'_>,
 ) -> Result<Vec<MountStep>> {
     let Context { placement, .. } = context;
+    let fresh_proc = namespaces::fresh_proc(placement, host);
+    if !fresh_proc && !spec.security.proc_options.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "--security-opt proc-opts cannot be had with --pid host by an ordinary user",
+        )
+        .with_hint("the host's /proc is shown then, with its own options"));
+    }
     let mut steps = vec![
-        MountStep::Proc {
-            fresh: namespaces::fresh_proc(placement, host),
-        },
+        MountStep::Proc { fresh: fresh_proc },
         MountStep::Dev {
             make_nodes: host.initial_user_namespace,
-            host_devices: spec.security.privileged,
         },
     ];
     steps.extend(shared_memory(spec, placement));

@@ -163,14 +163,16 @@ fn set_names(plan: &NamespacePlan) -> Result<()> {
 }
 
 /// Asks again to be killed with the supervisor: the change of credentials has taken that back
-/// (`PR_SET_PDEATHSIG`, prctl(2)). If it ended in between, its end of the socket has closed.
+/// (`PR_SET_PDEATHSIG`, prctl(2)). If it ended in between, its end of the socket has closed. A
+/// filter of the user's may forbid both.
 fn follow(supervisor: BorrowedFd<'_>) -> Result<()> {
-    let what = || "cannot follow the supervisor".to_owned();
-    process::die_with_parent().system(what)?;
-    if process::is_hung_up(supervisor).system(what)? {
-        return Err(Error::new(ErrorKind::System, "the supervisor has ended"));
+    let followed = process::die_with_parent().and_then(|()| process::is_hung_up(supervisor));
+    match followed {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Error::new(ErrorKind::System, "the supervisor has ended")),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => Ok(()),
+        Err(error) => Err(error).system(|| "cannot follow the supervisor".to_owned()),
     }
-    Ok(())
 }
 
 /// The program's first directory, made if it is missing; `None` is the root, in which the process

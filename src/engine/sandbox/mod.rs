@@ -68,6 +68,9 @@ pub struct Started {
     pub init: Child,
     /// The master side of the terminal, if the plan asked for one.
     pub terminal: Option<OwnedFd>,
+    /// The container's mount namespace, by which its processes are known where the pid namespace
+    /// is not its own.
+    pub mount_namespace: Option<OwnedFd>,
 }
 
 /// A step that failed, as it crosses from the child to the supervisor.
@@ -103,10 +106,13 @@ pub fn start(
     let child = child.map_err(namespaces_refused)?;
     drop(theirs);
     drop(streams);
+    // Before the program runs: it may be over at once, and leave others behind.
+    let mount_namespace = namespaces::mounts_of(&plan.namespaces.placement, &child)?;
     match await_program(ours.as_fd(), &|| run_host_hooks(plan, &child)) {
         Ok(terminal) => Ok(Started {
             init: child,
             terminal,
+            mount_namespace,
         }),
         Err(error) => {
             // It has reported and is ending, or waits in vain for hooks that have failed; nobody

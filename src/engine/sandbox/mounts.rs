@@ -173,27 +173,17 @@ pub(super) fn build(
             MountStep::Cgroup { writable, .. } => {
                 cgroup(sys.as_ref(), *writable && own_cgroup)?;
             }
-            MountStep::Dev { make_nodes, .. } => devices::build(root, *make_nodes, &mut tree)?,
+            MountStep::Dev { make_nodes } => devices::build(root, *make_nodes, &mut tree)?,
             MountStep::Shm { bytes } => shm(dev_of(&tree)?, *bytes)?,
             MountStep::HostShm => host_in_dev(dev_of(&tree)?, c"shm", c"/dev/shm")?,
-            MountStep::JoinedShm => {
-                let copy = shared_memory
-                    .take()
-                    .ok_or_else(|| Error::new(ErrorKind::System, "the plan shares no /dev/shm"))?;
-                attach_in_dev(dev_of(&tree)?, c"shm", copy)?;
-            }
+            MountStep::JoinedShm => joined_shm(dev_of(&tree)?, shared_memory.take())?,
             MountStep::HostMessageQueue => {
                 host_in_dev(dev_of(&tree)?, c"mqueue", c"/dev/mqueue")?;
             }
             MountStep::MessageQueue => message_queue(dev_of(&tree)?)?,
-            MountStep::Secrets => accounts::mount_secrets(root, &plan.secrets.files)?,
-            MountStep::DeviceNodes => devices::add_nodes(root, &plan.devices)?,
-            MountStep::DeviceMount {
-                source,
-                target,
-                recursive,
-                attributes,
-            } => device_mount(root, source, target, *recursive, *attributes)?,
+            MountStep::Secrets | MountStep::DeviceNodes | MountStep::DeviceMount { .. } => {
+                granted(root, plan, step)?;
+            }
             MountStep::Tmpfs {
                 target,
                 options,
@@ -445,6 +435,14 @@ fn mount_in_dev(
     attach_in_dev(dev, name, mounted)
 }
 
+/// The neighbour's, who may have put another tmpfs there: without its devices and programs.
+fn joined_shm(dev: &OwnedFd, copy: Option<OwnedFd>) -> Result<()> {
+    let copy = copy.ok_or_else(|| Error::new(ErrorKind::System, "the plan shares no /dev/shm"))?;
+    mount::set_attributes(&copy, NO_SUID_DEV_EXEC, None, false)
+        .system(|| "cannot mount /dev/shm".to_owned())?;
+    attach_in_dev(dev, c"shm", copy)
+}
+
 /// The host's own; a host without it has nothing to share.
 fn host_in_dev(dev: &OwnedFd, name: &CStr, path: &CStr) -> Result<()> {
     let what = || format!("cannot mount the host's {}", path.to_string_lossy());
@@ -517,6 +515,21 @@ fn own_file(root: BorrowedFd<'_>, source: &Path, target: &str, read_only: bool) 
     mount::leave_open(copy);
     mount::leave_open(place);
     Ok(())
+}
+
+/// What the container is given beyond what every container has: devices and secrets.
+fn granted(root: BorrowedFd<'_>, plan: &SandboxPlan, step: &MountStep) -> Result<()> {
+    match step {
+        MountStep::Secrets => accounts::mount_secrets(root, &plan.secrets.files),
+        MountStep::DeviceNodes => devices::add_nodes(root, &plan.devices),
+        MountStep::DeviceMount {
+            source,
+            target,
+            recursive,
+            attributes,
+        } => device_mount(root, source, target, *recursive, *attributes),
+        _ => Ok(()),
+    }
 }
 
 /// What a CDI specification wants to be seen: a path of the host, below nothing of ours.

@@ -21,7 +21,7 @@ use crate::{
         namespace::{NamespaceKind, Place, Placement},
     },
     sys::{
-        fork::{self, Namespaces},
+        fork::{self, Child, Namespaces},
         mount, packet, process,
     },
 };
@@ -43,13 +43,40 @@ pub(super) fn made(placement: &Placement) -> Namespaces {
     .fold(Namespaces::MOUNT, |all, (_, flag)| all.with(flag))
 }
 
-/// Those of a container's first process that are not the host's: an ordinary user may not enter
-/// the host's, in which she is anyway.
-pub(super) fn of_container(placement: &Placement) -> ThreadNameSpaceType {
-    NamespaceKind::ALL
+/// Holds the mount namespace of the first process, if its pid namespace is not its own.
+pub(super) fn mounts_of(placement: &Placement, child: &Child) -> Result<Option<OwnedFd>> {
+    if placement.pid == Place::Own {
+        return Ok(None);
+    }
+    let what = || "cannot open the container's mount namespace".to_owned();
+    let number = process::host_pid(&child.pidfd).system(what)?;
+    let path = format!("/proc/{number}/ns/mnt");
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(namespace) => Ok(Some(namespace)),
+        // It has failed and ended; why comes over its socket.
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno).system(what),
+    }
+}
+
+/// Those of a container's first process that are not the host's (an ordinary user may not enter
+/// the host's, in which she is anyway): what the joining process enters, and what its child does.
+///
+/// The cgroup namespace comes last: from inside it nobody may reach into a group from outside.
+/// Where the pid namespace is not the container's own, whoever is in its mount namespace is killed
+/// when it ends. The joining process has to live on to tell the exit code, so it stays out.
+pub(super) fn of_container(placement: &Placement) -> (ThreadNameSpaceType, ThreadNameSpaceType) {
+    let all = NamespaceKind::ALL
         .into_iter()
         .filter(|kind| placement.of(*kind) != Place::Host)
-        .fold(ThreadNameSpaceType::MOUNT, |all, kind| all | flag(kind))
+        .fold(ThreadNameSpaceType::MOUNT, |all, kind| all | flag(kind));
+    let at_once = match placement.pid {
+        Place::Own => all - ThreadNameSpaceType::CONTROL_GROUP,
+        Place::Joined => ThreadNameSpaceType::PROCESS_ID,
+        Place::Host => ThreadNameSpaceType::empty(),
+    };
+    (at_once, all - at_once)
 }
 
 /// Enters the joined pid namespace, if there is one, with this process's later children.

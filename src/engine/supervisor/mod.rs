@@ -39,7 +39,7 @@ use self::protocol::{Attachment, Event};
 use super::{
     cgroup,
     plan::SandboxPlan,
-    sandbox::{self, Stream, Streams, hooks},
+    sandbox::{self, Stream, Streams, device_filter, hooks},
 };
 use crate::{
     model::{
@@ -223,27 +223,10 @@ impl Container<'_> {
             ),
             LogDriver::None => None,
         };
-        let (streams, mut ends) = if self.plan.sandbox.process.terminal {
-            (None, event_loop::StreamEnds::default())
-        } else {
-            let (streams, ends) = pipes(self.plan.interactive)?;
-            (Some(streams), ends)
-        };
+        let (streams, mut ends) = self.streams()?;
         let adopts = self.leave_pid_namespace()?;
-        let unit = format!("coracle-{}", self.plan.id.short());
-        let caller = match self.plan.shares_user_namespace {
-            false => cgroup::Caller::Root,
-            true => cgroup::Caller::User {
-                bus: self.plan.user_bus.as_deref(),
-                unit: &unit,
-            },
-        };
-        let made = cgroup::make(&self.plan.sandbox.cgroup, &self.plan.id, &caller);
-        let group = match made {
-            Ok(made) => {
-                tell_unheld(client.as_ref(), &made.unheld);
-                made.group
-            }
+        let group = match self.make_group(client.as_ref()) {
+            Ok(group) => group,
             Err(error) => return self.failed_to_start(error),
         };
         let started = sandbox::start(
@@ -277,8 +260,8 @@ impl Container<'_> {
 
         let mut notices = self.after_start(pid);
         let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
-        if adopts {
-            watch.look_after(orphans::Orphans::of(started.init.pid, pid));
+        if adopts && let Some(mounts) = started.mount_namespace {
+            watch.look_after(orphans::Orphans::new(started.init.pid, mounts));
         }
         if let Some(seconds) = self.plan.timeout {
             watch.end_after(seconds)?;
@@ -299,18 +282,67 @@ impl Container<'_> {
         fork::end(0)
     }
 
+    /// The program's ends and ours; a terminal is opened by the program's side.
+    fn streams(&self) -> Result<(Option<Streams>, event_loop::StreamEnds)> {
+        if self.plan.sandbox.process.terminal {
+            return Ok((None, event_loop::StreamEnds::default()));
+        }
+        let (streams, ends) = pipes(self.plan.interactive)?;
+        Ok((Some(streams), ends))
+    }
+
     /// Whether this process has to end the container's processes one by one. In the host's pid
-    /// namespace it can be seen by the container: nothing of it may be read there.
+    /// namespace it can be seen by the container, and in one that is joined its child can, from the
+    /// moment it is forked: nothing of either may be read there (CVE-2016-9962).
     fn leave_pid_namespace(&self) -> Result<bool> {
         let place = self.plan.sandbox.namespaces.placement.pid;
         if place == Place::Own {
             return Ok(false);
         }
-        if place == Place::Host {
-            process::hide().system(|| "cannot hide this process".to_owned())?;
-        }
+        process::hide().system(|| "cannot hide this process".to_owned())?;
         process::adopt_orphans().system(|| "cannot adopt orphans".to_owned())?;
         Ok(true)
+    }
+
+    /// The container's control group, with its limits and the rules for its devices.
+    fn make_group(&self, client: Option<&OwnedFd>) -> Result<Option<cgroup::Group>> {
+        let unit = format!("coracle-{}", self.plan.id.short());
+        let caller = match self.plan.shares_user_namespace {
+            false => cgroup::Caller::Root,
+            true => cgroup::Caller::User {
+                bus: self.plan.user_bus.as_deref(),
+                unit: &unit,
+            },
+        };
+        let made = cgroup::make(&self.plan.sandbox.cgroup, &self.plan.id, &caller)?;
+        tell_unheld(client, &made.unheld);
+        let group = made.group;
+        self.guard_devices(group.as_ref())
+            .inspect_err(|_| remove_group(group.as_ref()))?;
+        Ok(group)
+    }
+
+    /// Puts the device rules into force. Without a group of version 2 the container has only the nodes
+    /// that it was given, and those of its image.
+    fn guard_devices(&self, group: Option<&cgroup::Group>) -> Result<()> {
+        let devices = &self.plan.sandbox.devices;
+        let Some(rules) = &devices.rules else {
+            return Ok(());
+        };
+        let without = || {
+            let message = "there is no control group of version 2 for the container";
+            Err(Error::new(ErrorKind::Unsupported, message))
+        };
+        match group.map_or_else(without, |group| device_filter::attach(group.fd(), rules)) {
+            Err(error) if devices.rules_must_hold => {
+                let message = "cannot limit what the container does with a device";
+                Err(Error::new(ErrorKind::Unsupported, message)
+                    .with_source(error)
+                    .with_hint("leave the permissions of --device out, or `coracle doctor` says what is missing"))
+            }
+            // Nobody asked for them: an outer container, most likely, which limits us both.
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// The attach socket. A file left by an earlier supervisor is nobody's: we hold the lock.
@@ -347,7 +379,7 @@ impl Container<'_> {
         let own = process::own_host_pid().system(what)?;
         let pid = process::host_pid(&init.pidfd).system(what)?;
         // Nobody could join the user namespace through a hidden process.
-        let hidden = self.plan.sandbox.namespaces.placement.pid == Place::Host;
+        let hidden = self.plan.sandbox.namespaces.placement.pid != Place::Own;
         if self.plan.shares_user_namespace && !hidden {
             self.store.name_namespace_holder(own)?;
         }
