@@ -128,6 +128,8 @@ pub struct ContainerSpec {
     pub account: AccountSpec,
     /// `--annotation`: runtime-spec annotations, for `inspect` and hooks.
     pub annotations: BTreeMap<String, String>,
+    /// `--hooks-dir`: absolute.
+    pub hook_folders: Vec<PathBuf>,
     pub read_only: bool,
     pub init: bool,
     pub tty: bool,

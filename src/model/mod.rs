@@ -14,6 +14,7 @@ pub mod env;
 pub mod error;
 pub mod gpu;
 pub mod hook;
+pub mod hook_file;
 pub mod host;
 pub mod human;
 pub mod image;

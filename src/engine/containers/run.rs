@@ -7,6 +7,7 @@ use std::{os::fd::OwnedFd, path::Path};
 
 use super::{
     create::{Created, with_exact_modes, write_network_files},
+    hook_folders,
     neighbours::Neighbours,
     own_root,
     session::{self, CaughtSignals, Session},
@@ -193,6 +194,7 @@ impl Engine {
         let files = self.container_files(driver, directory, record, &host)?;
         let mut sandbox = plan::container(record, image, &host, &files, &neighbours.surroundings)?;
         own_root::refine(&mut sandbox, record, directory, &host)?;
+        hook_folders::add(&mut sandbox, record, directory)?;
         let client = match attach {
             Some(options) => Attachment {
                 stdin: options.stdin && record.spec.interactive,
