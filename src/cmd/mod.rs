@@ -62,6 +62,9 @@ mod start;
 mod stop;
 mod tag;
 mod version;
+mod volume;
+mod volume_ls;
+mod volume_prune;
 mod wait;
 
 use std::{cell::OnceCell, ffi::OsString};

@@ -5,7 +5,7 @@
 
 use super::{
     attach, create, doctor, exec, images, import, info, inspect, kill, load, logs, ps, pull, rm,
-    rmi, run, start, stop, tag, verb::Verb, version, wait,
+    rmi, run, start, stop, tag, verb::Verb, version, volume, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -13,6 +13,7 @@ pub const GROUPS: &[(&str, &str)] = &[
     ("container", "Commands on containers"),
     ("image", "Commands on images"),
     ("system", "Commands on the engine"),
+    ("volume", "Commands on volumes"),
 ];
 
 /// The most frequent first: that is the order they are compared in.
@@ -37,6 +38,12 @@ pub static VERBS: &[&Verb] = &[
     &kill::VERB,
     &wait::VERB,
     &attach::VERB,
+    &volume_ls::VERB,
+    &volume::CREATE,
+    &inspect::VOLUME,
+    &volume::REMOVE,
+    &volume_prune::VERB,
+    &volume::EXISTS,
     &info::VERB,
     &doctor::VERB,
     &version::VERB,

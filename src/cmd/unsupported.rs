@@ -147,15 +147,12 @@ pub static RUN: &[Unsupported] = &[
     harmless("restart", Refuse, &["no", ""]),
     valued("runtime", Refuse),
     valued("security-opt", Refuse),
-    valued("shm-size", Refuse),
     valued("storage-opt", Refuse),
     valued("sysctl", Refuse),
     valued("ulimit", Refuse),
     boolean("use-api-socket", Refuse),
     valued("userns", Refuse),
     harmless("uts", Refuse, &["", "private"]),
-    valued("volume-driver", Refuse),
-    valued("volumes-from", Refuse),
 ];
 
 /// `exec`'s share.

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod requests;
 pub mod sandbox;
 pub mod supervisor;
+pub mod volumes;
 
 use std::path::PathBuf;
 

@@ -6,8 +6,13 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Digest, Error, ErrorKind, Platform, Result, account::AccountSpec, device::DeviceSpec,
-    mount::Mount, namespace::Namespaces, resources::Resources, security::SecuritySpec,
+    Digest, Error, ErrorKind, Platform, Result,
+    account::AccountSpec,
+    device::DeviceSpec,
+    mount::{Mount, MountSettings},
+    namespace::Namespaces,
+    resources::Resources,
+    security::SecuritySpec,
     user_namespace::UserNamespace,
 };
 
@@ -111,7 +116,9 @@ pub struct ContainerSpec {
     pub user: Option<String>,
     pub hostname: Option<String>,
     pub labels: BTreeMap<String, String>,
+    /// Those of the user; once the container is made, all it has, with the names of its volumes.
     pub mounts: Vec<Mount>,
+    pub mount_settings: MountSettings,
     pub network: NetworkMode,
     pub namespaces: Namespaces,
     pub user_namespace: UserNamespace,

@@ -36,6 +36,35 @@ pub fn open(root: impl AsFd, path: &CStr, flags: OFlags) -> io::Result<OwnedFd> 
     }
 }
 
+/// Opens `path` below `directory`. Unlike with [`open`], a link that leads out of it (an absolute
+/// one does) is an error: EXDEV.
+pub fn open_beneath(directory: impl AsFd, path: &CStr) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match rustix::fs::openat2(directory.as_fd(), path, flags, Mode::empty(), resolve) {
+            Err(rustix::io::Errno::AGAIN) if attempts < 128 => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Opens a file or directory of a file system of ours on which another is to be mounted: there are
+/// no links on the way, and no other file system.
+pub fn open_own(directory: impl AsFd, path: &CStr) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat2(
+        directory.as_fd(),
+        path,
+        flags,
+        Mode::empty(),
+        resolve,
+    )?)
+}
+
 /// Refuses a place that lies in one of the kernel's file systems. A mount target's text says nothing
 /// about that where the image has links: nothing may cover our /proc and /sys (CVE-2019-16884).
 pub fn refuse_kernel_file_systems(place: impl AsFd) -> io::Result<()> {

@@ -12,6 +12,7 @@
 
 pub mod entry;
 pub mod exec;
+pub mod file_copy;
 pub mod fork;
 pub mod in_root;
 pub mod mount;
@@ -20,4 +21,5 @@ pub mod packet;
 pub mod process;
 pub mod seccomp;
 pub mod signals;
+pub mod tree_removal;
 pub mod user_namespace;

@@ -25,6 +25,7 @@ impl Attributes {
     pub const NO_SUID: Attributes = Attributes(libc::MOUNT_ATTR_NOSUID);
     pub const NO_DEV: Attributes = Attributes(libc::MOUNT_ATTR_NODEV);
     pub const NO_EXEC: Attributes = Attributes(libc::MOUNT_ATTR_NOEXEC);
+    pub const NO_ATIME: Attributes = Attributes(libc::MOUNT_ATTR_NOATIME);
 
     #[must_use]
     pub const fn with(self, other: Attributes) -> Attributes {
@@ -46,9 +47,12 @@ pub fn new_mount(
     attributes: Attributes,
 ) -> io::Result<OwnedFd> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let names_its_device = parameters
+        .iter()
+        .any(|parameter| matches!(parameter, Parameter::String(key, _) if *key == c"source"));
     // What mount(8) and df(1) show as the device. They show "none" without it, which nobody minds
     // for file systems that programs do not look for.
-    if [c"overlay", c"proc", c"tmpfs"].contains(&kind) {
+    if [c"overlay", c"proc", c"tmpfs"].contains(&kind) && !names_its_device {
         fsconfig_set_string(context.as_fd(), c"source", kind)?;
     }
     for parameter in parameters {
@@ -180,6 +184,17 @@ pub fn set_attributes(
         &attributes,
         libc::AT_EMPTY_PATH | recursive,
     )
+}
+
+/// As [`set_attributes`] on this mount alone, but takes attributes away, too.
+pub fn change_attributes(mount: impl AsFd, add: Attributes, remove: Attributes) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: add.0,
+        attr_clr: remove.0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    mount_setattr(mount.as_fd(), c"", &attributes, libc::AT_EMPTY_PATH)
 }
 
 fn mount_setattr(

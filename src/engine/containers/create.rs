@@ -8,7 +8,7 @@ use crate::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
         container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
         image::{ImageConfig, ImageRecord},
-        mount::MountSource,
+        mount::{MountSource, anonymous_volumes},
         names,
     },
     storage::{ContainerDir, ContainerLock, Durability, files},
@@ -20,6 +20,8 @@ pub(super) struct Created {
     pub lock: ContainerLock,
     pub record: ContainerRecord,
     pub image: ImageConfig,
+    /// It was never started before, as far as its volumes are concerned.
+    pub first_start: bool,
 }
 
 impl Engine {
@@ -74,22 +76,39 @@ impl Engine {
     /// when they end; others survive a power cut from here on.
     pub(super) fn make_container(
         &self,
-        spec: ContainerSpec,
+        mut spec: ContainerSpec,
         image: &ImageRecord,
     ) -> Result<Created> {
         let config = self.image_config(&image.config)?;
         check_platform(&spec, &config)?;
+        self.complete_mounts(&mut spec, &config)?;
         for mount in &spec.mounts {
             prepare_source(&mount.source)?;
         }
+        self.make_volumes(&spec)?;
+        let nameless = anonymous_volumes(&spec.mounts);
+        let created = self.make_named(spec, image, &config);
+        if created.is_err() && !nameless.is_empty() {
+            self.user.finish_namespace()?;
+            let _ = self.store.remove_unused_volumes(&nameless);
+        }
+        created
+    }
+
+    fn make_named(
+        &self,
+        spec: ContainerSpec,
+        image: &ImageRecord,
+        config: &ImageConfig,
+    ) -> Result<Created> {
         // Random names repeat now and then; nobody asked for this one.
         for _ in 0..20 {
-            match self.stage(new_record(spec.clone(), image, &config)?, image, &config) {
+            match self.stage(new_record(spec.clone(), image, config)?, image, config) {
                 Err(error) if error.kind() == ErrorKind::NameInUse && spec.name.is_none() => {}
                 other => return other,
             }
         }
-        self.stage(new_record(spec, image, &config)?, image, &config)
+        self.stage(new_record(spec, image, config)?, image, config)
     }
 
     fn stage(
@@ -114,6 +133,7 @@ impl Engine {
             lock,
             record,
             image: config.clone(),
+            first_start: true,
         })
     }
 }

@@ -14,3 +14,6 @@ mod size;
 mod stop;
 mod streams;
 mod wait;
+
+pub(in crate::engine) use run::absolute;
+pub(in crate::engine) use size::of_folder as measure;

@@ -21,7 +21,7 @@ use crate::{
     },
     model::{
         ContainerId, ContainerSpec, Error, ErrorKind, Result, container::ContainerRecord,
-        host::HostFacts, image::ImageConfig,
+        host::HostFacts, image::ImageConfig, mount::anonymous_volumes,
     },
     storage::{ContainerDir, ContainerLock, Driver},
     sys::packet,
@@ -37,7 +37,7 @@ impl Engine {
             self.user.finish_namespace()?;
             let _ = self
                 .store
-                .remove_container(&created.directory, created.lock);
+                .remove_container_and_volumes(&created.directory, created.lock);
             return Err(error);
         }
         let attach = (!options.detach).then_some(&options.attach);
@@ -58,7 +58,7 @@ impl Engine {
             return Ok(());
         };
         self.user.finish_namespace()?;
-        self.store.remove_container(&directory, lock)
+        self.store.remove_container_and_volumes(&directory, lock)
     }
 
     /// Starts a container that does not run. One that does is left alone, as Docker does.
@@ -78,6 +78,14 @@ impl Engine {
             };
         };
         self.user.begin_namespace(&self.store)?;
+        let has_volumes = record
+            .spec
+            .mounts
+            .iter()
+            .any(|mount| mount.volume().is_some());
+        let first_start = has_volumes
+            && directory.start_record()?.is_none()
+            && directory.exit_record()?.is_none();
         directory.forget_start()?;
         // They are never flushed: a power cut may have left them empty.
         with_exact_modes(|| write_network_files(directory.fd(), &record))?;
@@ -87,6 +95,7 @@ impl Engine {
             lock,
             record,
             image,
+            first_start,
         };
         self.launch(created, false, options.attach.as_ref())
     }
@@ -134,15 +143,26 @@ impl Engine {
         is_new: bool,
         attach: Option<&AttachOptions>,
     ) -> Result<RunOutcome> {
+        let copied = !is_new && created.directory.has_copied_root()?;
+        let driver = if copied { Driver::Copy } else { self.driver() };
         let Created {
             directory,
             lock,
             record,
             image,
+            first_start,
         } = created;
-        let copied = !is_new && directory.has_copied_root()?;
-        let driver = if copied { Driver::Copy } else { self.driver() };
-        let outcome = self.launch_with(driver, &directory, lock, &record, &image, attach);
+        let launch = |driver, lock| {
+            self.launch_with(
+                (driver, first_start),
+                &directory,
+                lock,
+                &record,
+                &image,
+                attach,
+            )
+        };
+        let outcome = launch(driver, lock);
         match outcome {
             Err(error)
                 if error.kind() == ErrorKind::OverlayRefused
@@ -150,7 +170,7 @@ impl Engine {
                     && directory.has_written_nothing()? =>
             {
                 let lock = directory.try_hold()?.ok_or(error)?;
-                self.launch_with(Driver::Copy, &directory, lock, &record, &image, attach)
+                launch(Driver::Copy, lock)
             }
             other => other,
         }
@@ -158,7 +178,7 @@ impl Engine {
 
     fn launch_with(
         &self,
-        driver: Driver,
+        (driver, first_start): (Driver, bool),
         directory: &ContainerDir,
         lock: ContainerLock,
         record: &ContainerRecord,
@@ -166,7 +186,14 @@ impl Engine {
         attach: Option<&AttachOptions>,
     ) -> Result<RunOutcome> {
         let host = self.user.host_facts()?;
-        let files = self.container_files(driver, directory, record, &host)?;
+        let root = self.root_source(driver, directory, record, &host)?;
+        let files = ContainerFiles {
+            directory: absolute(directory.path())?,
+            root,
+            volumes: self.volume_files(&record.spec)?,
+            first_start,
+            image_mounts: self.image_mounts(directory, &record.spec, &host)?,
+        };
         let mut sandbox = plan::container(record, image, &host, &files)?;
         let client = match attach {
             Some(options) => Attachment {
@@ -188,6 +215,7 @@ impl Engine {
             client,
             log: record.spec.log,
             auto_remove: record.spec.auto_remove,
+            nameless_volumes: anonymous_volumes(&record.spec.mounts),
             shares_user_namespace: self.user.has_namespace(),
         };
         self.user.finish_namespace()?;
@@ -225,15 +253,15 @@ impl Engine {
     }
 
     /// The root file system as `driver` puts it together. Copies are made here, once.
-    fn container_files(
+    fn root_source(
         &self,
         driver: Driver,
         directory: &ContainerDir,
         record: &ContainerRecord,
         host: &HostFacts,
-    ) -> Result<ContainerFiles> {
+    ) -> Result<RootSource> {
         let folder = absolute(directory.path())?;
-        let root = match driver {
+        Ok(match driver {
             Driver::Overlay => {
                 let base = absolute(self.store.root_path())?;
                 let relative = |path: &Path| path.strip_prefix(&base).unwrap_or(path).to_owned();
@@ -254,16 +282,12 @@ impl Engine {
                 self.store.lease()?.copy_rootfs(directory, &record.layers)?;
                 RootSource::Directory(folder.join("rootfs"))
             }
-        };
-        Ok(ContainerFiles {
-            directory: folder,
-            root,
         })
     }
 }
 
 /// The supervisor works from `/`: a store given by a relative path must stay found.
-fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf> {
+pub(in crate::engine) fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf> {
     use crate::model::Context;
     std::path::absolute(path).system(|| format!("cannot make {} absolute", path.display()))
 }

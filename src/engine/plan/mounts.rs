@@ -1,13 +1,17 @@
 //! What is mounted in a container: Docker's and Podman's defaults, then what the user asked for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{ContainerFiles, MountStep, TmpfsAttributes, TmpfsParameter};
+use super::{
+    BindOptions, ContainerFiles, FillPlan, ImageFiles, MountStep, TmpfsAttributes, TmpfsParameter,
+    VolumeFiles,
+};
 use crate::model::{
-    ContainerSpec, Error, Result,
+    ContainerSpec, Error, ErrorKind, Result,
     container::NetworkMode,
     host::HostFacts,
-    mount::{Mount, MountSource},
+    mount::{Mount, MountSource, OverlayFolders, Propagation, absolute_target},
+    volume::{Backing, MountWords},
 };
 
 pub const SHM_BYTES: u64 = 64 << 20;
@@ -51,7 +55,9 @@ pub(super) fn steps(
         MountStep::Dev {
             make_nodes: host.initial_user_namespace,
         },
-        MountStep::Shm { bytes: SHM_BYTES },
+        MountStep::Shm {
+            bytes: spec.mount_settings.shm_size.unwrap_or(SHM_BYTES),
+        },
         MountStep::MessageQueue,
         MountStep::Sys { fresh: own_network },
         MountStep::Cgroup,
@@ -62,75 +68,302 @@ pub(super) fn steps(
             target: format!("/etc/{name}"),
         });
     }
-    let mut wanted: Vec<&Mount> = spec.mounts.iter().collect();
-    wanted.sort_by_key(|mount| {
+    let mut wanted: Vec<(usize, &Mount)> = spec.mounts.iter().enumerate().collect();
+    wanted.sort_by_key(|(_, mount)| {
         mount
             .target
             .split('/')
             .filter(|part| !part.is_empty())
             .count()
     });
-    for mount in wanted {
-        steps.push(user_mount(mount)?);
+    for (index, mount) in wanted {
+        steps.push(user_mount(mount, index, files)?);
     }
     Ok(steps)
 }
 
-fn user_mount(mount: &Mount) -> Result<MountStep> {
-    let target = check_target(&mount.target)?;
+/// A mount of the user's; `index` is its place in the request.
+fn user_mount(mount: &Mount, index: usize, files: &ContainerFiles) -> Result<MountStep> {
+    let target = check_target(mount)?;
+    refuse_what_is_not_there(mount)?;
+    let options = bind_options(mount);
+    let image = || {
+        let found = files.image_mounts.get(index).and_then(Option::as_ref);
+        found.ok_or_else(|| missing("the folders of an overlay", &target))
+    };
     Ok(match &mount.source {
-        MountSource::Bind {
-            source,
-            propagation,
-            recursive,
-            ..
-        } => MountStep::Bind {
-            source: Path::new(source).to_owned(),
-            target,
-            read_only: mount.read_only,
-            recursive: *recursive,
-            propagation: *propagation,
+        MountSource::Bind { source, .. } => match &mount.options.overlay {
+            Some(folders) => overlay(image()?, vec![source.into()], Some(folders), target, mount),
+            None => MountStep::Bind {
+                source: Path::new(source).to_owned(),
+                target,
+                options,
+            },
         },
+        MountSource::Volume(volume) => {
+            let volume_files = files
+                .volumes
+                .get(&volume.name)
+                .ok_or_else(|| missing("a volume", &target))?;
+            match &mount.options.overlay {
+                Some(folders) => {
+                    let lower = vec![volume_files.data.clone()];
+                    overlay(image()?, lower, Some(folders), target, mount)
+                }
+                None => {
+                    let fill = (!volume.no_copy && options.subpath.is_none()).then(|| FillPlan {
+                        folder: volume_files.folder.clone(),
+                        first_start: files.first_start,
+                    });
+                    volume_mount(volume_files, fill, target, options)
+                }
+            }
+        }
+        MountSource::Image {
+            layers: _,
+            writable,
+            ..
+        } => {
+            let folders = OverlayFolders::default();
+            let image = image()?;
+            let changes = writable.then_some(&folders);
+            overlay(image, image.layers.clone(), changes, target, mount)
+        }
         MountSource::Tmpfs {
             size,
             mode,
             options,
+            copy_up,
         } => {
-            let (parameters, attributes) = tmpfs(*size, *mode, options, mount.read_only)?;
+            let (parameters, attributes) = tmpfs(
+                *size,
+                // What is copied brings its directory's mode along.
+                mode.or((!copy_up).then_some(0o1777)),
+                options,
+                mount.read_only,
+            )?;
             MountStep::Tmpfs {
                 target,
                 options: parameters,
                 attributes,
+                copy_up: *copy_up,
             }
         }
+        MountSource::Ramfs { mode } => MountStep::FileSystem {
+            kind: "ramfs".to_owned(),
+            device: "ramfs".to_owned(),
+            parameters: vec![(
+                "mode".to_owned(),
+                Some(format!("{:o}", mode.unwrap_or(0o1777))),
+            )],
+            target,
+            options: BindOptions {
+                no_suid: Some(true),
+                no_dev: Some(true),
+                ..options
+            },
+        },
+        MountSource::Devpts { options: words } => MountStep::FileSystem {
+            kind: "devpts".to_owned(),
+            device: "devpts".to_owned(),
+            parameters: devpts(words),
+            target,
+            options: BindOptions {
+                no_suid: Some(true),
+                no_exec: Some(true),
+                ..options
+            },
+        },
     })
 }
 
+fn missing(what: &str, target: &str) -> Error {
+    Error::new(
+        ErrorKind::System,
+        format!("the plan lacks {what} for {target}"),
+    )
+}
+
+fn refuse_what_is_not_there(mount: &Mount) -> Result<()> {
+    if mount.options.id_map.is_some() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "cannot mount {}: idmap needs a user namespace of the container's own",
+                mount.target
+            ),
+        )
+        .with_hint("without one, owners are the same inside and outside: leave idmap out"));
+    }
+    Ok(())
+}
+
+fn bind_options(mount: &Mount) -> BindOptions {
+    let (recursive, propagation) = match &mount.source {
+        MountSource::Bind {
+            recursive,
+            propagation,
+            ..
+        } => (*recursive, *propagation),
+        _ => (false, Propagation::default()),
+    };
+    let options = &mount.options;
+    let not = |allowed: Option<bool>| allowed.map(|allowed| !allowed);
+    BindOptions {
+        read_only: mount.read_only,
+        writable_below: options.writable_below,
+        recursive,
+        propagation,
+        subpath: options.subpath.clone(),
+        no_exec: not(options.exec),
+        no_suid: not(options.suid),
+        no_dev: not(options.dev),
+        chown: options.chown,
+        fill: None,
+    }
+}
+
+/// A volume's directory, or what its driver's options name instead. Only the directory is filled
+/// from the image: what somebody else has put into another file system is not ours to change.
+fn volume_mount(
+    volume: &VolumeFiles,
+    fill: Option<FillPlan>,
+    target: String,
+    options: BindOptions,
+) -> MountStep {
+    let with = |words: &MountWords| BindOptions {
+        read_only: options.read_only || words.read_only,
+        no_exec: words.no_exec.then_some(true).or(options.no_exec),
+        no_suid: words.no_suid.then_some(true).or(options.no_suid),
+        no_dev: words.no_dev.then_some(true).or(options.no_dev),
+        ..options.clone()
+    };
+    match &volume.backing {
+        None => MountStep::Bind {
+            source: volume.data.clone(),
+            target,
+            options: BindOptions { fill, ..options },
+        },
+        Some(Backing::Bind {
+            device,
+            recursive,
+            attributes,
+        }) => MountStep::Bind {
+            source: device.into(),
+            target,
+            options: BindOptions {
+                recursive: *recursive,
+                ..with(attributes)
+            },
+        },
+        Some(Backing::FileSystem {
+            kind,
+            device,
+            parameters,
+            attributes,
+        }) => MountStep::FileSystem {
+            kind: kind.clone(),
+            device: device.clone(),
+            parameters: parameters.clone(),
+            target,
+            options: with(attributes),
+        },
+    }
+}
+
+/// Layers as one tree, with the changes in a folder of the container's or of the user's.
+fn overlay(
+    files: &ImageFiles,
+    mut lower: Vec<PathBuf>,
+    changes: Option<&OverlayFolders>,
+    target: String,
+    mount: &Mount,
+) -> MountStep {
+    // Without a place for changes overlayfs wants two layers at least.
+    if changes.is_none() && lower.len() < 2 {
+        lower.push(files.empty.clone());
+    }
+    let of_user = |folder: &Option<String>| folder.as_ref().map(PathBuf::from);
+    let changes = changes.map(|folders| {
+        (
+            of_user(&folders.upper).unwrap_or_else(|| files.upper.clone()),
+            of_user(&folders.work).unwrap_or_else(|| files.work.clone()),
+        )
+    });
+    MountStep::Overlay {
+        lower,
+        changes,
+        user_xattr: files.user_xattr,
+        target,
+        options: BindOptions {
+            read_only: mount.read_only && mount.options.overlay.is_none(),
+            ..bind_options(mount)
+        },
+    }
+}
+
+fn devpts(words: &[String]) -> Vec<TmpfsParameter> {
+    let mut parameters = vec![
+        ("newinstance".to_owned(), None),
+        ("ptmxmode".to_owned(), Some("0666".to_owned())),
+    ];
+    for word in words {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        parameters.push((key.to_owned(), Some(value.to_owned())));
+    }
+    parameters
+}
+
+/// Files of procfs that may be replaced by others, which tell a container about itself (lxcfs):
+/// nothing of the confinement is made of them.
+const REPLACEABLE: [&str; 11] = [
+    "proc/cpuinfo",
+    "proc/diskstats",
+    "proc/loadavg",
+    "proc/meminfo",
+    "proc/net/dev",
+    "proc/slabinfo",
+    "proc/stat",
+    "proc/swaps",
+    "proc/sys/crypto/fips_enabled",
+    "proc/sys/kernel/ns_last_pid",
+    "proc/uptime",
+];
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// A place in procfs or sysfs on which something may be mounted: the file system's name, and the
+/// path in it.
+pub fn kernel_place(target: &str) -> Option<(&str, &str)> {
+    let path = target.strip_prefix('/')?;
+    (REPLACEABLE.contains(&path) || target == CGROUPS)
+        .then(|| path.split_once('/'))
+        .flatten()
+}
+
 /// Our /proc and /sys are what the confinement is made of: nothing may be put over them
-/// (CVE-2019-16884 and its successors), nor over the root.
-fn check_target(target: &str) -> Result<String> {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    let clean = format!("/{}", parts.join("/"));
-    if !target.starts_with('/') {
-        return Err(Error::invalid(format!(
-            "invalid mount target {target:?}: it must be an absolute path"
-        )));
-    }
-    if matches!(parts.first(), None | Some(&("proc" | "sys"))) {
+/// (CVE-2019-16884 and its successors), nor over the root. The exceptions are a few single files,
+/// and the host's own cgroup tree, which an init that expects it is given so.
+fn check_target(mount: &Mount) -> Result<String> {
+    let target = &mount.target;
+    let clean = absolute_target(target)
+        .map_err(|why| Error::invalid(format!("invalid mount target {target:?}: {why}")))?;
+    let first = clean.split('/').nth(1);
+    if matches!(first, Some("proc" | "sys")) && !is_allowed_there(mount, &clean) {
         return Err(Error::invalid(format!(
             "invalid mount target {target:?}: nothing can be mounted on or below /proc, /sys, or on /"
         )));
     }
     Ok(clean)
+}
+
+fn is_allowed_there(mount: &Mount, target: &str) -> bool {
+    let MountSource::Bind { source, .. } = &mount.source else {
+        return false;
+    };
+    if mount.options.overlay.is_some() || kernel_place(target).is_none() {
+        return false;
+    }
+    target != CGROUPS || Path::new(source).starts_with(CGROUPS)
 }
 
 /// Splits tmpfs options into file system parameters and mount attributes. Docker's defaults are
@@ -146,11 +379,12 @@ fn tmpfs(
         no_exec: true,
         no_suid: true,
         no_dev: true,
+        no_atime: false,
     };
-    let mut parameters = vec![(
-        "mode".to_owned(),
-        Some(format!("{:o}", mode.unwrap_or(0o1777))),
-    )];
+    let mut parameters = Vec::new();
+    if let Some(mode) = mode {
+        parameters.push(("mode".to_owned(), Some(format!("{mode:o}"))));
+    }
     if let Some(size) = size {
         parameters.push(("size".to_owned(), Some(size.to_string())));
     }
@@ -164,8 +398,15 @@ fn tmpfs(
             "nosuid" => attributes.no_suid = true,
             "dev" => attributes.no_dev = false,
             "nodev" => attributes.no_dev = true,
+            "noatime" => attributes.no_atime = true,
+            // There is no disk to be in step with, and a directory's times cost nothing.
+            "atime" | "diratime" | "nodiratime" | "relatime" | "norelatime" | "strictatime"
+            | "nostrictatime" | "sync" | "async" | "dirsync" => {}
             other => match other.split_once('=') {
-                Some((key @ ("uid" | "gid" | "nr_inodes" | "nr_blocks" | "huge"), value)) => {
+                Some((
+                    key @ ("size" | "uid" | "gid" | "nr_inodes" | "nr_blocks" | "huge"),
+                    value,
+                )) => {
                     parameters.push((key.to_owned(), Some(value.to_owned())));
                 }
                 _ => return Err(Error::invalid(format!("invalid tmpfs option {other:?}"))),

@@ -9,7 +9,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use super::{Streams, credentials, devices, mounts, program, reaper};
+use super::{Streams, copy_up, credentials, devices, mounts, program, reaper, user_mounts};
 use crate::{
     engine::plan::SandboxPlan,
     model::{Context, Error, ErrorKind, Result},
@@ -26,7 +26,7 @@ pub(super) fn run(
     supervisor: BorrowedFd<'_>,
 ) -> Result<Infallible> {
     process::hide().system(|| "cannot hide this process".to_owned())?;
-    let connected = mounts::clone_connected(&plan.mounts)?;
+    let connected = user_mounts::clone_connected(&plan.mounts)?;
     mount::make_all_private().system(|| "cannot make the container's mounts private".to_owned())?;
 
     // A mask must be the host's own null device, opened before anything of the image is visible
@@ -34,10 +34,12 @@ pub(super) fn run(
     let null = devices::trusted_null()?;
 
     let root = mounts::attach_root(&plan.root)?;
+    copy_up::fill_volumes(&plan.mounts, root.as_fd())?;
     let tree = mounts::build(plan, connected, root.as_fd(), null.as_fd())?;
 
     let working_directory = open_working_directory(&plan.process.working_directory, root.as_fd())?;
     let identity = credentials::look_up(&plan.process, root.as_fd())?;
+    user_mounts::give_away(&tree.to_give, &identity.credentials)?;
     if plan.root.read_only {
         mount::set_attributes(&root, Attributes::READ_ONLY, None, false)
             .system(|| "cannot make the root file system read-only".to_owned())?;

@@ -9,6 +9,7 @@
 //! of the root, mounts are attached to held descriptors, and nothing of it is read as
 //! configuration but passwd(5) and group(5), with limits.
 
+mod copy_up;
 mod credentials;
 mod devices;
 mod init;
@@ -17,6 +18,7 @@ mod mounts;
 mod program;
 mod reaper;
 mod seccomp;
+mod user_mounts;
 
 use std::{
     ffi::CString,

@@ -13,15 +13,18 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 
-use super::{c_string, devices};
+use super::{
+    c_string, devices,
+    user_mounts::{self, Place},
+};
 use crate::{
-    engine::plan::{MountStep, RootPlan, RootSource, SandboxPlan, TmpfsAttributes},
-    model::{Context, Error, ErrorKind, Result, mount::Propagation as Wanted},
+    engine::plan::{MountStep, RootPlan, RootSource, SandboxPlan},
+    model::{Context, Error, ErrorKind, Result},
     sys::{
         in_root,
-        mount::{self, Attributes, Parameter, Propagation},
+        mount::{self, Attributes, Parameter},
     },
 };
 
@@ -35,6 +38,8 @@ pub(super) struct Tree {
     /// Our devpts, from which a terminal is opened, and our /dev, for its console.
     pub pseudo_terminals: Option<OwnedFd>,
     pub dev: Option<OwnedFd>,
+    /// Sources that are to be given to the program's user.
+    pub to_give: Vec<OwnedFd>,
 }
 
 /// Mounts the root file system where the plan says and returns its root directory.
@@ -52,7 +57,8 @@ pub(super) fn attach_root(plan: &RootPlan) -> Result<OwnedFd> {
                 .iter()
                 .map(|layer| path(layer))
                 .collect::<Result<_>>()?;
-            overlay(&layers, &path(upper)?, &path(work)?, *volatile, *user_xattr)?
+            let (upper, work) = (path(upper)?, path(work)?);
+            overlay(&layers, Some((&upper, &work)), *volatile, *user_xattr)?
         }
         RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, false)
             .system(|| format!("cannot use {} as root file system", tree.display()))?,
@@ -66,10 +72,9 @@ pub(super) fn attach_root(plan: &RootPlan) -> Result<OwnedFd> {
     Ok(root)
 }
 
-fn overlay(
+pub(super) fn overlay(
     lower: &[CString],
-    upper: &CStr,
-    work: &CStr,
+    changes: Option<(&CStr, &CStr)>,
     volatile: bool,
     user_xattr: bool,
 ) -> Result<OwnedFd> {
@@ -77,8 +82,10 @@ fn overlay(
         .iter()
         .map(|layer| Parameter::String(c"lowerdir+", layer))
         .collect();
-    parameters.push(Parameter::String(c"upperdir", upper));
-    parameters.push(Parameter::String(c"workdir", work));
+    if let Some((upper, work)) = changes {
+        parameters.push(Parameter::String(c"upperdir", upper));
+        parameters.push(Parameter::String(c"workdir", work));
+    }
     if volatile {
         parameters.push(Parameter::Flag(c"volatile"));
     }
@@ -123,27 +130,6 @@ fn lowerdir_list(lower: &[CString]) -> CString {
     CString::new(list).unwrap_or_default()
 }
 
-/// Copies of the bind sources whose mounts stay connected with the host's. They have to be made
-/// before the namespace's mounts become private; one place a step, empty for all others.
-pub(super) fn clone_connected(steps: &[MountStep]) -> Result<Vec<Option<OwnedFd>>> {
-    steps
-        .iter()
-        .map(|step| match step {
-            MountStep::Bind {
-                source,
-                recursive,
-                propagation,
-                ..
-            } if !matches!(propagation, Wanted::Private | Wanted::RPrivate) => {
-                let copy = mount::clone_mount(rustix::fs::CWD, &path(source)?, *recursive);
-                copy.map(Some)
-                    .system(|| format!("cannot use bind source {}", source.display()))
-            }
-            _ => Ok(None),
-        })
-        .collect()
-}
-
 /// Attaches everything that the plan names, in its order, then hides what must be hidden.
 pub(super) fn build(
     plan: &SandboxPlan,
@@ -167,24 +153,39 @@ pub(super) fn build(
                 target,
                 options,
                 attributes,
-            } => tmpfs(root, target, options, *attributes)?,
+                copy_up,
+            } => user_mounts::tmpfs(root, target, options, *attributes, *copy_up)?,
             MountStep::OwnFile { source, target } => {
                 own_file(root, source, target, plan.root.read_only)?;
             }
             MountStep::Bind {
                 source,
                 target,
-                read_only,
-                recursive,
-                propagation,
+                options,
             } => {
-                let copy = match copy {
-                    Some(copy) => copy,
-                    None => mount::clone_mount(rustix::fs::CWD, &path(source)?, *recursive)
-                        .system(|| format!("cannot use bind source {}", source.display()))?,
-                };
-                bind(root, copy, target, *read_only, *propagation)
-                    .system(|| format!("cannot mount {} on {target}", source.display()))?;
+                let place = Place::of(root, target, proc.as_ref(), sys.as_ref());
+                tree.to_give
+                    .extend(user_mounts::bind(&place, source, copy, options)?);
+            }
+            MountStep::Overlay {
+                lower,
+                changes,
+                user_xattr,
+                target,
+                options,
+            } => {
+                let mounted = user_mounts::layers(lower, changes.as_ref(), *user_xattr)?;
+                user_mounts::attach(&Place::ordinary(root, target), mounted, options)?;
+            }
+            MountStep::FileSystem {
+                kind,
+                device,
+                parameters,
+                target,
+                options,
+            } => {
+                let mounted = user_mounts::file_system(kind, device, parameters)?;
+                user_mounts::attach(&Place::ordinary(root, target), mounted, options)?;
             }
         }
     }
@@ -350,41 +351,6 @@ fn mount_in_dev(
     Ok(())
 }
 
-fn tmpfs(
-    root: BorrowedFd<'_>,
-    target: &str,
-    options: &[(String, Option<String>)],
-    wanted: TmpfsAttributes,
-) -> Result<()> {
-    let what = || format!("cannot mount a tmpfs on {target}");
-    let mut attributes = Attributes::NONE;
-    for (on, attribute) in [
-        (wanted.read_only, Attributes::READ_ONLY),
-        (wanted.no_exec, Attributes::NO_EXEC),
-        (wanted.no_suid, Attributes::NO_SUID),
-        (wanted.no_dev, Attributes::NO_DEV),
-    ] {
-        if on {
-            attributes = attributes.with(attribute);
-        }
-    }
-    let options: Vec<(CString, Option<CString>)> = options
-        .iter()
-        .map(|(key, value)| Ok((c_string(key)?, value.as_deref().map(c_string).transpose()?)))
-        .collect::<Result<_>>()?;
-    let parameters: Vec<Parameter<'_>> = options
-        .iter()
-        .map(|(key, value)| match value {
-            Some(value) => Parameter::String(key, value),
-            None => Parameter::Flag(key),
-        })
-        .collect();
-    let mounted = mount::new_mount(c"tmpfs", &parameters, attributes).system(what)?;
-    let place = in_root::open_or_make_directory(root, target.as_ref(), Mode::from_raw_mode(0o755))
-        .system(what)?;
-    mount::attach(&mounted, &place).system(what)
-}
-
 fn own_file(root: BorrowedFd<'_>, source: &Path, target: &str, read_only: bool) -> Result<()> {
     let what = || format!("cannot mount {} on {target}", source.display());
     let copy = mount::clone_mount(rustix::fs::CWD, &path(source)?, false).system(what)?;
@@ -396,38 +362,6 @@ fn own_file(root: BorrowedFd<'_>, source: &Path, target: &str, read_only: bool) 
     mount::leave_open(copy);
     mount::leave_open(place);
     Ok(())
-}
-
-fn bind(
-    root: BorrowedFd<'_>,
-    copy: OwnedFd,
-    target: &str,
-    read_only: bool,
-    propagation: Wanted,
-) -> std::io::Result<()> {
-    let (kind, deep) = match propagation {
-        Wanted::Shared => (Propagation::Shared, false),
-        Wanted::RShared => (Propagation::Shared, true),
-        Wanted::Slave => (Propagation::Slave, false),
-        Wanted::RSlave => (Propagation::Slave, true),
-        Wanted::Private => (Propagation::Private, false),
-        Wanted::RPrivate => (Propagation::Private, true),
-    };
-    // Read-only goes all the way down: a mount below a `:ro` volume must not stay writable.
-    let attributes = if read_only {
-        Attributes::READ_ONLY
-    } else {
-        Attributes::NONE
-    };
-    mount::set_attributes(&copy, attributes, Some(kind), read_only || deep)?;
-    let stat = rustix::fs::fstat(&copy)?;
-    let place = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        in_root::open_or_make_directory(root, target.as_ref(), Mode::from_raw_mode(0o755))?
-    } else {
-        in_root::open_or_make_file(root, target.as_ref())?
-    };
-    in_root::refuse_kernel_file_systems(&place)?;
-    mount::attach(&copy, place)
 }
 
 /// Network settings of the container's own namespace, through our own procfs.
@@ -531,7 +465,7 @@ pub(super) fn pivot_into(root: BorrowedFd<'_>) -> Result<()> {
     mount::detach_current_directory().system(what)
 }
 
-fn path(path: &Path) -> Result<CString> {
+pub(super) fn path(path: &Path) -> Result<CString> {
     in_root::c_string(path.as_os_str())
         .system(|| format!("invalid path {:?}", path.as_os_str().as_bytes()))
 }

@@ -64,6 +64,8 @@ pub struct LaunchPlan {
     pub client: Attachment,
     pub log: LogDriver,
     pub auto_remove: bool,
+    /// What goes with the container when it is removed at its end.
+    pub nameless_volumes: Vec<String>,
     /// This process is in a user namespace that others may join.
     pub shares_user_namespace: bool,
 }
@@ -297,9 +299,10 @@ impl Container<'_> {
     fn finish(self, code: i32, error: Option<String>, started: Option<String>) -> Result<()> {
         self.remove_socket();
         if self.plan.auto_remove {
-            return self
-                .store
-                .remove_ended_container(&self.directory, &self.plan.name, self.lock);
+            self.store
+                .remove_ended_container(&self.directory, &self.plan.name, self.lock)?;
+            let nameless = &self.plan.nameless_volumes;
+            return self.store.remove_unused_volumes(nameless).map(drop);
         }
         let record = ExitRecord {
             code,
