@@ -63,6 +63,7 @@ mod stop;
 mod tag;
 mod version;
 mod volume;
+mod volume_archive;
 mod volume_ls;
 mod volume_prune;
 mod wait;

@@ -5,7 +5,8 @@
 
 use super::{
     attach, create, doctor, exec, images, import, info, inspect, kill, load, logs, ps, pull, rm,
-    rmi, run, start, stop, tag, verb::Verb, version, volume, volume_ls, volume_prune, wait,
+    rmi, run, start, stop, tag, verb::Verb, version, volume, volume_archive, volume_ls,
+    volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -44,6 +45,8 @@ pub static VERBS: &[&Verb] = &[
     &volume::REMOVE,
     &volume_prune::VERB,
     &volume::EXISTS,
+    &volume_archive::EXPORT,
+    &volume_archive::IMPORT,
     &info::VERB,
     &doctor::VERB,
     &version::VERB,

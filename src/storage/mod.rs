@@ -65,6 +65,8 @@ pub mod images;
 pub mod layers;
 pub mod lease;
 pub mod locks;
+mod merge;
+pub mod pack;
 pub mod unpack;
 pub mod volumes;
 

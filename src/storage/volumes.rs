@@ -23,7 +23,8 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    os::fd::OwnedFd,
+    io::Read,
+    os::fd::{AsFd, OwnedFd},
     path::PathBuf,
 };
 
@@ -33,10 +34,12 @@ use rustix::{
 };
 
 use super::{
-    Durability, FOLDER, Store, containers, delete, files,
+    Durability, FOLDER, Lease, Store, containers, delete, files,
     files::Stored,
     locks::{ExclusiveLock, SharedLock},
     make_folder,
+    merge::merge,
+    unpack::{UnpackOptions, unpack},
 };
 use crate::model::{
     ContainerId, Context, Error, ErrorKind, Result, mount::Mount, volume::VolumeRecord,
@@ -318,6 +321,30 @@ impl Store {
         }
         drop(alone);
         graves.iter().try_for_each(|grave| self.decompose(grave))
+    }
+}
+
+impl Lease<'_> {
+    /// Unpacks an archive (to its end, out of sight) and moves its files into a volume, durably. Files
+    /// of other ids need the user namespace.
+    pub fn import_volume(
+        &self,
+        name: &str,
+        archive: impl Read,
+        options: &UnpackOptions,
+    ) -> Result<()> {
+        let what = || format!("cannot import into volume {name}");
+        let store = self.store();
+        let data = store.volume_data(name)?;
+        let staged = "import";
+        rustix::fs::mkdirat(self.dir(), staged, Mode::RWXU).system(what)?;
+        let tree = rustix::fs::openat(self.dir(), staged, FOLDER, Mode::empty()).system(what)?;
+        // An archive need not say anything about the directory itself.
+        let stat = rustix::fs::fstat(&data).system(what)?;
+        crate::sys::file_copy::set_owner_mode_times(tree.as_fd(), c".", &stat).system(what)?;
+        unpack(archive, tree.as_fd(), options)?;
+        merge(&tree, &data).system(what)?;
+        rustix::fs::syncfs(&data).system(what)
     }
 }
 

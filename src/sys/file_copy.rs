@@ -117,26 +117,17 @@ fn copy_by_hand(source: &OwnedFd, target: &OwnedFd, mut at: u64, end: u64) -> Re
     Ok(())
 }
 
-/// Copies extended attributes, also of symlinks and devices, which cannot be opened: through
+/// Extended attributes of an entry, also of symlinks and devices, which cannot be opened: through
 /// the link in /proc that stands for their directory.
-pub fn copy_attributes(
-    from: (BorrowedFd<'_>, &CStr),
-    to: (BorrowedFd<'_>, &CStr),
-    refused: Refused,
-) -> Result<()> {
-    let path = |(folder, name): (BorrowedFd<'_>, &CStr)| {
-        let mut path = format!("/proc/self/fd/{}/", folder.as_raw_fd()).into_bytes();
-        path.extend_from_slice(name.to_bytes());
-        path
-    };
-    let (from, to) = (path(from), path(to));
+pub fn attributes(entry: (BorrowedFd<'_>, &CStr)) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let path = attribute_path(entry);
     let mut names = vec![0; 64 << 10];
-    let length = match rustix::fs::llistxattr(&from, &mut names) {
+    let length = match rustix::fs::llistxattr(&path, &mut names) {
         Ok(length) => length,
-        Err(Errno::OPNOTSUPP) => return Ok(()),
+        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         Err(errno) => return Err(errno),
     };
-    let mut value = Vec::new();
+    let mut found = Vec::new();
     for name in names[..length].split(|&byte| byte == 0) {
         let ours = OVERLAY_PREFIXES
             .iter()
@@ -145,9 +136,32 @@ pub fn copy_attributes(
         if name.is_empty() || ours || name == b"security.selinux" {
             continue;
         }
-        value.resize(64 << 10, 0);
-        let size = rustix::fs::lgetxattr(&from, name, &mut value[..])?;
-        match rustix::fs::lsetxattr(&to, name, &value[..size], XattrFlags::empty()) {
+        let mut value = vec![0; 64 << 10];
+        let size = match rustix::fs::lgetxattr(&path, name, &mut value[..]) {
+            // Removed since it was listed.
+            Err(Errno::NODATA) => continue,
+            other => other?,
+        };
+        value.truncate(size);
+        found.push((name.to_owned(), value));
+    }
+    Ok(found)
+}
+
+fn attribute_path((folder, name): (BorrowedFd<'_>, &CStr)) -> Vec<u8> {
+    let mut path = format!("/proc/self/fd/{}/", folder.as_raw_fd()).into_bytes();
+    path.extend_from_slice(name.to_bytes());
+    path
+}
+
+/// Copies extended attributes.
+pub fn copy_attributes(
+    from: (BorrowedFd<'_>, &CStr),
+    to: (BorrowedFd<'_>, &CStr),
+    refused: Refused,
+) -> Result<()> {
+    for (name, value) in attributes(from)? {
+        match rustix::fs::lsetxattr(attribute_path(to), &name[..], &value, XattrFlags::empty()) {
             Err(Errno::OPNOTSUPP | Errno::PERM) if refused == Refused::IsLeftOut => {}
             outcome => outcome?,
         }

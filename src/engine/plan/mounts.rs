@@ -62,24 +62,27 @@ pub(super) fn steps(
         MountStep::Sys { fresh: own_network },
         MountStep::Cgroup,
     ];
-    for name in ["hostname", "hosts", "resolv.conf"] {
-        steps.push(MountStep::OwnFile {
-            source: files.directory.join(name),
-            target: format!("/etc/{name}"),
-        });
-    }
-    let mut wanted: Vec<(usize, &Mount)> = spec.mounts.iter().enumerate().collect();
-    wanted.sort_by_key(|(_, mount)| {
-        mount
-            .target
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .count()
+    let own_files = ["hostname", "hosts", "resolv.conf"].map(|name| MountStep::OwnFile {
+        source: files.directory.join(name),
+        target: format!("/etc/{name}"),
     });
-    for (index, mount) in wanted {
-        steps.push(user_mount(mount, index, files)?);
+    let mut wanted: Vec<(usize, &Mount)> = spec.mounts.iter().enumerate().collect();
+    wanted.sort_by_key(|(_, mount)| depth(mount));
+    // A volume on /etc does not hide them, one on /etc/hosts does.
+    let shallow = wanted.partition_point(|(_, mount)| depth(mount) < 2);
+    for (index, mount) in &wanted[..shallow] {
+        steps.push(user_mount(mount, *index, files)?);
+    }
+    steps.extend(own_files);
+    for (index, mount) in &wanted[shallow..] {
+        steps.push(user_mount(mount, *index, files)?);
     }
     Ok(steps)
+}
+
+fn depth(mount: &Mount) -> usize {
+    let parts = mount.target.split('/').filter(|part| !part.is_empty());
+    parts.count()
 }
 
 /// A mount of the user's; `index` is its place in the request.
@@ -129,19 +132,29 @@ fn user_mount(mount: &Mount, index: usize, files: &ContainerFiles) -> Result<Mou
             let changes = writable.then_some(&folders);
             overlay(image, image.layers.clone(), changes, target, mount)
         }
+        _ => return memory_mount(mount, target, options),
+    })
+}
+
+/// File systems that are made for the container alone.
+fn memory_mount(mount: &Mount, target: String, options: BindOptions) -> Result<MountStep> {
+    let made = |kind: &str, parameters, options| MountStep::FileSystem {
+        kind: kind.to_owned(),
+        device: kind.to_owned(),
+        parameters,
+        target: target.clone(),
+        options,
+    };
+    Ok(match &mount.source {
         MountSource::Tmpfs {
             size,
             mode,
-            options,
+            options: words,
             copy_up,
         } => {
-            let (parameters, attributes) = tmpfs(
-                *size,
-                // What is copied brings its directory's mode along.
-                mode.or((!copy_up).then_some(0o1777)),
-                options,
-                mount.read_only,
-            )?;
+            // What is copied brings its directory's mode along.
+            let mode = mode.or((!copy_up).then_some(0o1777));
+            let (parameters, attributes) = tmpfs(*size, mode, words, mount.read_only)?;
             MountStep::Tmpfs {
                 target,
                 options: parameters,
@@ -149,31 +162,24 @@ fn user_mount(mount: &Mount, index: usize, files: &ContainerFiles) -> Result<Mou
                 copy_up: *copy_up,
             }
         }
-        MountSource::Ramfs { mode } => MountStep::FileSystem {
-            kind: "ramfs".to_owned(),
-            device: "ramfs".to_owned(),
-            parameters: vec![(
-                "mode".to_owned(),
-                Some(format!("{:o}", mode.unwrap_or(0o1777))),
-            )],
-            target,
-            options: BindOptions {
+        MountSource::Ramfs { mode } => {
+            let mode = format!("{:o}", mode.unwrap_or(0o1777));
+            let options = BindOptions {
                 no_suid: Some(true),
                 no_dev: Some(true),
                 ..options
-            },
-        },
-        MountSource::Devpts { options: words } => MountStep::FileSystem {
-            kind: "devpts".to_owned(),
-            device: "devpts".to_owned(),
-            parameters: devpts(words),
-            target,
-            options: BindOptions {
+            };
+            made("ramfs", vec![("mode".to_owned(), Some(mode))], options)
+        }
+        MountSource::Devpts { options: words } => {
+            let options = BindOptions {
                 no_suid: Some(true),
                 no_exec: Some(true),
                 ..options
-            },
-        },
+            };
+            made("devpts", devpts(words), options)
+        }
+        _ => return Err(missing("a source", &target)),
     })
 }
 
@@ -195,7 +201,29 @@ fn refuse_what_is_not_there(mount: &Mount) -> Result<()> {
         )
         .with_hint("without one, owners are the same inside and outside: leave idmap out"));
     }
+    if let MountSource::Bind { source, .. } = &mount.source
+        && mount.options.chown
+        && mount.options.subpath.is_none()
+        && is_of_the_system(source)
+    {
+        return Err(Error::invalid(format!(
+            "cannot give {source:?} to the container's user: it belongs to the system"
+        ))
+        .with_hint("leave U out, or mount a folder of your own"));
+    }
     Ok(())
+}
+
+/// Folders whose change of owner would break the host.
+fn is_of_the_system(path: &str) -> bool {
+    const FOLDERS: [&str; 21] = [
+        "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt",
+        "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var", "/var/lib",
+    ];
+    absolute_target(path).map_or(true, |clean| {
+        let within = ["/boot/", "/dev/", "/etc/", "/proc/", "/sys/", "/usr/"];
+        FOLDERS.contains(&clean.as_str()) || within.iter().any(|start| clean.starts_with(start))
+    })
 }
 
 fn bind_options(mount: &Mount) -> BindOptions {

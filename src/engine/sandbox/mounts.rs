@@ -15,10 +15,7 @@ use std::{
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-use super::{
-    c_string, devices,
-    user_mounts::{self, Place},
-};
+use super::{c_string, devices, user_mounts};
 use crate::{
     engine::plan::{MountStep, RootPlan, RootSource, SandboxPlan},
     model::{Context, Error, ErrorKind, Result},
@@ -149,43 +146,16 @@ pub(super) fn build(
             MountStep::Dev { make_nodes } => devices::build(root, *make_nodes, &mut tree)?,
             MountStep::Shm { bytes } => shm(dev_of(&tree)?, *bytes)?,
             MountStep::MessageQueue => message_queue(dev_of(&tree)?)?,
-            MountStep::Tmpfs {
-                target,
-                options,
-                attributes,
-                copy_up,
-            } => user_mounts::tmpfs(root, target, options, *attributes, *copy_up)?,
             MountStep::OwnFile { source, target } => {
                 own_file(root, source, target, plan.root.read_only)?;
             }
-            MountStep::Bind {
-                source,
-                target,
-                options,
-            } => {
-                let place = Place::of(root, target, proc.as_ref(), sys.as_ref());
+            MountStep::Bind { .. }
+            | MountStep::Overlay { .. }
+            | MountStep::FileSystem { .. }
+            | MountStep::Tmpfs { .. } => {
+                let kernel = (proc.as_ref(), sys.as_ref());
                 tree.to_give
-                    .extend(user_mounts::bind(&place, source, copy, options)?);
-            }
-            MountStep::Overlay {
-                lower,
-                changes,
-                user_xattr,
-                target,
-                options,
-            } => {
-                let mounted = user_mounts::layers(lower, changes.as_ref(), *user_xattr)?;
-                user_mounts::attach(&Place::ordinary(root, target), mounted, options)?;
-            }
-            MountStep::FileSystem {
-                kind,
-                device,
-                parameters,
-                target,
-                options,
-            } => {
-                let mounted = user_mounts::file_system(kind, device, parameters)?;
-                user_mounts::attach(&Place::ordinary(root, target), mounted, options)?;
+                    .extend(user_mounts::carry_out(step, copy, root, kernel)?);
             }
         }
     }

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Where something is mounted.
-pub(super) struct Place<'a> {
+struct Place<'a> {
     root: BorrowedFd<'a>,
     target: &'a str,
     /// A place in a file system of the kernel's on which a mount is allowed, and the path there.
@@ -34,7 +34,7 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn ordinary(root: BorrowedFd<'a>, target: &'a str) -> Place<'a> {
+    fn ordinary(root: BorrowedFd<'a>, target: &'a str) -> Place<'a> {
         Place {
             root,
             target,
@@ -43,7 +43,7 @@ impl<'a> Place<'a> {
     }
 
     /// `proc` and `sys` are our own mounts of them.
-    pub(super) fn of(
+    fn of(
         root: BorrowedFd<'a>,
         target: &'a str,
         proc: Option<&'a OwnedFd>,
@@ -80,6 +80,55 @@ impl<'a> Place<'a> {
         in_root::refuse_kernel_file_systems(&place)?;
         Ok(place)
     }
+}
+
+/// Carries out one step of the user's; gives the source that is to be given to the program's user,
+/// if one is. `kernel` are our own procfs and sysfs, `connected` the step's copy if it was made
+/// before.
+pub(super) fn carry_out(
+    step: &MountStep,
+    connected: Option<OwnedFd>,
+    root: BorrowedFd<'_>,
+    (proc, sys): (Option<&OwnedFd>, Option<&OwnedFd>),
+) -> Result<Option<OwnedFd>> {
+    match step {
+        MountStep::Bind {
+            source,
+            target,
+            options,
+        } => {
+            let place = Place::of(root, target, proc, sys);
+            return bind(&place, source, connected, options);
+        }
+        MountStep::Overlay {
+            lower,
+            changes,
+            user_xattr,
+            target,
+            options,
+        } => {
+            let mounted = layers(lower, changes.as_ref(), *user_xattr)?;
+            attach(&Place::ordinary(root, target), mounted, options)?;
+        }
+        MountStep::FileSystem {
+            kind,
+            device,
+            parameters,
+            target,
+            options,
+        } => {
+            let mounted = file_system(kind, device, parameters)?;
+            attach(&Place::ordinary(root, target), mounted, options)?;
+        }
+        MountStep::Tmpfs {
+            target,
+            options,
+            attributes,
+            copy_up,
+        } => tmpfs(root, target, options, *attributes, *copy_up)?,
+        _ => {}
+    }
+    Ok(None)
 }
 
 /// Copies of the bind sources whose mounts stay connected with the host's. They have to be made
@@ -127,7 +176,7 @@ fn open_subpath(top: &OwnedFd, subpath: &str) -> Result<OwnedFd> {
 }
 
 /// Mounts a source; gives what is to be given to the program's user.
-pub(super) fn bind(
+fn bind(
     place: &Place<'_>,
     source: &Path,
     connected: Option<OwnedFd>,
@@ -152,7 +201,7 @@ pub(super) fn bind(
 }
 
 /// Attaches a file system that was made for the container.
-pub(super) fn attach(place: &Place<'_>, mounted: OwnedFd, options: &BindOptions) -> Result<()> {
+fn attach(place: &Place<'_>, mounted: OwnedFd, options: &BindOptions) -> Result<()> {
     let what = || format!("cannot mount on {}", place.target);
     let mounted = match &options.subpath {
         Some(subpath) => {
@@ -209,7 +258,7 @@ fn set_options(mounted: &OwnedFd, options: &BindOptions) -> io::Result<()> {
 }
 
 /// Layers of an image, or a folder of the user's, with a folder for changes.
-pub(super) fn layers(
+fn layers(
     lower: &[PathBuf],
     changes: Option<&(PathBuf, PathBuf)>,
     user_xattr: bool,
@@ -228,7 +277,7 @@ pub(super) fn layers(
 }
 
 /// A file system that a volume's options or the type of a mount name.
-pub(super) fn file_system(
+fn file_system(
     kind: &str,
     device: &str,
     parameters: &[(String, Option<String>)],
@@ -274,7 +323,7 @@ fn borrowed(parameters: &[(CString, Option<CString>)]) -> Vec<Parameter<'_>> {
         .collect()
 }
 
-pub(super) fn tmpfs(
+fn tmpfs(
     root: BorrowedFd<'_>,
     target: &str,
     options: &[(String, Option<String>)],

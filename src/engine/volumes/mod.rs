@@ -1,5 +1,6 @@
 //! Volumes: one method of [`Engine`] a verb, and what containers need of them.
 
+mod archive;
 mod mounting;
 
 use std::collections::BTreeMap;
