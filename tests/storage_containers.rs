@@ -299,6 +299,7 @@ fn started(at: &str) -> StartRecord {
         supervisor: process.clone(),
         init: process,
         started: at.to_owned(),
+        namespaces: Default::default(),
         process: String::new(),
     }
 }

@@ -60,7 +60,7 @@ pub struct ContainerFlags {
     /// Name the container
     #[arg(long, value_name = "string")]
     name: Option<String>,
-    /// Network of the container: none or host
+    /// Network of the container: none, host, container:NAME or ns:PATH
     #[arg(long, alias = "net", value_name = "network")]
     network: Vec<String>,
     /// Platform to choose from a multi-platform image
@@ -298,12 +298,6 @@ fn network(names: &[String]) -> Result<NetworkMode> {
     for name in names {
         mode = match NetworkMode::parse(name)? {
             Some(mode) => mode,
-            None if name.starts_with("container:") || name.starts_with("ns:") => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!("--network {name} is not supported yet"),
-                ));
-            }
             None => {
                 ui::notice(&format!(
                     "--network {name} has no effect yet: the container gets a loopback interface only"

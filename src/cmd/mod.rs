@@ -58,6 +58,7 @@ mod pull;
 mod rm;
 mod rmi;
 mod run;
+mod secret;
 mod start;
 mod stop;
 mod tag;

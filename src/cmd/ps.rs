@@ -247,10 +247,12 @@ fn local_volumes(container: &ContainerSummary) -> usize {
     volumes.count()
 }
 
+/// Who shares another's network is in none of her own.
 fn network(container: &ContainerSummary) -> &'static str {
     match container.network {
         NetworkMode::None => "none",
         NetworkMode::Host => "host",
+        NetworkMode::Container(_) | NetworkMode::Path(_) => "",
     }
 }
 

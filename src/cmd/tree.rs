@@ -5,7 +5,7 @@
 
 use super::{
     attach, create, doctor, exec, images, import, info, inspect, kill, load, logs, ps, pull, rm,
-    rmi, run, start, stop, tag, verb::Verb, version, volume, volume_archive, volume_ls,
+    rmi, run, secret, start, stop, tag, verb::Verb, version, volume, volume_archive, volume_ls,
     volume_prune, wait,
 };
 
@@ -13,6 +13,7 @@ use super::{
 pub const GROUPS: &[(&str, &str)] = &[
     ("container", "Commands on containers"),
     ("image", "Commands on images"),
+    ("secret", "Commands on secrets"),
     ("system", "Commands on the engine"),
     ("volume", "Commands on volumes"),
 ];
@@ -47,6 +48,11 @@ pub static VERBS: &[&Verb] = &[
     &volume::EXISTS,
     &volume_archive::EXPORT,
     &volume_archive::IMPORT,
+    &secret::CREATE,
+    &secret::LS,
+    &secret::INSPECT,
+    &secret::RM,
+    &secret::EXISTS,
     &info::VERB,
     &doctor::VERB,
     &version::VERB,

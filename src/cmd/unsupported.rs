@@ -77,10 +77,7 @@ pub static RUN: &[Unsupported] = &[
     valued("annotation", Ignore),
     harmless("blkio-weight", Refuse, NO_LIMIT),
     valued("blkio-weight-device", Refuse),
-    valued("cap-add", Refuse),
-    valued("cap-drop", Refuse),
     valued("cgroup-parent", Refuse),
-    harmless("cgroupns", Refuse, &["private"]),
     valued("cpu-count", Refuse),
     valued("cpu-percent", Refuse),
     harmless("cpu-period", Refuse, NO_LIMIT),
@@ -91,8 +88,6 @@ pub static RUN: &[Unsupported] = &[
     harmless("cpus", Refuse, NO_LIMIT),
     valued("cpuset-cpus", Refuse),
     valued("cpuset-mems", Refuse),
-    valued("device", Refuse),
-    valued("device-cgroup-rule", Refuse),
     valued("device-read-bps", Refuse),
     valued("device-read-iops", Refuse),
     valued("device-write-bps", Refuse),
@@ -105,10 +100,7 @@ pub static RUN: &[Unsupported] = &[
     valued("dns-opt", NoNetwork),
     valued("dns-option", NoNetwork),
     valued("dns-search", NoNetwork),
-    valued("domainname", Refuse),
     valued("expose", NoNetwork),
-    valued("gpus", Refuse),
-    valued("group-add", Refuse),
     valued("health-cmd", Ignore),
     valued("health-interval", Ignore),
     valued("health-retries", Ignore),
@@ -119,7 +111,6 @@ pub static RUN: &[Unsupported] = &[
     valued("io-maxiops", Refuse),
     valued("ip", NoNetwork),
     valued("ip6", NoNetwork),
-    harmless("ipc", Refuse, &["private", ""]),
     harmless("isolation", Refuse, &["default", ""]),
     harmless("kernel-memory", Refuse, NO_LIMIT),
     valued("link", NoNetwork),
@@ -138,25 +129,18 @@ pub static RUN: &[Unsupported] = &[
         ..boolean("no-healthcheck", Ignore)
     },
     boolean("oom-kill-disable", Refuse),
-    harmless("oom-score-adj", Refuse, &["0"]),
-    harmless("pid", Refuse, &["", "private"]),
     harmless("pids-limit", Refuse, NO_LIMIT),
-    boolean("privileged", Refuse),
     short('p', valued("publish", NoNetwork)),
     short('P', boolean("publish-all", NoNetwork)),
     harmless("restart", Refuse, &["no", ""]),
     valued("runtime", Refuse),
-    valued("security-opt", Refuse),
     valued("storage-opt", Refuse),
-    valued("sysctl", Refuse),
-    valued("ulimit", Refuse),
     boolean("use-api-socket", Refuse),
     valued("userns", Refuse),
-    harmless("uts", Refuse, &["", "private"]),
 ];
 
 /// `exec`'s share.
-pub static EXEC: &[Unsupported] = &[boolean("privileged", Refuse)];
+pub static EXEC: &[Unsupported] = &[];
 
 /// The words without the flags of the table, after a notice about those that were taken out.
 /// Looks no further than the `count`-th argument.

@@ -82,6 +82,18 @@ pub(super) fn kernel() -> Kernel {
     }
 }
 
+/// The kernel's version, major and minor.
+pub(super) fn kernel_version() -> Option<(u32, u32)> {
+    version_numbers(&kernel().release)
+}
+
+fn version_numbers(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release
+        .split(|letter: char| !letter.is_ascii_digit())
+        .map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +109,12 @@ mod tests {
         assert_eq!(value("NAME").as_deref(), Some("Debian"));
         assert_eq!(value("X").as_deref(), Some("a b"));
         assert_eq!(value("PRETTY"), None);
+    }
+
+    #[test]
+    fn versions_are_two_numbers() {
+        assert_eq!(version_numbers("6.18.0-rc1+"), Some((6, 18)));
+        assert_eq!(version_numbers("5.12"), Some((5, 12)));
+        assert_eq!(version_numbers("linux"), None);
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
+mod accounts;
 pub mod containers;
+mod devices;
 mod doctor;
 mod identity;
 pub mod images;
@@ -11,6 +13,7 @@ mod machine;
 pub mod plan;
 pub mod requests;
 pub mod sandbox;
+pub mod secrets;
 pub mod supervisor;
 pub mod volumes;
 

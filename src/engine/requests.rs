@@ -83,6 +83,8 @@ pub struct ExecSpec {
     pub env: Vec<String>,
     pub user: Option<String>,
     pub workdir: Option<String>,
+    /// All of the caller's capabilities, and no filter.
+    pub privileged: bool,
     pub tty: bool,
     pub interactive: bool,
     pub detach: bool,

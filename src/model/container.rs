@@ -10,7 +10,7 @@ use super::{
     account::AccountSpec,
     device::DeviceSpec,
     mount::{Mount, MountSettings},
-    namespace::Namespaces,
+    namespace::{self, Namespaces, Placement},
     resources::Resources,
     security::SecuritySpec,
     user_namespace::UserNamespace,
@@ -167,6 +167,10 @@ pub enum NetworkMode {
     None,
     /// The host's network namespace.
     Host,
+    /// That of a container: a name or an id, after `create` its whole id.
+    Container(String),
+    /// That which a file stands for, like `/run/netns/NAME`.
+    Path(String),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,6 +208,9 @@ pub struct StartRecord {
     pub init: ProcessIdentity,
     /// RFC 3339 with nanoseconds, UTC.
     pub started: String,
+    /// In which namespaces the first process is: `exec` enters those that are not the host's.
+    #[serde(default)]
+    pub namespaces: Placement,
     /// How the first process was confined (the planner's `ProcessPlan`, as JSON): `exec` does it
     /// alike, whatever has changed since.
     pub process: String,
@@ -253,7 +260,8 @@ impl fmt::Display for ContainerState {
 }
 
 impl NetworkMode {
-    /// `none` or `host`; everything else is named as not there yet by the caller.
+    /// `none`, `host`, `container:NAME` or `ns:PATH`; everything else is named as not there yet by
+    /// the caller.
     pub fn parse(text: &str) -> Result<Option<Self>> {
         match text {
             "none" => Ok(Some(NetworkMode::None)),
@@ -262,7 +270,30 @@ impl NetworkMode {
                 ErrorKind::InvalidArgument,
                 "invalid network \"\": a name is missing",
             )),
-            _ => Ok(None),
+            _ => match namespace::shared(text) {
+                Some(namespace::Shared::Container(whose)) => {
+                    Ok(Some(NetworkMode::Container(whose)))
+                }
+                Some(namespace::Shared::Path(path)) => Ok(Some(NetworkMode::Path(path))),
+                None if text.starts_with("container:") => Err(Error::invalid(
+                    "Invalid network mode: invalid container format container:<name|id>",
+                )),
+                None if text.starts_with("ns:") => Err(Error::invalid(format!(
+                    "invalid network mode {text:?}: the path must be absolute"
+                ))),
+                None => Ok(None),
+            },
+        }
+    }
+}
+
+impl fmt::Display for NetworkMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NetworkMode::None => f.write_str("none"),
+            NetworkMode::Host => f.write_str("host"),
+            NetworkMode::Container(whose) => write!(f, "container:{whose}"),
+            NetworkMode::Path(path) => write!(f, "ns:{path}"),
         }
     }
 }

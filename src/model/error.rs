@@ -18,6 +18,7 @@ pub enum ErrorKind {
     NoSuchContainer,
     NoSuchImage,
     NoSuchVolume,
+    NoSuchSecret,
     /// A blob or layer that a record names is not in the store.
     NoSuchBlob,
     /// The name is taken by another object.

@@ -5,11 +5,14 @@
 
 pub mod account;
 pub mod capability;
+pub mod cdi;
 pub mod container;
 pub mod device;
+pub mod device_program;
 pub mod digest;
 pub mod env;
 pub mod error;
+pub mod gpu;
 pub mod host;
 pub mod human;
 pub mod image;
@@ -22,6 +25,7 @@ pub mod reference;
 pub mod registry;
 pub mod resources;
 pub mod seccomp;
+pub mod secret;
 pub mod security;
 pub mod signal;
 pub mod sink;

@@ -686,6 +686,7 @@ mod tests {
             supervisor: process.clone(),
             init: process,
             started: at.into(),
+            namespaces: Default::default(),
             process: String::new(),
         })
     }

@@ -16,6 +16,7 @@
 //!     state.json exit.json      StartRecord, ExitRecord, each replaced as a whole
 //!     log upper/ work/ rootfs/ hosts hostname resolv.conf …
 //!   volumes/NAME/             appears by one rename; see [`volumes`]
+//!   secrets/NAME              one SecretRecord a secret; there with the first
 //!   names/NAME                symlink to ID; counts only if that container's record says so
 //!   partial/HEX               a blob whose download was begun; locked while someone writes it
 //!   tmp/LEASE/                staging: lock, keep (digests in use), blobs and layers to be
@@ -67,6 +68,7 @@ pub mod lease;
 pub mod locks;
 mod merge;
 pub mod pack;
+pub mod secrets;
 pub mod unpack;
 pub mod volumes;
 

@@ -38,7 +38,7 @@ pub fn open(root: impl AsFd, path: &CStr, flags: OFlags) -> io::Result<OwnedFd> 
 
 /// Opens `path` below `directory`. Unlike with [`open`], a link that leads out of it (an absolute
 /// one does) is an error: EXDEV.
-pub fn open_beneath(directory: impl AsFd, path: &CStr) -> io::Result<OwnedFd> {
+pub fn open_source(directory: impl AsFd, path: &CStr) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let mut attempts = 0;
@@ -51,18 +51,13 @@ pub fn open_beneath(directory: impl AsFd, path: &CStr) -> io::Result<OwnedFd> {
     }
 }
 
-/// Opens a file or directory of a file system of ours on which another is to be mounted: there are
-/// no links on the way, and no other file system.
-pub fn open_own(directory: impl AsFd, path: &CStr) -> io::Result<OwnedFd> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat2(
-        directory.as_fd(),
-        path,
-        flags,
-        Mode::empty(),
-        resolve,
-    )?)
+/// Opens `path` below a directory of a file system of ours: neither up nor out of it, not onto a mount
+/// on top of it, and through none of procfs's own links (CVE-2025-52881).
+pub fn open_beneath(directory: impl AsFd, path: &CStr, flags: OFlags) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    let flags = flags | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat2(directory.as_fd(), path, flags, Mode::empty(), resolve)?;
+    Ok(opened)
 }
 
 /// Refuses a place that lies in one of the kernel's file systems. A mount target's text says nothing

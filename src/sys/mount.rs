@@ -25,7 +25,6 @@ impl Attributes {
     pub const NO_SUID: Attributes = Attributes(libc::MOUNT_ATTR_NOSUID);
     pub const NO_DEV: Attributes = Attributes(libc::MOUNT_ATTR_NODEV);
     pub const NO_EXEC: Attributes = Attributes(libc::MOUNT_ATTR_NOEXEC);
-    pub const NO_ATIME: Attributes = Attributes(libc::MOUNT_ATTR_NOATIME);
 
     #[must_use]
     pub const fn with(self, other: Attributes) -> Attributes {

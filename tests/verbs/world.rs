@@ -89,6 +89,7 @@ impl World {
             supervisor: identity(&stand_in),
             init: identity(&init),
             started: "2026-01-01T00:00:01.000000000Z".to_owned(),
+            namespaces: Default::default(),
             process: String::new(),
         };
         directory.put_start_record(&start).unwrap();

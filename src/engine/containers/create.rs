@@ -3,13 +3,14 @@
 use std::os::fd::AsFd;
 
 use crate::{
-    engine::{Engine, PullRequest, PullSettings, plan, supervisor},
+    engine::{Engine, PullRequest, PullSettings, devices, plan, supervisor},
     model::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
         container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
         image::{ImageConfig, ImageRecord},
         mount::{MountSource, anonymous_volumes},
         names,
+        security::SecuritySpec,
     },
     storage::{ContainerDir, ContainerLock, Durability, files},
 };
@@ -26,7 +27,8 @@ pub(super) struct Created {
 
 impl Engine {
     /// Makes a container, pulling its image if the spec's policy says so.
-    pub fn create(&self, spec: ContainerSpec, pull: &PullSettings<'_>) -> Result<ContainerId> {
+    pub fn create(&self, mut spec: ContainerSpec, pull: &PullSettings<'_>) -> Result<ContainerId> {
+        self.settle_namespaces(&mut spec)?;
         let image = self.image_of(&spec, pull)?;
         Ok(self.make_container(spec, &image)?.record.id)
     }
@@ -81,6 +83,11 @@ impl Engine {
     ) -> Result<Created> {
         let config = self.image_config(&image.config)?;
         check_platform(&spec, &config)?;
+        if spec.security != SecuritySpec::default() {
+            plan::check(&spec, &self.user.host_facts()?)?;
+        }
+        devices::refuse_unenforceable(&spec.devices, self.user.is_real_root())?;
+        self.find(&spec)?;
         self.complete_mounts(&mut spec, &config)?;
         for mount in &spec.mounts {
             prepare_source(&mount.source)?;
@@ -117,10 +124,11 @@ impl Engine {
         image: &ImageRecord,
         config: &ImageConfig,
     ) -> Result<Created> {
+        let hostname = self.shared_hostname(&record.spec)?;
         let staged = self.store.stage_container(&record.id)?;
         with_exact_modes(|| {
             staged.make_overlay_folders(image.layers.last())?;
-            write_network_files(staged.fd(), &record)
+            write_network_files(staged.fd(), &record, hostname.as_deref())
         })?;
         let durability = if record.spec.auto_remove {
             Durability::Volatile
@@ -240,15 +248,22 @@ fn fill_random(bytes: &mut [u8]) -> Result<()> {
 }
 
 /// The files that are mounted over /etc/hosts, /etc/hostname and /etc/resolv.conf.
-pub(super) fn write_network_files(folder: impl AsFd, record: &ContainerRecord) -> Result<()> {
-    let hostname = record.spec.hostname.as_deref().unwrap_or(record.id.short());
+pub(super) fn write_network_files(
+    folder: impl AsFd,
+    record: &ContainerRecord,
+    shared_hostname: Option<&str>,
+) -> Result<()> {
+    let hostname = plan::hostname(record, shared_hostname);
     let hosts = format!(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.0.1\t{hostname}\n"
     );
     // Without a network there is nobody to ask.
     let resolv_conf = match record.spec.network {
         NetworkMode::None => Vec::new(),
-        NetworkMode::Host => std::fs::read("/etc/resolv.conf").unwrap_or_default(),
+        // With a container's network that one's files are mounted.
+        NetworkMode::Host | NetworkMode::Path(_) | NetworkMode::Container(_) => {
+            std::fs::read("/etc/resolv.conf").unwrap_or_default()
+        }
     };
     [
         ("hosts", hosts.as_bytes()),

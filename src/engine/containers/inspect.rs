@@ -9,10 +9,14 @@ use super::ending::{exit_code, exit_reason};
 use crate::{
     engine::{Engine, plan},
     model::{
-        Result,
+        ContainerSpec, Result,
         container::{ContainerRecord, ContainerState, LogDriver, NetworkMode},
+        device::DeviceSpec,
+        gpu::GpuRequest,
         image::ProcessDefaults,
         mount::{Mount, MountSource, Origin, VolumeSource, VolumesFrom},
+        namespace::NamespaceMode,
+        security::Ulimit,
         signal::signal_name,
         volume::LOCAL,
     },
@@ -51,9 +55,9 @@ impl Engine {
         object.put("RestartCount", json!(0));
         object.put("Driver", json!(driver));
         object.put("Platform", json!("linux"));
-        for label in ["MountLabel", "ProcessLabel", "AppArmorProfile"] {
-            object.put(label, json!(""));
-        }
+        object.put_all(&["MountLabel", "ProcessLabel"], &json!(""));
+        let apparmor = record.spec.security.apparmor.clone();
+        object.put("AppArmorProfile", json!(apparmor.unwrap_or_default()));
         object.put("ExecIDs", Value::Null);
         object.put("HostConfig", host_config(&record));
         object.put("GraphDriver", graph_driver);
@@ -116,12 +120,17 @@ impl Engine {
         let mut labels = image.labels.clone().unwrap_or_default();
         labels.extend(spec.labels.clone());
         let working_dir = spec.workdir.as_ref().or(image.working_dir.as_ref());
-        let hostname = spec.hostname.as_deref().unwrap_or(record.id.short());
+        let hostname = self
+            .hostname_of(record)
+            .unwrap_or_else(|_| record.id.short().to_owned());
         let user = spec.user.as_ref().or(image.user.as_ref());
         let (entrypoint, command) = entrypoint_and_command(record, image);
         let mut object = Object::default();
         object.put("Hostname", json!(hostname));
-        object.put("Domainname", json!(""));
+        object.put(
+            "Domainname",
+            json!(spec.namespaces.domainname.clone().unwrap_or_default()),
+        );
         object.put("User", json!(user.cloned().unwrap_or_default()));
         object.put("AttachStdin", json!(spec.attach.stdin));
         object.put("AttachStdout", json!(spec.attach.stdout));
@@ -143,7 +152,12 @@ impl Engine {
         object.put("OnBuild", Value::Null);
         object.put("Labels", json!(labels));
         let stop_signal = spec.stop_signal.map(signal_name);
-        object.put_some("StopSignal", stop_signal.or(image.stop_signal.clone()));
+        let systemd =
+            plan::wants_systemd(spec, &record.path).then(|| signal_name(plan::SYSTEMD_STOP_SIGNAL));
+        object.put_some(
+            "StopSignal",
+            stop_signal.or(systemd).or(image.stop_signal.clone()),
+        );
         object.put_some("StopTimeout", spec.stop_timeout);
         object.put_some("Shell", image.extra.get("Shell"));
         object.done()
@@ -201,10 +215,12 @@ fn state(status: &Status) -> Value {
     })
 }
 
-fn network_name(record: &ContainerRecord) -> &'static str {
+/// The key of `NetworkSettings.Networks`; a container that shares another's network has none.
+fn network_name(record: &ContainerRecord) -> Option<&'static str> {
     match record.spec.network {
-        NetworkMode::None => "none",
-        NetworkMode::Host => "host",
+        NetworkMode::None => Some("none"),
+        NetworkMode::Host => Some("host"),
+        NetworkMode::Container(_) | NetworkMode::Path(_) => None,
     }
 }
 
@@ -221,7 +237,7 @@ fn host_config(record: &ContainerRecord) -> Value {
         json!(spec.cidfile.clone().unwrap_or_default()),
     );
     object.put("LogConfig", json!({"Type": log, "Config": {}}));
-    object.put("NetworkMode", json!(network_name(record)));
+    object.put("NetworkMode", json!(record.spec.network.to_string()));
     object.put("PortBindings", json!({}));
     object.put(
         "RestartPolicy",
@@ -235,38 +251,68 @@ fn host_config(record: &ContainerRecord) -> Value {
     );
     object.put("VolumesFrom", volumes_from(&settings.volumes_from));
     object.put("ConsoleSize", json!([0, 0]));
-    object.put_all(&["CapAdd", "CapDrop"], &Value::Null);
-    object.put("CgroupnsMode", json!("private"));
+    let security = &spec.security;
+    let namespaces = &spec.namespaces;
+    object.put("CapAdd", list_or_null(&security.cap_add));
+    object.put("CapDrop", list_or_null(&security.cap_drop));
+    let cgroup = match &namespaces.cgroup {
+        NamespaceMode::Private => "private".to_owned(),
+        other => other.to_string(),
+    };
+    object.put("CgroupnsMode", json!(cgroup));
     object.put_all(&["Dns", "DnsOptions", "DnsSearch"], &json!([]));
-    object.put_all(&["ExtraHosts", "GroupAdd"], &Value::Null);
-    object.put("IpcMode", json!("private"));
+    object.put("ExtraHosts", Value::Null);
+    object.put("GroupAdd", list_or_null(&security.group_add));
+    object.put("IpcMode", json!(namespaces.ipc.to_string()));
     object.put("Cgroup", json!(""));
     object.put("Links", Value::Null);
-    object.put("OomScoreAdj", json!(0));
-    object.put("PidMode", json!(""));
-    object.put_all(&["Privileged", "PublishAllPorts"], &json!(false));
+    object.put("OomScoreAdj", json!(security.oom_score_adj.unwrap_or(0)));
+    object.put("PidMode", json!(namespaces.pid.to_string()));
+    object.put("Privileged", json!(security.privileged));
+    object.put("PublishAllPorts", json!(false));
     object.put("ReadonlyRootfs", json!(spec.read_only));
-    object.put("SecurityOpt", Value::Null);
+    object.put("SecurityOpt", list_or_null(&security.options));
     object.put_some("Tmpfs", tmpfs(&spec.mounts));
-    object.put_all(&["UTSMode", "UsernsMode"], &json!(""));
+    object.put("UTSMode", json!(namespaces.uts.to_string()));
+    object.put("UsernsMode", json!(""));
     object.put(
         "ShmSize",
         json!(settings.shm_size.unwrap_or(plan::SHM_BYTES)),
     );
+    let sysctls = (!security.sysctls.is_empty()).then_some(&security.sysctls);
+    object.put_some("Sysctls", sysctls);
     object.put("Runtime", json!("coracle"));
     object.put("Isolation", json!(""));
-    put_resources(&mut object);
+    put_resources(&mut object, spec);
     object.put_some("Mounts", requested_mounts(&spec.mounts));
-    let absolute =
-        |paths: &[&str]| -> Vec<String> { paths.iter().map(|path| format!("/{path}")).collect() };
-    object.put("MaskedPaths", json!(absolute(&plan::MASKED)));
-    object.put("ReadonlyPaths", json!(absolute(&plan::READ_ONLY)));
+    let (masked, read_only) = plan::masks(security, &[]);
+    object.put("MaskedPaths", json!(absolute(masked)));
+    object.put("ReadonlyPaths", json!(absolute(read_only)));
     object.put_some("Init", spec.init.then_some(true));
     object.done()
 }
 
+fn list_or_null(list: &[String]) -> Value {
+    if list.is_empty() {
+        Value::Null
+    } else {
+        json!(list)
+    }
+}
+
+fn absolute(paths: Vec<String>) -> Vec<String> {
+    paths.iter().map(|path| format!("/{path}")).collect()
+}
+
+/// -1 is unlimited.
+fn ulimits(limits: &[Ulimit]) -> Value {
+    let number = |limit: Option<u64>| limit.map_or(json!(-1), |limit| json!(limit));
+    let one = |limit: &Ulimit| json!({"Name": limit.resource.name(), "Hard": number(limit.hard), "Soft": number(limit.soft)});
+    limits.iter().map(one).collect()
+}
+
 /// Limits are not there yet: what Docker shows for a container without any.
-fn put_resources(object: &mut Object) {
+fn put_resources(object: &mut Object, spec: &ContainerSpec) {
     object.put_all(&["CpuShares", "Memory", "NanoCpus"], &json!(0));
     object.put("CgroupParent", json!(""));
     object.put("BlkioWeight", json!(0));
@@ -290,14 +336,13 @@ fn put_resources(object: &mut Object) {
         &json!(0),
     );
     object.put_all(&["CpusetCpus", "CpusetMems"], &json!(""));
-    object.put("Devices", json!([]));
-    object.put_all(&["DeviceCgroupRules", "DeviceRequests"], &Value::Null);
+    put_devices(object, &spec.devices);
     object.put_all(&["MemoryReservation", "MemorySwap"], &json!(0));
     object.put_all(
         &["MemorySwappiness", "OomKillDisable", "PidsLimit"],
         &Value::Null,
     );
-    object.put("Ulimits", json!([]));
+    object.put("Ulimits", ulimits(&spec.security.ulimits));
     object.put_all(
         &[
             "CpuCount",
@@ -307,6 +352,52 @@ fn put_resources(object: &mut Object) {
         ],
         &json!(0),
     );
+}
+
+fn put_devices(object: &mut Object, devices: &DeviceSpec) {
+    let mappings: Vec<Value> = devices
+        .mappings
+        .iter()
+        .map(|mapping| {
+            json!({
+                "PathOnHost": mapping.host,
+                "PathInContainer": mapping.container,
+                "CgroupPermissions": mapping.access,
+            })
+        })
+        .collect();
+    let or_null = |list: Vec<Value>| {
+        if list.is_empty() {
+            Value::Null
+        } else {
+            json!(list)
+        }
+    };
+    let rules = devices.rules.iter().map(|rule| json!(rule.to_string()));
+    let mut requests: Vec<Value> = devices.gpus.iter().map(gpu_request).collect();
+    if !devices.qualified.is_empty() {
+        requests.push(json!({
+            "Driver": "cdi",
+            "Count": 0,
+            "DeviceIDs": devices.qualified,
+            "Capabilities": null,
+            "Options": null,
+        }));
+    }
+    object.put("Devices", json!(mappings));
+    object.put("DeviceCgroupRules", or_null(rules.collect()));
+    object.put("DeviceRequests", or_null(requests));
+}
+
+fn gpu_request(request: &GpuRequest) -> Value {
+    let devices = (!request.devices.is_empty()).then_some(&request.devices);
+    json!({
+        "Driver": request.driver,
+        "Count": request.count,
+        "DeviceIDs": devices,
+        "Capabilities": [request.capabilities],
+        "Options": request.options,
+    })
 }
 
 /// What `-v` asked for, as it was written. Docker keeps `--mount` in another key.
@@ -527,7 +618,10 @@ fn entrypoint_and_command(
 
 /// Without networks: the keys are there, as in Docker's `none` and `host`.
 fn network_settings(record: &ContainerRecord, status: &Status) -> Value {
-    let name = network_name(record);
+    let networks = match network_name(record) {
+        Some(name) => json!({name: endpoint()}),
+        None => json!({}),
+    };
     let mut object = Object::default();
     object.put("Bridge", json!(""));
     object.put("SandboxID", json!(""));
@@ -551,7 +645,7 @@ fn network_settings(record: &ContainerRecord, status: &Status) -> Value {
     object.put("IPAddress", json!(""));
     object.put("IPPrefixLen", json!(0));
     object.put_all(&["IPv6Gateway", "MacAddress"], &json!(""));
-    object.put("Networks", json!({name: endpoint()}));
+    object.put("Networks", networks);
     object.done()
 }
 

@@ -7,6 +7,7 @@ mod inspect;
 mod kill;
 mod list;
 mod logs;
+mod neighbours;
 mod remove;
 mod run;
 mod session;

@@ -7,6 +7,7 @@ use std::{os::fd::OwnedFd, path::Path};
 
 use super::{
     create::{Created, with_exact_modes, write_network_files},
+    neighbours::Neighbours,
     session::{self, CaughtSignals, Session},
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
         },
     },
     model::{
-        ContainerId, ContainerSpec, Error, ErrorKind, Result, container::ContainerRecord,
+        ContainerId, ContainerSpec, Context, Error, ErrorKind, Result, container::ContainerRecord,
         host::HostFacts, image::ImageConfig, mount::anonymous_volumes,
     },
     storage::{ContainerDir, ContainerLock, Driver},
@@ -29,9 +30,11 @@ use crate::{
 
 impl Engine {
     /// Makes a container and starts it; in the foreground, until it ends or is detached from.
-    pub fn run(&self, spec: ContainerSpec, options: RunOptions<'_>) -> Result<RunOutcome> {
+    pub fn run(&self, mut spec: ContainerSpec, options: RunOptions<'_>) -> Result<RunOutcome> {
+        self.settle_namespaces(&mut spec)?;
         let image = self.image_of(&spec, &options.pull)?;
-        self.user.begin_namespace(&self.store)?;
+        let neighbours = self.open_neighbours(&spec)?;
+        self.begin_namespace_among(&neighbours)?;
         let created = self.make_container(spec, &image)?;
         if let Err(error) = (options.created)(&created.record.id) {
             self.user.finish_namespace()?;
@@ -42,7 +45,7 @@ impl Engine {
         }
         let attach = (!options.detach).then_some(&options.attach);
         let (id, auto_remove) = (created.record.id.clone(), created.record.spec.auto_remove);
-        let outcome = self.launch(created, true, attach);
+        let outcome = self.launch(created, &neighbours, true, attach);
         if outcome.is_err() && auto_remove {
             self.remove_unstarted(&id)?;
         }
@@ -77,7 +80,8 @@ impl Engine {
                 None => Ok(RunOutcome::Detached(record.id)),
             };
         };
-        self.user.begin_namespace(&self.store)?;
+        let neighbours = self.open_neighbours(&record.spec)?;
+        self.begin_namespace_among(&neighbours)?;
         let has_volumes = record
             .spec
             .mounts
@@ -88,7 +92,8 @@ impl Engine {
             && directory.exit_record()?.is_none();
         directory.forget_start()?;
         // They are never flushed: a power cut may have left them empty.
-        with_exact_modes(|| write_network_files(directory.fd(), &record))?;
+        let hostname = neighbours.surroundings.hostname.as_deref();
+        with_exact_modes(|| write_network_files(directory.fd(), &record, hostname))?;
         let image = self.image_config(&record.image_id)?;
         let created = Created {
             directory,
@@ -97,7 +102,7 @@ impl Engine {
             image,
             first_start,
         };
-        self.launch(created, false, options.attach.as_ref())
+        self.launch(created, &neighbours, false, options.attach.as_ref())
     }
 
     /// Connects this terminal to a running container until it ends or is detached from.
@@ -140,6 +145,7 @@ impl Engine {
     fn launch(
         &self,
         created: Created,
+        neighbours: &Neighbours,
         is_new: bool,
         attach: Option<&AttachOptions>,
     ) -> Result<RunOutcome> {
@@ -157,8 +163,8 @@ impl Engine {
                 (driver, first_start),
                 &directory,
                 lock,
-                &record,
-                &image,
+                (&record, &image),
+                neighbours,
                 attach,
             )
         };
@@ -181,11 +187,14 @@ impl Engine {
         (driver, first_start): (Driver, bool),
         directory: &ContainerDir,
         lock: ContainerLock,
-        record: &ContainerRecord,
-        image: &ImageConfig,
+        (record, image): (&ContainerRecord, &ImageConfig),
+        neighbours: &Neighbours,
         attach: Option<&AttachOptions>,
     ) -> Result<RunOutcome> {
-        let host = self.user.host_facts()?;
+        let mut host = self.user.host_facts()?;
+        if plan::asks_for_kernel(&record.spec.security) {
+            host.kernel = crate::engine::machine::kernel_version();
+        }
         let root = self.root_source(driver, directory, record, &host)?;
         let files = ContainerFiles {
             directory: absolute(directory.path())?,
@@ -193,8 +202,9 @@ impl Engine {
             volumes: self.volume_files(&record.spec)?,
             first_start,
             image_mounts: self.image_mounts(directory, &record.spec, &host)?,
+            found: self.find(&record.spec)?,
         };
-        let mut sandbox = plan::container(record, image, &host, &files)?;
+        let mut sandbox = plan::container(record, image, &host, &files, &neighbours.surroundings)?;
         let client = match attach {
             Some(options) => Attachment {
                 stdin: options.stdin && record.spec.interactive,
@@ -216,12 +226,16 @@ impl Engine {
             log: record.spec.log,
             auto_remove: record.spec.auto_remove,
             nameless_volumes: anonymous_volumes(&record.spec.mounts),
+            timeout: record.spec.namespaces.timeout,
             shares_user_namespace: self.user.has_namespace(),
         };
         self.user.finish_namespace()?;
         let signals = attach.map(CaughtSignals::begin).transpose()?;
-        let socket = supervisor::launch(&launch, lock)?;
-        session::await_start(&socket)?;
+        let socket = supervisor::launch(&launch, lock, &neighbours.held)?;
+        let pid = session::await_start(&socket)?;
+        if let Some(path) = &record.spec.namespaces.pidfile {
+            std::fs::write(path, pid.to_string()).system(|| format!("cannot write {path}"))?;
+        }
         match attach.zip(signals) {
             Some((options, signals)) => {
                 self.watch((socket, signals), directory, record, options, client)
@@ -288,6 +302,5 @@ impl Engine {
 
 /// The supervisor works from `/`: a store given by a relative path must stay found.
 pub(in crate::engine) fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf> {
-    use crate::model::Context;
     std::path::absolute(path).system(|| format!("cannot make {} absolute", path.display()))
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ending::{END_LIMIT, Ending, Watch};
 use crate::{
-    engine::Engine,
+    engine::{Engine, plan},
     model::{
         Result,
         container::{ContainerRecord, ContainerState},
@@ -55,6 +55,9 @@ impl Engine {
             let image = self.image_config(&record.image_id).ok()?;
             parse_signal(&image.config?.stop_signal?).ok()
         };
-        record.spec.stop_signal.or_else(of_image).unwrap_or(SIGTERM)
+        let systemd =
+            || plan::wants_systemd(&record.spec, &record.path).then_some(plan::SYSTEMD_STOP_SIGNAL);
+        let asked = record.spec.stop_signal.or_else(systemd);
+        asked.or_else(of_image).unwrap_or(SIGTERM)
     }
 }

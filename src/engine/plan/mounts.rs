@@ -4,43 +4,44 @@ use std::path::{Path, PathBuf};
 
 use super::{
     BindOptions, ContainerFiles, FillPlan, ImageFiles, MountStep, TmpfsAttributes, TmpfsParameter,
-    VolumeFiles,
+    VolumeFiles, namespaces, systemd,
 };
 use crate::model::{
     ContainerSpec, Error, ErrorKind, Result,
-    container::NetworkMode,
     host::HostFacts,
     mount::{Mount, MountSource, OverlayFolders, Propagation, absolute_target},
+    namespace::{IpcMode, Place, Placement},
+    security::SecuritySpec,
     volume::{Backing, MountWords},
 };
 
 pub const SHM_BYTES: u64 = 64 << 20;
 
-/// The union of what Docker 28.5 and Podman 5.6 hide: kernel memory, keys, timing side channels
-/// (GHSA-jq35-85cj-fj4p, GHSA-6fw5-f8r9-fgfm), firmware.
-pub const MASKED: [&str; 13] = [
-    "proc/acpi",
-    "proc/asound",
-    "proc/interrupts",
-    "proc/kcore",
-    "proc/keys",
-    "proc/latency_stats",
-    "proc/sched_debug",
-    "proc/scsi",
-    "proc/timer_list",
-    "proc/timer_stats",
-    "sys/devices/virtual/powercap",
-    "sys/firmware",
-    "sys/fs/selinux",
-];
+/// What was decided before about the container as a whole.
+pub(super) struct Context<'a> {
+    pub placement: Placement,
+    /// Where hosts, hostname and resolv.conf are, if not in the container's folder.
+    pub network_files: Option<&'a Path>,
+    pub systemd: bool,
+    /// A cgroup was made for the container: what its cgroup namespace shows is its own.
+    pub own_cgroup: bool,
+}
 
-pub const READ_ONLY: [&str; 5] = [
-    "proc/bus",
-    "proc/fs",
-    "proc/irq",
-    "proc/sys",
-    "proc/sysrq-trigger",
-];
+fn writable_cgroup(security: &SecuritySpec) -> bool {
+    security.writable_cgroups.unwrap_or(security.privileged)
+}
+
+/// /dev/shm goes with the IPC namespace; that of a path has none that could be found.
+fn shared_memory(spec: &ContainerSpec, placement: &Placement) -> Option<MountStep> {
+    match (&spec.namespaces.ipc, placement.ipc) {
+        (IpcMode::None, _) => None,
+        (IpcMode::Container(_), _) => Some(MountStep::JoinedShm),
+        (_, Place::Host) => Some(MountStep::HostShm),
+        _ => Some(MountStep::Shm {
+            bytes: spec.mount_settings.shm_size.unwrap_or(SHM_BYTES),
+        }),
+    }
+}
 
 /// The steps in their order: our own file systems first, so that a user's mount may go below
 /// /dev, then the user's by depth, as Docker sorts them (a parent before what lies in it).
@@ -48,24 +49,36 @@ pub(super) fn steps(
     spec: &ContainerSpec,
     host: &HostFacts,
     files: &ContainerFiles,
+    context: &Context<'_>,
 ) -> Result<Vec<MountStep>> {
-    let own_network = spec.network == NetworkMode::None;
+    let Context { placement, .. } = context;
     let mut steps = vec![
-        MountStep::Proc,
+        MountStep::Proc {
+            fresh: namespaces::fresh_proc(placement, host),
+        },
         MountStep::Dev {
             make_nodes: host.initial_user_namespace,
+            host_devices: spec.security.privileged,
         },
-        MountStep::Shm {
-            bytes: spec.mount_settings.shm_size.unwrap_or(SHM_BYTES),
-        },
-        MountStep::MessageQueue,
-        MountStep::Sys { fresh: own_network },
-        MountStep::Cgroup,
     ];
-    let own_files = ["hostname", "hosts", "resolv.conf"].map(|name| MountStep::OwnFile {
-        source: files.directory.join(name),
-        target: format!("/etc/{name}"),
+    steps.extend(shared_memory(spec, placement));
+    steps.push(match placement.ipc {
+        Place::Host => MountStep::HostMessageQueue,
+        Place::Own | Place::Joined => MountStep::MessageQueue,
     });
+    steps.push(MountStep::Sys {
+        fresh: placement.network != Place::Host,
+    });
+    steps.push(MountStep::Cgroup {
+        of_host: placement.cgroup == Place::Host,
+        writable: (context.systemd || writable_cgroup(&spec.security))
+            && context.own_cgroup
+            && placement.cgroup == Place::Own,
+    });
+    if context.systemd {
+        steps.extend(systemd::mounts(spec));
+    }
+    steps.extend(super::devices::steps(files)?);
     let mut wanted: Vec<(usize, &Mount)> = spec.mounts.iter().enumerate().collect();
     wanted.sort_by_key(|(_, mount)| depth(mount));
     // A volume on /etc does not hide them, one on /etc/hosts does.
@@ -73,11 +86,32 @@ pub(super) fn steps(
     for (index, mount) in &wanted[..shallow] {
         steps.push(user_mount(mount, *index, files)?);
     }
-    steps.extend(own_files);
+    steps.extend(own_files(spec, files, context));
     for (index, mount) in &wanted[shallow..] {
         steps.push(user_mount(mount, *index, files)?);
     }
+    steps.extend(super::accounts::steps(files));
     Ok(steps)
+}
+
+/// What we write into /etc.
+fn own_files(
+    spec: &ContainerSpec,
+    files: &ContainerFiles,
+    context: &Context<'_>,
+) -> impl Iterator<Item = MountStep> {
+    let folder = context.network_files.unwrap_or(&files.directory).to_owned();
+    [
+        ("hostname", !spec.namespaces.no_hostname),
+        ("hosts", !spec.namespaces.no_hosts),
+        ("resolv.conf", true),
+    ]
+    .into_iter()
+    .filter(|(_, wanted)| *wanted)
+    .map(move |(name, _)| MountStep::OwnFile {
+        source: folder.join(name),
+        target: format!("/etc/{name}"),
+    })
 }
 
 fn depth(mount: &Mount) -> usize {
@@ -87,7 +121,7 @@ fn depth(mount: &Mount) -> usize {
 
 /// A mount of the user's; `index` is its place in the request.
 fn user_mount(mount: &Mount, index: usize, files: &ContainerFiles) -> Result<MountStep> {
-    let target = check_target(mount)?;
+    let target = check_place(mount)?;
     refuse_what_is_not_there(mount)?;
     let options = bind_options(mount);
     let image = || {
@@ -369,19 +403,25 @@ pub fn kernel_place(target: &str) -> Option<(&str, &str)> {
 }
 
 /// Our /proc and /sys are what the confinement is made of: nothing may be put over them
-/// (CVE-2019-16884 and its successors), nor over the root. The exceptions are a few single files,
-/// and the host's own cgroup tree, which an init that expects it is given so.
-fn check_target(mount: &Mount) -> Result<String> {
-    let target = &mount.target;
+/// (CVE-2019-16884 and its successors), nor over the root.
+pub fn check_target(target: &str) -> Result<String> {
     let clean = absolute_target(target)
         .map_err(|why| Error::invalid(format!("invalid mount target {target:?}: {why}")))?;
-    let first = clean.split('/').nth(1);
-    if matches!(first, Some("proc" | "sys")) && !is_allowed_there(mount, &clean) {
+    if matches!(clean.split('/').nth(1), Some("proc" | "sys")) {
         return Err(Error::invalid(format!(
             "invalid mount target {target:?}: nothing can be mounted on or below /proc, /sys, or on /"
         )));
     }
     Ok(clean)
+}
+
+/// As [`check_target`], but a bind may cover a few single files, and the cgroups of an init that
+/// expects the host's own tree.
+fn check_place(mount: &Mount) -> Result<String> {
+    match absolute_target(&mount.target) {
+        Ok(clean) if is_allowed_there(mount, &clean) => Ok(clean),
+        _ => check_target(&mount.target),
+    }
 }
 
 fn is_allowed_there(mount: &Mount, target: &str) -> bool {
@@ -407,7 +447,6 @@ fn tmpfs(
         no_exec: true,
         no_suid: true,
         no_dev: true,
-        no_atime: false,
     };
     let mut parameters = Vec::new();
     if let Some(mode) = mode {
@@ -426,10 +465,9 @@ fn tmpfs(
             "nosuid" => attributes.no_suid = true,
             "dev" => attributes.no_dev = false,
             "nodev" => attributes.no_dev = true,
-            "noatime" => attributes.no_atime = true,
-            // There is no disk to be in step with, and a directory's times cost nothing.
-            "atime" | "diratime" | "nodiratime" | "relatime" | "norelatime" | "strictatime"
-            | "nostrictatime" | "sync" | "async" | "dirsync" => {}
+            // There is no disk to be in step with, and times of access cost nothing.
+            "noatime" | "atime" | "diratime" | "nodiratime" | "relatime" | "norelatime"
+            | "strictatime" | "nostrictatime" | "sync" | "async" | "dirsync" => {}
             other => match other.split_once('=') {
                 Some((
                     key @ ("size" | "uid" | "gid" | "nr_inodes" | "nr_blocks" | "huge"),

@@ -9,10 +9,13 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use super::{Streams, copy_up, credentials, devices, mounts, program, reaper, user_mounts};
+use super::{
+    Streams, accounts, copy_up, credentials, devices, mounts, namespaces, outside::Outside,
+    program, reaper, user_mounts,
+};
 use crate::{
-    engine::plan::SandboxPlan,
-    model::{Context, Error, ErrorKind, Result},
+    engine::plan::{NamespacePlan, SandboxPlan},
+    model::{Context, Error, ErrorKind, Result, namespace::Place},
     sys::{
         in_root,
         mount::{self, Attributes},
@@ -23,9 +26,18 @@ use crate::{
 pub(super) fn run(
     plan: &SandboxPlan,
     streams: Option<&Streams>,
+    held: &[OwnedFd],
     supervisor: BorrowedFd<'_>,
 ) -> Result<Infallible> {
     process::hide().system(|| "cannot hide this process".to_owned())?;
+    let placement = &plan.namespaces.placement;
+    if placement.pid != Place::Own {
+        // Otherwise the kernel ends it with the supervisor's pid namespace.
+        process::die_with_parent().system(|| "cannot follow the supervisor".to_owned())?;
+    }
+    let outside = Outside::open(&plan.process)?;
+    let shared_memory = namespaces::joined_shared_memory(&plan.namespaces, held)?;
+    namespaces::enter_others(&plan.namespaces, held)?;
     let connected = user_mounts::clone_connected(&plan.mounts)?;
     mount::make_all_private().system(|| "cannot make the container's mounts private".to_owned())?;
 
@@ -34,12 +46,14 @@ pub(super) fn run(
     let null = devices::trusted_null()?;
 
     let root = mounts::attach_root(&plan.root)?;
+    accounts::write(&plan.accounts, root.as_fd())?;
     copy_up::fill_volumes(&plan.mounts, root.as_fd())?;
-    let tree = mounts::build(plan, connected, root.as_fd(), null.as_fd())?;
+    let tree = mounts::build(plan, connected, shared_memory, root.as_fd(), null.as_fd())?;
 
     let working_directory = open_working_directory(&plan.process.working_directory, root.as_fd())?;
-    let identity = credentials::look_up(&plan.process, root.as_fd())?;
+    let mut identity = credentials::look_up(&plan.process, root.as_fd())?;
     user_mounts::give_away(&tree.to_give, &identity.credentials)?;
+    accounts::add_variables(&mut identity.environment, &plan.secrets.variables)?;
     if plan.root.read_only {
         mount::set_attributes(&root, Attributes::READ_ONLY, None, false)
             .system(|| "cannot make the root file system read-only".to_owned())?;
@@ -61,24 +75,51 @@ pub(super) fn run(
                 .system(|| "cannot hand over the terminal".to_owned())?;
         }
     }
-    rustix::system::sethostname(plan.hostname.as_bytes())
-        .system(|| format!("cannot set the host name {:?}", plan.hostname))?;
-    if plan.own_network {
+    set_names(&plan.namespaces)?;
+    if placement.network == Place::Own {
         process::bring_loopback_up()
             .system(|| "cannot bring the loopback interface up".to_owned())?;
     }
     fresh_keyring()?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    rustix::process::umask(credentials::umask(&plan.process));
     if let Some(directory) = &working_directory {
         enter(directory, &plan.process.working_directory)?;
     }
 
     // With an init of ours the program is its child; both are confined alike.
-    credentials::confine(&plan.process, &identity)?;
+    credentials::confine(&plan.process, &identity, &outside)?;
+    let in_shared_pids = placement.pid != Place::Own;
+    if in_shared_pids {
+        follow(supervisor)?;
+    }
     if plan.init {
-        reaper::become_init()?;
+        reaper::become_init(in_shared_pids)?;
     }
     program::execute(&plan.process.arguments, &identity.environment)
+}
+
+/// The names of the container's own UTS namespace.
+fn set_names(plan: &NamespacePlan) -> Result<()> {
+    if let Some(hostname) = &plan.hostname {
+        rustix::system::sethostname(hostname.as_bytes())
+            .system(|| format!("cannot set the host name {hostname:?}"))?;
+    }
+    if let Some(name) = &plan.domainname {
+        rustix::system::setdomainname(name.as_bytes())
+            .system(|| format!("cannot set the domain name {name:?}"))?;
+    }
+    Ok(())
+}
+
+/// Asks again to be killed with the supervisor: the change of credentials has taken that back
+/// (`PR_SET_PDEATHSIG`, prctl(2)). If it ended in between, its end of the socket has closed.
+fn follow(supervisor: BorrowedFd<'_>) -> Result<()> {
+    let what = || "cannot follow the supervisor".to_owned();
+    process::die_with_parent().system(what)?;
+    if process::is_hung_up(supervisor).system(what)? {
+        return Err(Error::new(ErrorKind::System, "the supervisor has ended"));
+    }
+    Ok(())
 }
 
 /// The program's first directory, made if it is missing; `None` is the root, in which the process

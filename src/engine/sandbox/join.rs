@@ -11,14 +11,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::{
     fs::{Mode, OFlags},
     pty::OpenptFlags,
-    thread::ThreadNameSpaceType,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Started, Streams, credentials, devices, program};
+use super::{Started, Streams, credentials, devices, namespaces, outside::Outside, program};
 use crate::{
     engine::plan::ProcessPlan,
-    model::{Context, Error, ErrorKind, Result, container::ProcessIdentity},
+    model::{Context, Error, ErrorKind, Result, container::ProcessIdentity, namespace::Placement},
     sys::{
         fork::{self, Namespaces},
         in_root, packet, process,
@@ -30,6 +29,8 @@ use crate::{
 pub struct JoinPlan {
     /// The container's first process.
     pub init: ProcessIdentity,
+    /// Where that is.
+    pub namespaces: Placement,
     pub process: ProcessPlan,
 }
 
@@ -47,19 +48,15 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
     let pidfd = process::open(plan.init.pid, plan.init.start_time)
         .system(|| "cannot open the container's first process".to_owned())?
         .ok_or_else(stopped)?;
-    let namespaces = ThreadNameSpaceType::MOUNT
-        | ThreadNameSpaceType::PROCESS_ID
-        | ThreadNameSpaceType::NETWORK
-        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
-        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
-        | ThreadNameSpaceType::CONTROL_GROUP;
+    let outside = Outside::open(&plan.process)?;
+    let namespaces = namespaces::of_container(&plan.namespaces);
     match rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), namespaces) {
         Err(rustix::io::Errno::SRCH) => return Err(stopped()),
         other => other.system(|| "cannot enter the container's namespaces".to_owned())?,
     }
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
     let child = fork::fork(Namespaces::NONE, || {
-        let Err(error) = become_process(&plan.process, streams.as_ref(), theirs.as_fd());
+        let Err(error) = become_process(&plan.process, streams.as_ref(), theirs.as_fd(), &outside);
         super::report(theirs.as_fd(), &error)
     });
     let child = match child {
@@ -85,6 +82,7 @@ fn become_process(
     plan: &ProcessPlan,
     streams: Option<&Streams>,
     parent: BorrowedFd<'_>,
+    outside: &Outside,
 ) -> Result<std::convert::Infallible> {
     let root = rustix::fs::open(
         "/",
@@ -114,8 +112,8 @@ fn become_process(
         })?;
     rustix::process::fchdir(&directory)
         .system(|| format!("cannot enter working directory {wanted:?}"))?;
-    rustix::process::umask(Mode::from_raw_mode(0o022));
-    credentials::confine(plan, &identity)?;
+    rustix::process::umask(credentials::umask(plan));
+    credentials::confine(plan, &identity, outside)?;
     program::execute(&plan.arguments, &identity.environment)
 }
 

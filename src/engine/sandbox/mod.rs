@@ -9,12 +9,16 @@
 //! of the root, mounts are attached to held descriptors, and nothing of it is read as
 //! configuration but passwd(5) and group(5), with limits.
 
+mod accounts;
 mod copy_up;
 mod credentials;
+pub mod device_filter;
 mod devices;
 mod init;
 mod join;
 mod mounts;
+mod namespaces;
+mod outside;
 mod program;
 mod reaper;
 mod seccomp;
@@ -32,7 +36,7 @@ use super::plan::SandboxPlan;
 use crate::{
     model::{Context, Error, ErrorKind, Result},
     sys::{
-        fork::{self, Child, Namespaces},
+        fork::{self, Child},
         packet,
     },
 };
@@ -78,19 +82,14 @@ const TERMINAL: &[u8] = b"T";
 const FAILURE: &[u8] = b"F";
 
 /// Starts the first process of a container and waits until its program runs or a step has failed.
-/// The caller must have one thread. `streams` are closed here in either case.
-pub fn start(plan: &SandboxPlan, streams: Option<Streams>) -> Result<Started> {
+/// The caller must have one thread. `streams` are closed here in either case; `held` are the
+/// descriptors of the plan's joins.
+pub fn start(plan: &SandboxPlan, streams: Option<Streams>, held: &[OwnedFd]) -> Result<Started> {
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
-    let mut namespaces = Namespaces::MOUNT
-        .with(Namespaces::PID)
-        .with(Namespaces::IPC)
-        .with(Namespaces::UTS)
-        .with(Namespaces::CGROUP);
-    if plan.own_network {
-        namespaces = namespaces.with(Namespaces::NET);
-    }
+    namespaces::enter_pid(&plan.namespaces, held)?;
+    let namespaces = namespaces::made(&plan.namespaces.placement);
     let child = fork::fork(namespaces, || {
-        let Err(error) = init::run(plan, streams.as_ref(), theirs.as_fd());
+        let Err(error) = init::run(plan, streams.as_ref(), held, theirs.as_fd());
         report(theirs.as_fd(), &error)
     });
     let child = child.map_err(namespaces_refused)?;

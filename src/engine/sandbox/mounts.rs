@@ -13,19 +13,19 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::{c_string, devices, user_mounts};
+use super::{accounts, c_string, devices, user_mounts};
 use crate::{
-    engine::plan::{MountStep, RootPlan, RootSource, SandboxPlan},
+    engine::plan::{MountStep, RootPlan, RootSource, SandboxPlan, Sysctl, TmpfsAttributes},
     model::{Context, Error, ErrorKind, Result},
     sys::{
         in_root,
-        mount::{self, Attributes, Parameter},
+        mount::{self, Attributes, Parameter, Propagation},
     },
 };
 
-const NO_SUID_DEV_EXEC: Attributes = Attributes::NO_SUID
+pub(super) const NO_SUID_DEV_EXEC: Attributes = Attributes::NO_SUID
     .with(Attributes::NO_DEV)
     .with(Attributes::NO_EXEC);
 
@@ -131,6 +131,7 @@ fn lowerdir_list(lower: &[CString]) -> CString {
 pub(super) fn build(
     plan: &SandboxPlan,
     connected: Vec<Option<OwnedFd>>,
+    mut shared_memory: Option<OwnedFd>,
     root: BorrowedFd<'_>,
     null: BorrowedFd<'_>,
 ) -> Result<Tree> {
@@ -139,13 +140,33 @@ pub(super) fn build(
     let mut sys = None;
     for (step, copy) in plan.mounts.iter().zip(connected) {
         match step {
-            MountStep::Proc => proc = Some(fresh_procfs(root)?),
-            MountStep::Sys { fresh: true } => sys = Some(fresh_sysfs(root)?),
-            MountStep::Sys { fresh: false } => sys = Some(host_sysfs(root)?),
-            MountStep::Cgroup => cgroup(sys.as_ref())?,
-            MountStep::Dev { make_nodes } => devices::build(root, *make_nodes, &mut tree)?,
+            MountStep::Proc { fresh: true } => proc = Some(fresh_procfs(root, &plan.proc_options)?),
+            MountStep::Proc { fresh: false } => proc = Some(host_procfs(root)?),
+            MountStep::Sys { fresh: true } => sys = Some(fresh_sysfs(root, plan.sys_writable)?),
+            MountStep::Sys { fresh: false } => sys = Some(host_sysfs(root, plan.sys_writable)?),
+            MountStep::Cgroup { of_host: true, .. } => host_cgroup(sys.as_ref())?,
+            MountStep::Cgroup { writable, .. } => cgroup(sys.as_ref(), *writable)?,
+            MountStep::Dev { make_nodes, .. } => devices::build(root, *make_nodes, &mut tree)?,
             MountStep::Shm { bytes } => shm(dev_of(&tree)?, *bytes)?,
+            MountStep::HostShm => host_in_dev(dev_of(&tree)?, c"shm", c"/dev/shm")?,
+            MountStep::JoinedShm => {
+                let copy = shared_memory
+                    .take()
+                    .ok_or_else(|| Error::new(ErrorKind::System, "the plan shares no /dev/shm"))?;
+                attach_in_dev(dev_of(&tree)?, c"shm", copy)?;
+            }
+            MountStep::HostMessageQueue => {
+                host_in_dev(dev_of(&tree)?, c"mqueue", c"/dev/mqueue")?;
+            }
             MountStep::MessageQueue => message_queue(dev_of(&tree)?)?,
+            MountStep::Secrets => accounts::mount_secrets(root, &plan.secrets.files)?,
+            MountStep::DeviceNodes => devices::add_nodes(root, &plan.devices)?,
+            MountStep::DeviceMount {
+                source,
+                target,
+                recursive,
+                attributes,
+            } => device_mount(root, source, target, *recursive, *attributes)?,
             MountStep::OwnFile { source, target } => {
                 own_file(root, source, target, plan.root.read_only)?;
             }
@@ -162,18 +183,29 @@ pub(super) fn build(
     if let Some(proc) = &proc {
         write_sysctls(proc.as_fd(), &plan.sysctls)?;
     }
-    let of = |name: &str| {
-        if name.starts_with("proc/") {
-            proc.as_ref()
-        } else {
-            sys.as_ref()
-        }
+    restrict(plan, (proc.as_ref(), sys.as_ref()), root, null)?;
+    proc.into_iter().chain(sys).for_each(mount::leave_open);
+    Ok(tree)
+}
+
+/// Makes paths read-only and hides others, those of procfs and sysfs by our own descriptors of them.
+fn restrict(
+    plan: &SandboxPlan,
+    (proc, sys): (Option<&OwnedFd>, Option<&OwnedFd>),
+    root: BorrowedFd<'_>,
+    null: BorrowedFd<'_>,
+) -> Result<()> {
+    let of = |first: &str| match first {
+        "proc" => proc,
+        "sys" => sys,
+        _ => None,
     };
     for name in &plan.read_only_paths {
-        let Some((file_system, below)) = of(name).zip(name.split_once('/')) else {
-            continue;
-        };
-        make_read_only(file_system.as_fd(), below.1)?;
+        if let Some((first, below)) = name.split_once('/')
+            && let Some(file_system) = of(first)
+        {
+            make_read_only(file_system.as_fd(), below)?;
+        }
     }
     let mut mask = Mask {
         null,
@@ -181,18 +213,20 @@ pub(super) fn build(
         empty: None,
     };
     for name in &plan.masked_paths {
-        let Some((file_system, below)) = of(name).zip(name.split_once('/')) else {
-            continue;
-        };
-        mask.hide(file_system.as_fd(), below.1)?;
+        match name.split_once('/') {
+            Some((first @ ("proc" | "sys"), below)) => {
+                if let Some(file_system) = of(first) {
+                    mask.hide(file_system.as_fd(), below)?;
+                }
+            }
+            _ => mask.hide_in_tree(root, name)?,
+        }
     }
     mask.spare_null
         .into_iter()
         .chain(mask.empty)
-        .chain(proc)
-        .chain(sys)
         .for_each(mount::leave_open);
-    Ok(tree)
+    Ok(())
 }
 
 fn dev_of(tree: &Tree) -> Result<&OwnedFd> {
@@ -231,22 +265,37 @@ fn own_directory(root: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     open().system(what)
 }
 
-fn fresh_procfs(root: BorrowedFd<'_>) -> Result<OwnedFd> {
-    kernel_file_system(root, c"proc", c"proc", Attributes::NONE)
+fn fresh_procfs(root: BorrowedFd<'_>, options: &[(String, String)]) -> Result<OwnedFd> {
+    let options: Vec<(CString, CString)> = options
+        .iter()
+        .map(|(key, value)| Ok((c_string(key)?, c_string(value)?)))
+        .collect::<Result<_>>()?;
+    let parameters: Vec<Parameter<'_>> = options
+        .iter()
+        .map(|(key, value)| Parameter::String(key, value))
+        .collect();
+    kernel_file_system(root, c"proc", c"proc", &parameters, Attributes::NONE)
 }
 
-fn fresh_sysfs(root: BorrowedFd<'_>) -> Result<OwnedFd> {
-    kernel_file_system(root, c"sys", c"sysfs", Attributes::READ_ONLY)
+/// A writable one is refused where the outer one is not.
+fn fresh_sysfs(root: BorrowedFd<'_>, writable: bool) -> Result<OwnedFd> {
+    let mount = |extra| kernel_file_system(root, c"sys", c"sysfs", &[], extra);
+    if writable {
+        mount(Attributes::NONE).or_else(|_| mount(Attributes::READ_ONLY))
+    } else {
+        mount(Attributes::READ_ONLY)
+    }
 }
 
 fn kernel_file_system(
     root: BorrowedFd<'_>,
     name: &CStr,
     kind: &CStr,
+    parameters: &[Parameter<'_>],
     extra: Attributes,
 ) -> Result<OwnedFd> {
     let what = || format!("cannot mount /{}", name.to_string_lossy());
-    let mounted = mount::new_mount(kind, &[], NO_SUID_DEV_EXEC.with(extra)).map_err(|cause| {
+    let mounted = mount::new_mount(kind, parameters, NO_SUID_DEV_EXEC.with(extra)).map_err(|cause| {
         let refused = cause.raw_os_error() == Some(libc::EPERM);
         let error = Error::new(if refused { ErrorKind::Unsupported } else { ErrorKind::System }, what()).with_source(cause);
         if refused {
@@ -260,31 +309,64 @@ fn kernel_file_system(
     Ok(mounted)
 }
 
+fn kernel_attributes(writable: bool) -> Attributes {
+    if writable {
+        NO_SUID_DEV_EXEC
+    } else {
+        NO_SUID_DEV_EXEC.with(Attributes::READ_ONLY)
+    }
+}
+
 /// With the host's network a fresh sysfs is not to be had without the host's rights; its own one,
 /// read-only, shows the same network devices.
-fn host_sysfs(root: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let what = || "cannot mount /sys".to_owned();
-    let copy = mount::clone_mount(rustix::fs::CWD, c"/sys", true).system(what)?;
-    mount::set_attributes(
-        &copy,
-        NO_SUID_DEV_EXEC.with(Attributes::READ_ONLY),
-        None,
-        true,
-    )
-    .system(what)?;
+fn host_sysfs(root: BorrowedFd<'_>, writable: bool) -> Result<OwnedFd> {
+    let attributes = if writable {
+        Attributes::NONE
+    } else {
+        Attributes::READ_ONLY
+    };
+    let copy = host_tree(c"/sys", attributes)?;
     attach_own(&copy, root, c"sys")?;
     Ok(copy)
+}
+
+/// With the host's pid namespace the same holds for a fresh procfs.
+fn host_procfs(root: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let copy = host_tree(c"/proc", Attributes::NONE)?;
+    attach_own(&copy, root, c"proc")?;
+    Ok(copy)
+}
+
+/// A copy of one of the host's kernel file systems, with all that is mounted below.
+fn host_tree(path: &CStr, extra: Attributes) -> Result<OwnedFd> {
+    let what = || format!("cannot mount {}", path.to_string_lossy());
+    let copy = mount::clone_mount(rustix::fs::CWD, path, true).system(what)?;
+    mount::set_attributes(&copy, NO_SUID_DEV_EXEC.with(extra), None, true).system(what)?;
+    Ok(copy)
+}
+
+/// The host's cgroups, for a container in the host's cgroup namespace: to be looked at only, for
+/// what lies there is not the container's (CVE-2022-0492: a writable release_agent is root on the
+/// host).
+fn host_cgroup(sys: Option<&OwnedFd>) -> Result<()> {
+    let Some(sys) = sys else { return Ok(()) };
+    attach_cgroup(sys, host_tree(c"/sys/fs/cgroup", Attributes::READ_ONLY)?)
 }
 
 /// cgroup2, seen from the container's own cgroup namespace; where the kernel has none (all
 /// controllers in v1, or no namespace of ours) an empty read-only folder instead of the host's
 /// tree (CVE-2023-25809).
-fn cgroup(sys: Option<&OwnedFd>) -> Result<()> {
+fn cgroup(sys: Option<&OwnedFd>, writable: bool) -> Result<()> {
     let Some(sys) = sys else { return Ok(()) };
-    let attributes = NO_SUID_DEV_EXEC.with(Attributes::READ_ONLY);
+    let read_only = kernel_attributes(false);
+    let attributes = kernel_attributes(writable);
     let mounted = mount::new_mount(c"cgroup2", &[], attributes)
-        .or_else(|_| mount::new_mount(c"tmpfs", &[Parameter::String(c"size", c"0")], attributes))
+        .or_else(|_| mount::new_mount(c"tmpfs", &[Parameter::String(c"size", c"0")], read_only))
         .system(|| "cannot mount /sys/fs/cgroup".to_owned())?;
+    attach_cgroup(sys, mounted)
+}
+
+fn attach_cgroup(sys: &OwnedFd, mounted: OwnedFd) -> Result<()> {
     let attached = mount::attach_at(&mounted, sys, c"fs/cgroup");
     mount::leave_open(mounted);
     match attached {
@@ -314,11 +396,42 @@ fn mount_in_dev(
     attributes: Attributes,
 ) -> Result<()> {
     let what = || format!("cannot mount /dev/{}", name.to_string_lossy());
-    rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755)).system(what)?;
     let mounted = mount::new_mount(kind, parameters, attributes).system(what)?;
+    attach_in_dev(dev, name, mounted)
+}
+
+/// The host's own; a host without it has nothing to share.
+fn host_in_dev(dev: &OwnedFd, name: &CStr, path: &CStr) -> Result<()> {
+    let what = || format!("cannot mount the host's {}", path.to_string_lossy());
+    let copy = match mount::clone_mount(rustix::fs::CWD, path, false) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.system(what)?,
+    };
+    mount::set_attributes(&copy, NO_SUID_DEV_EXEC, None, false).system(what)?;
+    attach_in_dev(dev, name, copy)
+}
+
+fn attach_in_dev(dev: &OwnedFd, name: &CStr, mounted: OwnedFd) -> Result<()> {
+    let what = || format!("cannot mount /dev/{}", name.to_string_lossy());
+    rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755)).system(what)?;
     mount::attach_at(&mounted, dev, name).system(what)?;
     mount::leave_open(mounted);
     Ok(())
+}
+
+pub(super) fn bits(wanted: TmpfsAttributes) -> Attributes {
+    let mut attributes = Attributes::NONE;
+    for (on, attribute) in [
+        (wanted.read_only, Attributes::READ_ONLY),
+        (wanted.no_exec, Attributes::NO_EXEC),
+        (wanted.no_suid, Attributes::NO_SUID),
+        (wanted.no_dev, Attributes::NO_DEV),
+    ] {
+        if on {
+            attributes = attributes.with(attribute);
+        }
+    }
+    attributes
 }
 
 fn own_file(root: BorrowedFd<'_>, source: &Path, target: &str, read_only: bool) -> Result<()> {
@@ -334,19 +447,61 @@ fn own_file(root: BorrowedFd<'_>, source: &Path, target: &str, read_only: bool) 
     Ok(())
 }
 
-/// Network settings of the container's own namespace, through our own procfs.
-fn write_sysctls(proc: BorrowedFd<'_>, sysctls: &[(String, String)]) -> Result<()> {
-    for (name, value) in sysctls {
-        let file = c_string(&format!("sys/{name}"))?;
-        match rustix::fs::openat(proc, &file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+/// What a CDI specification wants to be seen: a path of the host, below nothing of ours.
+fn device_mount(
+    root: BorrowedFd<'_>,
+    source: &Path,
+    target: &str,
+    recursive: bool,
+    attributes: TmpfsAttributes,
+) -> Result<()> {
+    let what = || format!("cannot mount {} on {target}", source.display());
+    let copy = mount::clone_mount(rustix::fs::CWD, &path(source)?, recursive).system(what)?;
+    let private = Some(Propagation::Private);
+    mount::set_attributes(&copy, bits(attributes), private, true).system(what)?;
+    let stat = rustix::fs::fstat(&copy).system(what)?;
+    let place = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        in_root::open_or_make_directory(root, target.as_ref(), Mode::from_raw_mode(0o755))
+    } else {
+        in_root::open_or_make_file(root, target.as_ref())
+    }
+    .system(what)?;
+    in_root::refuse_kernel_file_systems(&place).system(what)?;
+    mount::attach(&copy, place).system(what)
+}
+
+/// Below /proc/sys.
+const DOMAIN_NAME: &str = "kernel/domainname";
+
+/// Kernel parameters of the container's own namespaces, through our own procfs.
+fn write_sysctls(proc: BorrowedFd<'_>, sysctls: &[Sysctl]) -> Result<()> {
+    for Sysctl {
+        path,
+        value,
+        optional,
+    } in sysctls
+    {
+        let what = || format!("cannot set sysctl {} to {value:?}", path.replace('/', "."));
+        if path == DOMAIN_NAME {
+            // The file belongs to root of the machine; the call is for root of the namespace.
+            rustix::system::setdomainname(value.as_bytes()).system(what)?;
+            continue;
+        }
+        let file = c_string(&format!("sys/{path}"))?;
+        match in_root::open_beneath(proc, &file, OFlags::WRONLY) {
             Ok(file) => {
-                rustix::io::write(&file, value.as_bytes())
-                    .system(|| format!("cannot set sysctl {name}"))?;
+                rustix::io::write(&file, value.as_bytes()).system(what)?;
                 mount::leave_open(file);
             }
-            // A kernel without the setting has its restriction not either.
-            Err(rustix::io::Errno::NOENT) => {}
-            Err(errno) => return Err(errno).system(|| format!("cannot set sysctl {name}")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if !optional {
+                    return Err(Error::new(
+                        ErrorKind::Unsupported,
+                        format!("{}: this kernel has no such parameter", what()),
+                    ));
+                }
+            }
+            Err(error) => return Err(error).context(ErrorKind::Unsupported, what),
         }
     }
     Ok(())
@@ -405,6 +560,30 @@ impl Mask<'_> {
         }
     }
 
+    /// A path of the image's tree, its links followed inside.
+    fn hide_in_tree(&mut self, root: BorrowedFd<'_>, name: &str) -> Result<()> {
+        let what = || format!("cannot mask /{name}");
+        let place = match in_root::open(root, &c_string(name)?, OFlags::PATH) {
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)
+                ) =>
+            {
+                return Ok(());
+            }
+            other => other.system(what)?,
+        };
+        in_root::refuse_kernel_file_systems(&place).context(ErrorKind::InvalidArgument, what)?;
+        let stat = rustix::fs::fstat(&place).system(what)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            return self.hide_directory(place.as_fd(), c"").system(what);
+        }
+        let null = mount::clone_mount(self.null, c"", false).system(what)?;
+        mount::attach(&null, &place).system(what)
+    }
+
+    /// With an empty path the directory itself.
     fn hide_directory(&mut self, file_system: BorrowedFd<'_>, path: &CStr) -> std::io::Result<()> {
         let empty = match &self.empty {
             None => mount::new_mount(
@@ -417,7 +596,11 @@ impl Mask<'_> {
             )?,
             Some(empty) => mount::clone_mount(empty, c"", false)?,
         };
-        mount::attach_at(&empty, file_system, path)?;
+        if path.is_empty() {
+            mount::attach(&empty, file_system)?;
+        } else {
+            mount::attach_at(&empty, file_system, path)?;
+        }
         match self.empty {
             None => self.empty = Some(empty),
             Some(_) => mount::leave_open(empty),

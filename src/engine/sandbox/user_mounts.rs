@@ -63,7 +63,8 @@ impl<'a> Place<'a> {
     /// Opens the place, making it as the source is: a directory or a file.
     fn open(&self, is_directory: bool) -> io::Result<OwnedFd> {
         if let Some((file_system, below)) = self.kernel {
-            let place = in_root::open_own(file_system, &in_root::c_string(below)?)?;
+            let place =
+                in_root::open_beneath(file_system, &in_root::c_string(below)?, OFlags::PATH)?;
             let stat = rustix::fs::fstat(&place)?;
             let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
             if is_file == is_directory {
@@ -162,7 +163,7 @@ fn clone_source(source: &Path, options: &BindOptions) -> Result<OwnedFd> {
 
 fn open_subpath(top: &OwnedFd, subpath: &str) -> Result<OwnedFd> {
     let what = || format!("cannot mount subpath {subpath:?}");
-    match in_root::open_beneath(top, &c_string(subpath)?) {
+    match in_root::open_source(top, &c_string(subpath)?) {
         Err(error) if error.raw_os_error() == Some(libc::EXDEV) => Err(Error::new(
             ErrorKind::InvalidArgument,
             format!("cannot mount subpath {subpath:?}: a link on the way leads out of the source"),
@@ -331,19 +332,11 @@ fn tmpfs(
     copy_up: bool,
 ) -> Result<()> {
     let what = || format!("cannot mount a tmpfs on {target}");
-    let mut attributes = Attributes::NONE;
-    for (on, attribute) in [
+    let attributes = mounts::bits(TmpfsAttributes {
         // What is copied must be written first.
-        (wanted.read_only && !copy_up, Attributes::READ_ONLY),
-        (wanted.no_exec, Attributes::NO_EXEC),
-        (wanted.no_suid, Attributes::NO_SUID),
-        (wanted.no_dev, Attributes::NO_DEV),
-        (wanted.no_atime, Attributes::NO_ATIME),
-    ] {
-        if on {
-            attributes = attributes.with(attribute);
-        }
-    }
+        read_only: wanted.read_only && !copy_up,
+        ..wanted
+    });
     let has_mode = options.iter().any(|(key, _)| key == "mode");
     let options = c_parameters(options)?;
     let mounted = mount::new_mount(c"tmpfs", &borrowed(&options), attributes).system(what)?;

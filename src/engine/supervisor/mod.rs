@@ -13,7 +13,9 @@
 //!
 //! **No half-alive states.** The supervisor is process 1 of a pid namespace of its own, in which
 //! the container's is nested: if it dies, however, the kernel kills everything below. Its lock on
-//! the container's folder is what "running" means.
+//! the container's folder is what "running" means. A pid namespace can only be entered from itself
+//! or from one above, so a container with the host's (or another container's) has a supervisor
+//! that stays in the host's: see [`orphans`] for what ends its processes then.
 //!
 //! **Order at the end**: streams drained into the log and to the clients, exit record written,
 //! lock dropped, last message sent. With `--rm` the container is removed before the lock is
@@ -21,11 +23,12 @@
 
 mod event_loop;
 mod log;
+mod orphans;
 pub mod protocol;
 
 use std::{
     ffi::CString,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
 };
 
@@ -41,6 +44,7 @@ use crate::{
     model::{
         ContainerId, Context, Error, ErrorKind, Result,
         container::{ExitRecord, LogDriver, ProcessIdentity, StartRecord},
+        namespace::Place,
     },
     storage::{ContainerDir, ContainerLock, Durability, Store},
     sys::{exec, fork, packet, process, signals},
@@ -66,24 +70,31 @@ pub struct LaunchPlan {
     pub auto_remove: bool,
     /// What goes with the container when it is removed at its end.
     pub nameless_volumes: Vec<String>,
+    /// Seconds after which the container is killed.
+    pub timeout: Option<u32>,
     /// This process is in a user namespace that others may join.
     pub shares_user_namespace: bool,
 }
 
 /// Starts the supervisor of a container whose lock is held. The returned socket speaks
-/// [`protocol`], beginning with [`Event::Started`] or [`Event::Failed`].
-pub fn launch(plan: &LaunchPlan, lock: ContainerLock) -> Result<OwnedFd> {
+/// [`protocol`], beginning with [`Event::Started`] or [`Event::Failed`]. `held` are the descriptors
+/// of the plan's joins.
+pub fn launch(plan: &LaunchPlan, lock: ContainerLock, held: &[OwnedFd]) -> Result<OwnedFd> {
     let what = || "cannot start the container's supervisor".to_owned();
     let text = serde_json::to_vec(plan).context(ErrorKind::InvalidArgument, what)?;
     let memory = process::memory_file(c"plan", &text).system(what)?;
     let (ours, theirs) = packet::pair().system(what)?;
-    let mut namespaces = fork::Namespaces::PID;
+    let mut namespaces = match plan.sandbox.namespaces.placement.pid {
+        Place::Own => fork::Namespaces::PID,
+        Place::Host | Place::Joined => fork::Namespaces::NONE,
+    };
     if plan.shares_user_namespace {
         // A mount namespace that this user namespace owns, or nothing could be mounted.
         namespaces = namespaces.with(fork::Namespaces::MOUNT);
     }
     fork::fork(namespaces, || {
-        let Err(error) = become_supervisor(memory.as_fd(), theirs.as_fd(), lock.as_fd(), plan);
+        let Err(error) =
+            become_supervisor([memory.as_fd(), theirs.as_fd(), lock.as_fd()], held, plan);
         fail(theirs.as_fd(), &error);
         1
     })
@@ -96,9 +107,8 @@ pub fn launch(plan: &LaunchPlan, lock: ContainerLock) -> Result<OwnedFd> {
 }
 
 fn become_supervisor(
-    plan: std::os::fd::BorrowedFd<'_>,
-    client: std::os::fd::BorrowedFd<'_>,
-    lock: std::os::fd::BorrowedFd<'_>,
+    own: [BorrowedFd<'_>; 3],
+    held: &[OwnedFd],
     launch: &LaunchPlan,
 ) -> Result<std::convert::Infallible> {
     let (root, id) = (&launch.root, &launch.id);
@@ -114,10 +124,22 @@ fn become_supervisor(
     rustix::stdio::dup2_stdout(&null).system(what)?;
     rustix::stdio::dup2_stderr(&null).system(what)?;
     let program = exec::own_program().system(what)?;
-    let numbers = exec::hand_over(&[plan, client, lock, program.as_fd()]).system(what)?;
+    let numbers = handed_over(own, &program, held).system(what)?;
     let [role, id] = [ROLE, id.as_str()].map(|text| CString::new(text).unwrap_or_default());
     let arguments = [role, id, numbers];
     Err(exec::exec_descriptor(&program, &arguments, &[])).system(what)
+}
+
+/// The three of its own, the program, then those of the plan's joins.
+fn handed_over(
+    own: [BorrowedFd<'_>; 3],
+    program: &OwnedFd,
+    held: &[OwnedFd],
+) -> std::io::Result<CString> {
+    let mut all = own.to_vec();
+    all.push(program.as_fd());
+    all.extend(held.iter().map(AsFd::as_fd));
+    exec::hand_over(&all)
 }
 
 /// What [`ROLE`] does: the whole life of a supervisor. Returns its exit status.
@@ -126,12 +148,12 @@ pub fn main(arguments: &[std::ffi::OsString]) -> i32 {
         .get(2)
         .and_then(|text| text.to_str())
         .unwrap_or_default();
-    let Ok([plan, client, lock, program]) = exec::inherited(numbers) else {
+    let Ok(([plan, client, lock, program], held)) = exec::inherited_with_more(numbers) else {
         return 1;
     };
     let mut client = Some(client);
     let sealed = exec::seal(program).system(|| "cannot seal this program".to_owned());
-    let status = match sealed.and_then(|()| supervise(&plan, &mut client, lock)) {
+    let status = match sealed.and_then(|()| supervise(&plan, &mut client, lock, held)) {
         Ok(()) => 0,
         Err(error) => {
             // Once the container runs, the client learns of the end by its socket closing.
@@ -155,7 +177,12 @@ fn fail(client: impl AsFd, error: &Error) {
     let _ = protocol::send_packet(client, &event.encode(), true);
 }
 
-fn supervise(plan: &OwnedFd, client: &mut Option<OwnedFd>, lock: OwnedFd) -> Result<()> {
+fn supervise(
+    plan: &OwnedFd,
+    client: &mut Option<OwnedFd>,
+    lock: OwnedFd,
+    held: Vec<OwnedFd>,
+) -> Result<()> {
     let text = process::read_whole(plan).system(|| "cannot read the plan".to_owned())?;
     let plan: LaunchPlan = serde_json::from_slice(&text).context(ErrorKind::System, || {
         "cannot understand the plan".to_owned()
@@ -171,7 +198,7 @@ fn supervise(plan: &OwnedFd, client: &mut Option<OwnedFd>, lock: OwnedFd) -> Res
         lock: ContainerLock::from_inherited(lock),
         plan: &plan,
     };
-    container.run(client)
+    container.run(client, held)
 }
 
 /// A container whose lock this process holds.
@@ -185,7 +212,7 @@ struct Container<'a> {
 }
 
 impl Container<'_> {
-    fn run(self, client: &mut Option<OwnedFd>) -> Result<()> {
+    fn run(self, client: &mut Option<OwnedFd>, held: Vec<OwnedFd>) -> Result<()> {
         let socket = self.listen()?;
         let log = match self.plan.log {
             LogDriver::JsonFile => Some(
@@ -200,10 +227,12 @@ impl Container<'_> {
             let (streams, ends) = pipes(self.plan.interactive)?;
             (Some(streams), ends)
         };
-        let started = match sandbox::start(&self.plan.sandbox, streams) {
+        let adopts = self.leave_pid_namespace()?;
+        let started = match sandbox::start(&self.plan.sandbox, streams, &held) {
             Ok(started) => started,
             Err(error) => return self.failed_to_start(error),
         };
+        drop(held);
         if let Some(terminal) = started.terminal {
             ends = event_loop::StreamEnds::of_terminal(terminal)?;
         }
@@ -219,6 +248,12 @@ impl Container<'_> {
         };
 
         let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
+        if adopts {
+            watch.look_after(orphans::Orphans::of(started.init.pid, pid));
+        }
+        if let Some(seconds) = self.plan.timeout {
+            watch.end_after(seconds)?;
+        }
         if let Some(client) = client.take() {
             let _ = protocol::send_packet(&client, &Event::Started(pid).encode(), true);
             watch.add_client(client, self.plan.client);
@@ -229,6 +264,20 @@ impl Container<'_> {
         watch.say_goodbye(code);
         // What is still open closes with the process.
         fork::end(0)
+    }
+
+    /// Whether this process has to end the container's processes one by one. In the host's pid
+    /// namespace it can be seen by the container: nothing of it may be read there.
+    fn leave_pid_namespace(&self) -> Result<bool> {
+        let place = self.plan.sandbox.namespaces.placement.pid;
+        if place == Place::Own {
+            return Ok(false);
+        }
+        if place == Place::Host {
+            process::hide().system(|| "cannot hide this process".to_owned())?;
+        }
+        process::adopt_orphans().system(|| "cannot adopt orphans".to_owned())?;
+        Ok(true)
     }
 
     /// The attach socket. A file left by an earlier supervisor is nobody's: we hold the lock.
@@ -260,13 +309,16 @@ impl Container<'_> {
         };
         let own = process::own_host_pid().system(what)?;
         let pid = process::host_pid(&init.pidfd).system(what)?;
-        if self.plan.shares_user_namespace {
+        // Nobody could join the user namespace through a hidden process.
+        let hidden = self.plan.sandbox.namespaces.placement.pid == Place::Host;
+        if self.plan.shares_user_namespace && !hidden {
             self.store.name_namespace_holder(own)?;
         }
         let record = StartRecord {
             supervisor: identity(own)?,
             init: identity(pid)?,
             started: now(),
+            namespaces: self.plan.sandbox.namespaces.placement,
             process: serde_json::to_string(&self.plan.sandbox.process)
                 .context(ErrorKind::System, what)?,
         };

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::{Digest, Error, Result};
 
 pub use mount_flag::parse_mount;
+pub(super) use mount_flag::split_csv;
 pub use tmpfs_flag::parse_tmpfs;
 pub use volume_flag::{parse_volume, parse_volumes_from};
 
