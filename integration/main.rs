@@ -20,6 +20,7 @@
 //! | many | a hundred at once |
 //! | crash | killed anywhere, and asked again |
 //! | power | cut anywhere, and asked again |
+//! | volumes | volumes and mounts: content, owners, life, archives |
 //! | modes | root, subordinate ids, one id |
 //! | regressions | faults that were found, each with its story |
 //! | perf | system calls of a run |
@@ -53,3 +54,4 @@ mod pull;
 mod regressions;
 mod run;
 mod tree;
+mod volumes;

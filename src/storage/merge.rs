@@ -33,10 +33,11 @@ fn folder(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: usize) -> Result<()> 
     if depth > DEEPEST {
         return Err(Errno::NAMETOOLONG);
     }
+    // Before anything is moved out of it, which changes its time.
+    let stat = rustix::fs::fstat(from)?;
     for name in file_copy::entries(from)? {
         entry(from, to, &name, depth)?;
     }
-    let stat = rustix::fs::fstat(from)?;
     set_owner(to, c".", &stat)?;
     copy_attributes((from, c"."), (to, c"."), Refused::IsLeftOut)?;
     set_owner_mode_times(to, c".", &stat)

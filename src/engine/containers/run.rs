@@ -89,7 +89,9 @@ impl Engine {
             .any(|mount| mount.volume().is_some());
         let first_start = has_volumes
             && directory.start_record()?.is_none()
-            && directory.exit_record()?.is_none();
+            && directory
+                .exit_record()?
+                .is_none_or(|exit| exit.started.is_none());
         directory.forget_start()?;
         // They are never flushed: a power cut may have left them empty.
         let hostname = neighbours.surroundings.hostname.as_deref();

@@ -14,7 +14,7 @@ mod systemd;
 
 pub use accounts::lines_of;
 pub use environment::set as set_variable;
-pub use mounts::{SHM_BYTES, check_target, kernel_place};
+pub use mounts::{SHM_BYTES, check_mounts, check_target, kernel_place};
 pub use namespaces::{
     Join, NamespacePlan, Neighbour, Surroundings, Target, check as check_namespaces,
     check_shareable, targets,

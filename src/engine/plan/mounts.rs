@@ -377,13 +377,13 @@ fn devpts(words: &[String]) -> Vec<TmpfsParameter> {
 }
 
 /// Files of procfs that may be replaced by others, which tell a container about itself (lxcfs):
-/// nothing of the confinement is made of them.
-const REPLACEABLE: [&str; 11] = [
+/// nothing of the confinement is made of them. Others allow /proc/net/dev, too, but that is another
+/// file for every process.
+const REPLACEABLE: [&str; 10] = [
     "proc/cpuinfo",
     "proc/diskstats",
     "proc/loadavg",
     "proc/meminfo",
-    "proc/net/dev",
     "proc/slabinfo",
     "proc/stat",
     "proc/swaps",
@@ -422,6 +422,25 @@ fn check_place(mount: &Mount) -> Result<String> {
         Ok(clean) if is_allowed_there(mount, &clean) => Ok(clean),
         _ => check_target(&mount.target),
     }
+}
+
+/// Whether all mounts of a container are such that they can be planned, before anything is made for
+/// them.
+pub fn check_mounts(mounts: &[Mount]) -> Result<()> {
+    mounts.iter().try_for_each(|mount| {
+        check_place(mount)?;
+        refuse_what_is_not_there(mount)?;
+        if let MountSource::Tmpfs {
+            size,
+            mode,
+            options,
+            ..
+        } = &mount.source
+        {
+            tmpfs(*size, *mode, options, mount.read_only)?;
+        }
+        Ok(())
+    })
 }
 
 fn is_allowed_there(mount: &Mount, target: &str) -> bool {

@@ -63,8 +63,7 @@ impl<'a> Place<'a> {
     /// Opens the place, making it as the source is: a directory or a file.
     fn open(&self, is_directory: bool) -> io::Result<OwnedFd> {
         if let Some((file_system, below)) = self.kernel {
-            let place =
-                in_root::open_beneath(file_system, &in_root::c_string(below)?, OFlags::PATH)?;
+            let place = in_root::open_source(file_system, &in_root::c_string(below)?)?;
             let stat = rustix::fs::fstat(&place)?;
             let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
             if is_file == is_directory {

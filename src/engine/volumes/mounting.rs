@@ -36,6 +36,7 @@ impl Engine {
             check_volume_driver(driver)?;
         }
         spec.mounts = plan::all_mounts(spec, image, &others)?;
+        plan::check_mounts(&spec.mounts)?;
         for mount in &mut spec.mounts {
             match &mut mount.source {
                 MountSource::Volume(volume) if volume.name.is_empty() => {
