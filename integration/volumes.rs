@@ -124,27 +124,27 @@ fn nameless_volumes_go_with_their_container(case: &Case) {
     )
     .ok();
     assert_eq!(volumes(case, ""), ["named"]);
-    let run = "run --name c --network none -v /d -v named:/n localhost/busybox touch /d/x";
+    let run = "run --name box --network none -v /d -v named:/n localhost/busybox touch /d/x";
     case.engine(run).ok();
     assert_eq!(volumes(case, "").len(), 2);
-    case.engine("rm c").ok();
+    case.engine("rm box").ok();
     assert_eq!(volumes(case, "--filter dangling=true").len(), 2);
     case.engine("volume prune -f")
         .ok()
         .contains("Total reclaimed space: 0B");
     assert_eq!(volumes(case, ""), ["named"]);
     case.engine(run).ok();
-    case.engine("rm -v c").ok();
+    case.engine("rm -v box").ok();
     assert_eq!(volumes(case, ""), ["named"]);
     // Removed before it ended, and one that was never started.
-    case.engine("create --rm --name c --network none -v /d localhost/busybox")
+    case.engine("create --rm --name box --network none -v /d localhost/busybox")
         .ok();
-    case.engine("rm c").ok();
+    case.engine("rm box").ok();
     assert_eq!(volumes(case, ""), ["named"]);
     // Nothing is left of a container that could not be made.
-    case.engine("create --name c --network none localhost/busybox")
+    case.engine("create --name box --network none localhost/busybox")
         .ok();
-    case.engine("create --name c --network none -v /d localhost/busybox")
+    case.engine("create --name box --network none -v /d localhost/busybox")
         .fails(125, "already in use");
     assert_eq!(volumes(case, ""), ["named"]);
 }
@@ -212,19 +212,19 @@ fn filled_once(case: &Case) {
     case.words(&[
         "create",
         "--name",
-        "c",
+        "box",
         "--network",
         "none",
         "-v",
-        "v:/data",
+        "vol:/data",
         "localhost/vol",
         "sh",
         "-c",
         "ls /data; rm -rf /data/*",
     ])
     .ok();
-    case.engine("start -a c").ok().prints("link\none\nsub");
-    case.engine("start -a c").ok().prints("");
+    case.engine("start -a box").ok().prints("link\none\nsub");
+    case.engine("start -a box").ok().prints("");
 }
 
 fn two_containers_fill_one_volume(case: &Case) {
@@ -238,7 +238,7 @@ fn two_containers_fill_one_volume(case: &Case) {
                 "--network",
                 "none",
                 "-v",
-                "v:/data",
+                "vol:/data",
                 "localhost/vol",
                 "sh",
                 "-c",
@@ -251,7 +251,7 @@ fn two_containers_fill_one_volume(case: &Case) {
             .ok()
             .prints("1\n2\nlink\none\nsub");
     }
-    vol(case, "-v v:/data", OWNERS).ok().prints(&owners(case));
+    vol(case, "-v vol:/data", OWNERS).ok().prints(&owners(case));
 }
 
 /// The copy is made by the container's first process; it is killed at its n-th call of a kind, and
@@ -283,7 +283,7 @@ fn killed_while_filling(case: &Case) {
         let trace = format!("trace={call}");
         let inject = format!("inject={call}:signal=KILL:when={n}");
         let options = ["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
-        let Some(command) = case.strace(&options, &["start", &name]) else {
+        let Some(command) = case.strace(&options, &["start", "-a", &name]) else {
             return;
         };
         let killed = crate::case::finish(command);
@@ -346,12 +346,13 @@ fn subpaths_stay_inside(case: &Case) {
     load_image(case);
     vol(
         case,
-        "-v v:/data",
+        "-v vol:/data",
         "cd /data; ln -s / root; ln -s ../../.. up; ln -s sub inner; ln -s /proc/self/root magic",
     )
     .ok();
-    let with =
-        |subpath: &str| format!("--mount type=volume,source=v,target=/s,volume-subpath={subpath}");
+    let with = |subpath: &str| {
+        format!("--mount type=volume,source=vol,target=/s,volume-subpath={subpath}")
+    };
     vol(case, &with("sub"), "ls /s").ok().prints("two");
     vol(case, &with("inner"), "ls /s").ok().prints("two");
     vol(case, &with("one"), "cat /s").ok().prints("1");
@@ -406,12 +407,12 @@ fn volumes_from(case: &Case) {
 
 fn removal(case: &Case) {
     case.load_busybox();
-    case.engine("create --name c --network none -v data:/d localhost/busybox")
+    case.engine("create --name box --network none -v data:/d localhost/busybox")
         .ok();
     case.engine("volume rm data").fails(1, "in use");
     case.engine("volume prune -af").ok();
     assert_eq!(volumes(case, ""), ["data"]);
-    case.engine("rm c").ok();
+    case.engine("rm box").ok();
     // Files of any owner go, too.
     let owner = if case.is_single() { "0" } else { "77" };
     case.shell(
@@ -494,7 +495,7 @@ fn export_and_import(case: &Case) {
 fn import_of_a_bad_archive(case: &Case) {
     use crate::image::Layer;
     case.load_busybox();
-    case.shell("-v v:/v", "echo old > /v/file").ok();
+    case.shell("-v vol:/v", "echo old > /v/file").ok();
     let good = Layer::new()
         .file("file", "new")
         .file("other", "new")
@@ -504,27 +505,28 @@ fn import_of_a_bad_archive(case: &Case) {
         .file("../../../x", "x")
         .bytes();
     for bad in [good[..700].to_vec(), escape, b"rubbish".to_vec()] {
-        case.with_input(&["volume", "import", "v", "-"], bad)
+        case.with_input(&["volume", "import", "vol", "-"], bad)
             .fails(1, "");
-        case.shell("-v v:/v", "cat /v/file; ls /v")
+        case.shell("-v vol:/v", "cat /v/file; ls /v")
             .ok()
             .prints("old\nfile");
     }
     // A link in the volume is not followed.
     let secret = case.make_file("secret", "secret");
     let dir = secret.parent().unwrap().display().to_string();
-    case.shell("-v v:/v", &format!("ln -s {dir} /v/out")).ok();
+    case.shell("-v vol:/v", &format!("ln -s {dir} /v/out")).ok();
     let through = Layer::new()
         .dir("out/")
         .file("out/secret", "overwritten")
         .bytes();
-    case.with_input(&["volume", "import", "v", "-"], through)
+    case.with_input(&["volume", "import", "vol", "-"], through)
         .ok();
     assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
     // What layers mean by such a name has no meaning here.
     let plain = Layer::new().file(".wh.file", "plain").bytes();
-    case.with_input(&["volume", "import", "v", "-"], plain).ok();
-    case.shell("-v v:/v", "cat /v/file /v/.wh.file")
+    case.with_input(&["volume", "import", "vol", "-"], plain)
+        .ok();
+    case.shell("-v vol:/v", "cat /v/file /v/.wh.file")
         .ok()
         .prints("old\nplain");
 }
@@ -667,7 +669,7 @@ fn read_only_root(case: &Case) {
     case.shell("--read-only --read-only-tmpfs", script)
         .ok()
         .prints("/tmp/x\n/run/x\n/var/tmp/x\n/dev/shm/x");
-    case.shell("--read-only -v v:/tmp", script)
+    case.shell("--read-only -v vol:/tmp", script)
         .ok()
         .prints("/tmp/x\n/dev/shm/x");
 }
@@ -694,9 +696,9 @@ fn images_as_mounts(case: &Case) {
     .ok()
     .prints("/i/x");
     // It stays as long as a container mounts it.
-    case.engine("create --name c --network none --mount type=image,source=localhost/vol,target=/i localhost/busybox cat /i/data/one").ok();
+    case.engine("create --name box --network none --mount type=image,source=localhost/vol,target=/i localhost/busybox cat /i/data/one").ok();
     case.engine("rmi localhost/vol").ok();
-    case.engine("start -a c").ok().prints("1");
+    case.engine("start -a box").ok().prints("1");
     case.shell("--mount type=image,source=localhost/none,target=/i", "true")
         .fails(125, "No such image");
 }
@@ -740,8 +742,8 @@ fn kernel_places(case: &Case) {
 
 fn shown_by_inspect(case: &Case) {
     case.load_busybox();
-    case.engine("create --name c --network none -v data:/d:ro -v /anon --mount type=volume,source=other,target=/o,volume-subpath=x --shm-size 2m localhost/busybox").ok();
-    let shown = case.engine("inspect c").ok().json();
+    case.engine("create --name box --network none -v data:/d:ro -v /anon --mount type=volume,source=other,target=/o,volume-subpath=x --shm-size 2m localhost/busybox").ok();
+    let shown = case.engine("inspect box").ok().json();
     let shown = &shown[0];
     assert_eq!(
         shown["HostConfig"]["Binds"],
@@ -776,7 +778,7 @@ fn shown_by_inspect(case: &Case) {
         "{{.Names}} {{.LocalVolumes}}",
     ])
     .ok()
-    .prints("c 3");
+    .prints("box 3");
     case.engine("ps -a -q --filter volume=nope").ok().prints("");
 }
 

@@ -13,8 +13,9 @@
 //!
 //! **Filling** (by the sandbox, which alone sees the image's layers as one tree): the image's files
 //! are copied to `filling/`, which then is renamed to `ready/`; its entries are moved into `data/`
-//! one by one, and `ready/` is removed last. Killed while copying, `filling/` is thrown away and begun
-//! again; killed while moving, the next container moves what is left. The lock makes a second
+//! one by one, and `ready/` is removed last. Volumes are born with `filling/`, so whoever is killed
+//! before or while copying leaves one that the next container fills: `filling/` is thrown away and begun
+//! again. Killed while moving, the next container moves what is left. The lock makes a second
 //! container wait for the first one's copy. It is waited for, but only by processes that hold nothing
 //! but their container's lock, so it comes last in the order of locks.
 //!
@@ -47,6 +48,7 @@ use crate::model::{
 
 const RECORD: &str = "volume.json";
 const DATA: &str = "data";
+const FILLING: &str = "filling";
 
 /// Where the parts of a volume are, for who mounts and fills it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +108,7 @@ impl Store {
         let filled = (|| -> Result<bool> {
             let dir = self.folder(&staged)?;
             rustix::fs::mkdirat(&dir, DATA, Mode::RWXU).system(what)?;
+            rustix::fs::mkdirat(&dir, FILLING, Mode::RWXU).system(what)?;
             // Whatever the umask is.
             let mode = Mode::from_raw_mode(0o755);
             rustix::fs::chmodat(&dir, DATA, mode, rustix::fs::AtFlags::empty()).system(what)?;

@@ -378,6 +378,19 @@ fn tmpfs_flags() {
 
 proptest! {
     #[test]
+    fn any_accepted_name_is_a_file_name(text in "([a-z./:_-]{0,12}|source=[a-z./_-]{0,6},target=/t(,volume-subpath=[a-z./]{0,9})?)") {
+        for mount in [parse_volume(&text), parse_mount(&text)].into_iter().flatten() {
+            if let Some(volume) = mount.volume() {
+                prop_assert_eq!(volume.anonymous, volume.name.is_empty());
+                prop_assert!(!volume.name.contains('/') && !volume.name.starts_with('.'));
+            }
+            for part in mount.options.subpath.iter().flat_map(|path| path.split('/')) {
+                prop_assert!(!matches!(part, "" | "." | ".."));
+            }
+        }
+    }
+
+    #[test]
     fn any_accepted_target_is_plain_and_absolute(text in "(.{0,40}|[a/.,:=ro~\"]{0,30}|type=(bind|tmpfs|volume|image),src=[/a.\"]{1,5},dst=[/a.,\"]{1,9})") {
         for mount in [parse_volume(&text), parse_mount(&text), parse_tmpfs(&text)].into_iter().flatten() {
             prop_assert!(mount.target.starts_with('/') && mount.target.len() > 1);

@@ -5,7 +5,7 @@
 //! layers are one tree, with the owners that the container's user namespace shows; and nothing of
 //! the container runs yet. The image's paths are resolved below its root, no link of it is followed
 //! while copying, and the copy is staged as the head of `storage::volumes` says, so that being killed
-//! leaves nothing half-done. A volume that has files costs three system calls.
+//! leaves nothing half-done. A volume that has files costs six system calls.
 
 use std::{
     ffi::CStr,
@@ -63,10 +63,10 @@ fn fill_volume(folder: &Path, first_start: bool, root: BorrowedFd<'_>, target: &
         )
     };
     let volume = rustix::fs::open(&mounts::path(folder)?, FOLDER, Mode::empty()).system(what)?;
-    // A program may have emptied its volume: only a container's first start fills it. A copy that was
-    // interrupted is gone on with by any.
+    // A program may have emptied its volume: only a container's first start fills it again. A new
+    // one, or one whose copy was interrupted, is filled by any.
     let wanted = first_start && is_empty(&volume).system(what)?;
-    if !wanted && !exists(&volume, READY) && (first_start || !exists(&volume, FILLING)) {
+    if !wanted && !exists(&volume, READY) && !exists(&volume, FILLING) {
         return Ok(());
     }
     let Some(source) = open_source(root, target).system(what)? else {
@@ -107,13 +107,13 @@ fn lock(volume: &OwnedFd) -> rustix::io::Result<OwnedFd> {
 /// With the lock held.
 fn fill(volume: &OwnedFd, source: &OwnedFd) -> rustix::io::Result<()> {
     if !exists(volume, READY) {
-        if !is_empty(volume)? {
-            // Somebody else has just filled it.
-            return Ok(());
-        }
         match tree_removal::remove(volume.as_fd(), FILLING) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
+        }
+        if !is_empty(volume)? {
+            // Somebody else has just filled it, or written into it without wanting a copy.
+            return Ok(());
         }
         rustix::fs::mkdirat(volume, FILLING, Mode::RWXU)?;
         let filling = rustix::fs::openat(volume, FILLING, FOLDER, Mode::empty())?;
