@@ -69,11 +69,12 @@ fn fill_volume(folder: &Path, first_start: bool, root: BorrowedFd<'_>, target: &
     if !wanted && !exists(&volume, READY) && !exists(&volume, FILLING) {
         return Ok(());
     }
-    let Some(source) = open_source(root, target).system(what)? else {
+    let source = open_source(root, target).system(what)?;
+    if source.is_none() && !exists(&volume, READY) {
         return Ok(());
-    };
+    }
     let lock = lock(&volume).system(what)?;
-    fill(&volume, &source).system(what)?;
+    fill(&volume, source.as_ref()).system(what)?;
     drop(lock);
     mount::leave_open(volume);
     Ok(())
@@ -104,19 +105,28 @@ fn lock(volume: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     Ok(lock)
 }
 
-/// With the lock held.
-fn fill(volume: &OwnedFd, source: &OwnedFd) -> rustix::io::Result<()> {
+/// With the lock held. Without a source, what another container has begun to move is moved all the
+/// same.
+fn fill(volume: &OwnedFd, source: Option<&OwnedFd>) -> rustix::io::Result<()> {
     if !exists(volume, READY) {
-        match tree_removal::remove(volume.as_fd(), FILLING) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(errno),
-        }
+        let Some(source) = source else {
+            return Ok(());
+        };
         if !is_empty(volume)? {
             // Somebody else has just filled it, or written into it without wanting a copy.
-            return Ok(());
+            return match tree_removal::remove(volume.as_fd(), FILLING) {
+                Err(Errno::NOENT) => Ok(()),
+                outcome => outcome,
+            };
         }
-        rustix::fs::mkdirat(volume, FILLING, Mode::RWXU)?;
-        let filling = rustix::fs::openat(volume, FILLING, FOLDER, Mode::empty())?;
+        match rustix::fs::mkdirat(volume, FILLING, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        let open = || rustix::fs::openat(volume, FILLING, FOLDER, Mode::empty());
+        // It stays while it is emptied: it is the sign that the volume is not filled.
+        tree_removal::empty(open()?)?;
+        let filling = open()?;
         copy_folder(source.as_fd(), filling.as_fd(), true, 0)?;
         rustix::fs::renameat(volume, FILLING, volume, READY)?;
     }
