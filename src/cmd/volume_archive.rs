@@ -1,6 +1,6 @@
 //! `volume export` and `volume import`: a volume's files as a tar archive.
 
-use std::path::PathBuf;
+use std::{fs::File, io::Write, path::PathBuf};
 
 use clap::Args;
 
@@ -10,6 +10,7 @@ use super::{
     parse, ui,
     verb::{Arity, Outcome, Verb},
 };
+use crate::model::{Context, Result};
 
 #[derive(Args)]
 struct ExportFlags {
@@ -38,7 +39,14 @@ fn export(session: &Session, flags: ExportFlags, name: &str) -> Outcome {
             1,
         ));
     }
-    session.engine()?.export_volume(name, output.as_ref())?;
+    let open = || -> Result<Box<dyn Write>> {
+        let Some(path) = &output else {
+            return Ok(Box::new(ui::output()));
+        };
+        let file = File::create(path).system(|| format!("cannot make {}", path.display()))?;
+        Ok(Box::new(file))
+    };
+    session.engine()?.export_volume(name, open)?;
     Ok(0)
 }
 

@@ -147,6 +147,11 @@ impl Backing {
                 }),
             }
         }
+        if !bind && matches!(kind, "" | "none") {
+            return Err(Error::invalid(
+                "the volume option \"type\" names no file system, and \"o\" has no bind",
+            ));
+        }
         if !bind {
             return Ok(Some(Backing::FileSystem {
                 kind: kind.to_owned(),
@@ -207,6 +212,8 @@ mod tests {
         for wrong in [
             &[("o", "ro")][..],
             &[("type", "ext4")],
+            &[("device", "/dev/sda")],
+            &[("type", "none"), ("device", "/a")],
             &[("type", "none"), ("device", "a"), ("o", "bind")],
             &[("colour", "red")],
         ] {

@@ -11,10 +11,11 @@ mod namespaces;
 mod requested;
 mod security;
 mod systemd;
+mod user_mounts;
 
 pub use accounts::lines_of;
 pub use environment::set as set_variable;
-pub use mounts::{SHM_BYTES, check_mounts, check_target, kernel_place};
+pub use mounts::{SHM_BYTES, check_target, kernel_place};
 pub use namespaces::{
     Join, NamespacePlan, Neighbour, Surroundings, Target, check as check_namespaces,
     check_shareable, targets,
@@ -22,6 +23,7 @@ pub use namespaces::{
 pub use requested::all_mounts;
 pub use security::{asks_for_kernel, check, masks};
 pub use systemd::{STOP_SIGNAL as SYSTEMD_STOP_SIGNAL, is_wanted as wants_systemd};
+pub use user_mounts::check_mounts;
 
 use std::{collections::BTreeMap, path::PathBuf};
 

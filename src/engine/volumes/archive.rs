@@ -20,20 +20,19 @@ const MAX_BYTES: u64 = 1 << 50;
 const BUFFER: usize = 256 << 10;
 
 impl Engine {
-    /// Writes the files of a volume to a new file, or to standard output.
+    /// Writes the files of a volume to what `open` opens, which is done before this process enters a
+    /// user namespace: root there may not write everywhere the user herself may.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchVolume`]; [`ErrorKind::Unsupported`] for one whose options mount something
     /// else.
-    pub fn export_volume(&self, name: &str, output: Option<&PathBuf>) -> Result<()> {
+    pub fn export_volume(
+        &self,
+        name: &str,
+        open: impl FnOnce() -> Result<Box<dyn Write>>,
+    ) -> Result<()> {
         self.files_of(name, "exported")?;
-        // Made by the user herself: root of the user namespace may not write everywhere she does.
-        let out: Box<dyn Write> = match output {
-            Some(path) => {
-                Box::new(File::create(path).system(|| format!("cannot make {}", path.display()))?)
-            }
-            None => Box::new(io::stdout()),
-        };
+        let out = open()?;
         self.enter_user_namespace()?;
         let data = self.store.volume_data(name)?;
         let what = || format!("cannot export volume {name}");
