@@ -475,7 +475,7 @@ fn values_are_checked_before_anything_is_done() {
         (
             vec!["run", "--network=container:x", "y"],
             125,
-            "coracle: --network container:x is not supported yet",
+            "coracle: No such container: x",
         ),
         (
             vec!["start", "-a", "x", "y"],

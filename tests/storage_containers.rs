@@ -301,6 +301,7 @@ fn started(at: &str) -> StartRecord {
         started: at.to_owned(),
         namespaces: Default::default(),
         process: String::new(),
+        cgroup: None,
     }
 }
 

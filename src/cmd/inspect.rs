@@ -123,7 +123,7 @@ pub const VOLUME: Verb = Verb {
             let volumes = session.engine()?.volumes()?;
             names = volumes.into_iter().map(|volume| volume.name).collect();
         } else {
-            Arity::AtLeast(1).check("volume inspect", names.len())?;
+            Arity::AtLeast(1).check("volume inspect", names.len(), matches)?;
         }
         run(
             session,

@@ -68,6 +68,8 @@ struct File {
     ps_format: Option<String>,
     images_format: Option<String>,
     volumes_format: Option<String>,
+    /// `true` is `--strict-limits` for every container.
+    strict_limits: Option<bool>,
 }
 
 pub struct Settings {
@@ -83,6 +85,7 @@ pub struct Settings {
     pub ps_format: Option<String>,
     pub images_format: Option<String>,
     pub volumes_format: Option<String>,
+    pub strict_limits: bool,
 }
 
 impl Settings {
@@ -129,6 +132,7 @@ impl Settings {
             ps_format: file.ps_format,
             images_format: file.images_format,
             volumes_format: file.volumes_format,
+            strict_limits: file.strict_limits.unwrap_or(false),
         })
     }
 

@@ -4,9 +4,9 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, create, doctor, exec, images, import, info, inspect, kill, load, logs, ps, pull, rm,
-    rmi, run, secret, start, stop, tag, verb::Verb, version, volume, volume_archive, volume_ls,
-    volume_prune, wait,
+    attach, create, doctor, exec, images, import, info, inspect, kill, load, logs, pause, ps, pull,
+    rm, rmi, run, secret, spec, start, stats, stop, tag, top, update, verb::Verb, version, volume,
+    volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -39,6 +39,12 @@ pub static VERBS: &[&Verb] = &[
     &import::VERB,
     &kill::VERB,
     &wait::VERB,
+    &spec::VERB,
+    &top::VERB,
+    &stats::VERB,
+    &pause::PAUSE,
+    &pause::UNPAUSE,
+    &update::VERB,
     &attach::VERB,
     &volume_ls::VERB,
     &volume::CREATE,

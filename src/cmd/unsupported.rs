@@ -69,29 +69,10 @@ const fn boolean(long: &'static str, answer: Answer) -> Unsupported {
     }
 }
 
-/// A limit of 0 is none.
-const NO_LIMIT: &[&str] = &["0", "0b", "-1"];
-
 pub static RUN: &[Unsupported] = &[
     valued("add-host", NoNetwork),
-    valued("annotation", Ignore),
-    harmless("blkio-weight", Refuse, NO_LIMIT),
-    valued("blkio-weight-device", Refuse),
-    valued("cgroup-parent", Refuse),
     valued("cpu-count", Refuse),
     valued("cpu-percent", Refuse),
-    harmless("cpu-period", Refuse, NO_LIMIT),
-    harmless("cpu-quota", Refuse, NO_LIMIT),
-    harmless("cpu-rt-period", Refuse, NO_LIMIT),
-    harmless("cpu-rt-runtime", Refuse, NO_LIMIT),
-    short('c', harmless("cpu-shares", Refuse, NO_LIMIT)),
-    harmless("cpus", Refuse, NO_LIMIT),
-    valued("cpuset-cpus", Refuse),
-    valued("cpuset-mems", Refuse),
-    valued("device-read-bps", Refuse),
-    valued("device-read-iops", Refuse),
-    valued("device-write-bps", Refuse),
-    valued("device-write-iops", Refuse),
     Unsupported {
         harmless: &["true", "false"],
         ..boolean("disable-content-trust", Ignore)
@@ -112,15 +93,10 @@ pub static RUN: &[Unsupported] = &[
     valued("ip", NoNetwork),
     valued("ip6", NoNetwork),
     harmless("isolation", Refuse, &["default", ""]),
-    harmless("kernel-memory", Refuse, NO_LIMIT),
     valued("link", NoNetwork),
     valued("link-local-ip", NoNetwork),
     valued("log-opt", Ignore),
     valued("mac-address", NoNetwork),
-    short('m', harmless("memory", Refuse, NO_LIMIT)),
-    harmless("memory-reservation", Refuse, NO_LIMIT),
-    harmless("memory-swap", Refuse, NO_LIMIT),
-    harmless("memory-swappiness", Refuse, &["-1"]),
     valued("net-alias", NoNetwork),
     valued("network-alias", NoNetwork),
     Unsupported {
@@ -128,8 +104,6 @@ pub static RUN: &[Unsupported] = &[
         harmless: &["true", "false"],
         ..boolean("no-healthcheck", Ignore)
     },
-    boolean("oom-kill-disable", Refuse),
-    harmless("pids-limit", Refuse, NO_LIMIT),
     short('p', valued("publish", NoNetwork)),
     short('P', boolean("publish-all", NoNetwork)),
     harmless("restart", Refuse, &["no", ""]),

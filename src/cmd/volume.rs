@@ -98,17 +98,22 @@ pub const REMOVE: Verb = Verb {
     usage: "[OPTIONS] VOLUME [VOLUME...]",
     arity: Arity::AtLeast(0),
     flags: RemoveFlags::augment_args,
-    run: |session, matches, names| remove(session, &parse::flags(matches)?, names),
+    run: |session, matches, names| {
+        let flags: RemoveFlags = parse::flags(matches)?;
+        if flags.all {
+            Arity::None.check("volume rm --all", names.len(), matches)?;
+        } else {
+            Arity::AtLeast(1).check("volume rm", names.len(), matches)?;
+        }
+        remove(session, &flags, names)
+    },
     ..Verb::PLAIN
 };
 
 fn remove(session: &Session, flags: &RemoveFlags, mut names: Vec<String>) -> Outcome {
     if flags.all {
-        Arity::None.check("volume rm --all", names.len())?;
         let volumes = session.engine()?.volumes()?;
         names = volumes.into_iter().map(|volume| volume.name).collect();
-    } else {
-        Arity::AtLeast(1).check("volume rm", names.len())?;
     }
     let engine = session.engine()?;
     each::each(&names, |name| {

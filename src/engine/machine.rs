@@ -66,6 +66,19 @@ pub(super) fn memory_total() -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
+/// Time of all processors together since boot, idle time included, in nanoseconds: the first line
+/// of /proc/stat (proc_stat(5)) without the guests' share, which is part of the user's.
+pub(super) fn cpu_nanoseconds() -> Option<u64> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let numbers = text.lines().next()?.strip_prefix("cpu ")?;
+    let ticks: u64 = numbers
+        .split_ascii_whitespace()
+        .take(8)
+        .filter_map(|number| number.parse::<u64>().ok())
+        .sum();
+    Some(ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second().max(1)))
+}
+
 /// Of `uname`: release, machine, host name.
 pub(super) struct Kernel {
     pub release: String,

@@ -1,7 +1,7 @@
 //! A container as it is asked for ([`ContainerSpec`]), kept ([`ContainerRecord`]) and ended
 //! ([`ExitRecord`]).
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +103,8 @@ pub fn check_name(name: &str) -> Result<()> {
 pub struct ContainerSpec {
     /// The image as the user typed it: a reference, an ID or a prefix of one.
     pub image: String,
+    /// What the root file system is made of.
+    pub root: RootRequest,
     pub platform: Option<Platform>,
     pub pull: PullPolicy,
     pub name: Option<String>,
@@ -142,6 +144,20 @@ pub struct ContainerSpec {
     /// Written into the record only, for `inspect`.
     pub cidfile: Option<String>,
     pub attach: AttachedStreams,
+}
+
+/// Where a container's root file system comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootRequest {
+    /// From the layers of the spec's `image`.
+    #[default]
+    Image,
+    /// A folder of the host (`--rootfs`), by its absolute path. As an `overlay` it is only read,
+    /// and what the container writes lies in the container's own folder.
+    Directory { path: PathBuf, overlay: bool },
+    /// An OCI runtime bundle (`--bundle`): its `config.json` says everything, and is kept as it
+    /// was when the container was made.
+    Bundle { path: PathBuf },
 }
 
 /// Which streams the command that starts the container shows, for `inspect`.
@@ -191,8 +207,9 @@ pub struct ContainerRecord {
     pub created: String,
     pub spec: ContainerSpec,
     /// The image ID (digest of its configuration) and its layers' chain ids, lowest first:
-    /// both keep the image's content alive.
-    pub image_id: Digest,
+    /// both keep the image's content alive. A container with a root file system of the user's
+    /// own ([`RootRequest`]) has neither.
+    pub image_id: Option<Digest>,
     pub layers: Vec<Digest>,
     /// The program and its arguments after the image's defaults were applied.
     pub path: String,
@@ -214,6 +231,9 @@ pub struct StartRecord {
     /// How the first process was confined (the planner's `ProcessPlan`, as JSON): `exec` does it
     /// alike, whatever has changed since.
     pub process: String,
+    /// The container's version 2 cgroup: a path of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<std::path::PathBuf>,
 }
 
 /// A process that cannot be mistaken for a later one with the same number.
@@ -244,6 +264,8 @@ pub struct ExitRecord {
 pub enum ContainerState {
     Created,
     Running,
+    /// Running, and standing still: the kernel's freezer says so.
+    Paused,
     Exited,
     Dead,
 }
@@ -253,6 +275,7 @@ impl fmt::Display for ContainerState {
         f.write_str(match self {
             ContainerState::Created => "created",
             ContainerState::Running => "running",
+            ContainerState::Paused => "paused",
             ContainerState::Exited => "exited",
             ContainerState::Dead => "dead",
         })

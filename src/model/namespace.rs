@@ -44,7 +44,7 @@ pub enum NamespaceMode {
 }
 
 /// The IPC namespace, and with it /dev/shm.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IpcMode {
     /// The container's own, without /dev/shm.
     None,
@@ -52,16 +52,11 @@ pub enum IpcMode {
     Private,
     /// The container's own. The default, as Podman's: who may join it may act on the container
     /// anyway, there is no daemon in between that would keep users apart.
+    #[default]
     Shareable,
     Host,
     Container(String),
     Path(String),
-}
-
-impl Default for IpcMode {
-    fn default() -> Self {
-        IpcMode::Shareable
-    }
 }
 
 /// Whether the container is prepared for systemd as its first process.

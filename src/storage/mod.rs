@@ -12,6 +12,7 @@
 //!   images/sha256:HEX         an ImageRecord without a name, by the digest of its configuration
 //!   containers/ID/            appears by one rename
 //!     record.json               ContainerRecord, written once
+//!     config.json               of the bundle it was made from, if it was: as it was then
 //!     lock                      held by the supervisor as long as it lives
 //!     state.json exit.json      StartRecord, ExitRecord, each replaced as a whole
 //!     log upper/ work/ rootfs/ hosts hostname resolv.conf …

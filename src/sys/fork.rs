@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
 use rustix::process::Pid;
@@ -40,6 +40,21 @@ pub struct Child {
 /// # Panics
 /// If this process has more than one thread: the child would hold locks that nobody releases.
 pub fn fork(namespaces: Namespaces, child: impl FnOnce() -> i32) -> io::Result<Child> {
+    fork_into(namespaces, None, child)
+}
+
+/// [`fork`], with the child in another version 2 cgroup from its first instruction: `cgroup` is
+/// its directory (`CLONE_INTO_CGROUP`). That cgroup is also the root of a new cgroup namespace.
+///
+/// # Panics
+/// As [`fork`].
+pub fn fork_into(
+    namespaces: Namespaces,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: impl FnOnce() -> i32,
+) -> io::Result<Child> {
+    /// <linux/sched.h>
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     assert!(
         is_single_threaded(),
         "fork in a process with several threads"
@@ -50,9 +65,14 @@ pub fn fork(namespaces: Namespaces, child: impl FnOnce() -> i32) -> io::Result<C
     args.flags = libc::CLONE_PIDFD as u64 | namespaces.0;
     args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
     args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
+    }
     // SAFETY: without CLONE_VM and with a null stack the call acts like fork(2): the child gets a
     // copy of the address space. Only this thread exists (asserted above), so no lock of the C
-    // library or of the allocator can be held in the copy. `args` and `pidfd` outlive the call.
+    // library or of the allocator can be held in the copy. `args`, `pidfd` and the borrowed cgroup
+    // outlive the call.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<libc::clone_args>()) };
     match pid {
         -1 => Err(io::Error::last_os_error()),

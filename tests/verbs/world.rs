@@ -67,7 +67,7 @@ impl World {
                 image: "boat".to_owned(),
                 ..spec
             },
-            image_id: self.image.config.clone(),
+            image_id: Some(self.image.config.clone()),
             layers: self.image.layers.clone(),
             path: "sleep".to_owned(),
             args: vec!["1".to_owned()],
@@ -91,6 +91,7 @@ impl World {
             started: "2026-01-01T00:00:01.000000000Z".to_owned(),
             namespaces: Default::default(),
             process: String::new(),
+            cgroup: None,
         };
         directory.put_start_record(&start).unwrap();
         let name = supervisor::socket_name(directory.id());

@@ -2,8 +2,9 @@
 
 use std::os::fd::AsFd;
 
+use super::own_root::Source;
 use crate::{
-    engine::{Engine, PullRequest, PullSettings, devices, plan, supervisor},
+    engine::{Engine, PullRequest, PullSettings, devices, machine, plan, supervisor},
     model::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
         container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
@@ -27,10 +28,9 @@ pub(super) struct Created {
 
 impl Engine {
     /// Makes a container, pulling its image if the spec's policy says so.
-    pub fn create(&self, mut spec: ContainerSpec, pull: &PullSettings<'_>) -> Result<ContainerId> {
-        self.settle_namespaces(&mut spec)?;
-        let image = self.image_of(&spec, pull)?;
-        Ok(self.make_container(spec, &image)?.record.id)
+    pub fn create(&self, spec: ContainerSpec, pull: &PullSettings<'_>) -> Result<ContainerId> {
+        let (spec, source) = self.source_of(spec, pull)?;
+        Ok(self.make_container(spec, &source)?.record.id)
     }
 
     /// The image that a spec names, fetched if it has to be.
@@ -79,12 +79,19 @@ impl Engine {
     pub(super) fn make_container(
         &self,
         mut spec: ContainerSpec,
-        image: &ImageRecord,
+        source: &Source,
     ) -> Result<Created> {
-        let config = self.image_config(&image.config)?;
-        check_platform(&spec, &config)?;
+        let config = match source.image() {
+            Some(image) => {
+                let config = self.image_config(&image.config)?;
+                check_platform(&spec, &config)?;
+                config
+            }
+            None => ImageConfig::default(),
+        };
         if spec.security != SecuritySpec::default() {
             plan::check(&spec, &self.user.host_facts()?)?;
+            check_apparmor(&spec)?;
         }
         devices::refuse_unenforceable(&spec.devices, self.user.is_real_root())?;
         self.find(&spec)?;
@@ -94,7 +101,7 @@ impl Engine {
         }
         self.make_volumes(&spec)?;
         let nameless = anonymous_volumes(&spec.mounts);
-        let created = self.make_named(spec, image, &config);
+        let created = self.make_named(spec, source, &config);
         if created.is_err() && !nameless.is_empty() {
             self.user.finish_namespace()?;
             let _ = self.store.remove_unused_volumes(&nameless);
@@ -105,29 +112,30 @@ impl Engine {
     fn make_named(
         &self,
         spec: ContainerSpec,
-        image: &ImageRecord,
+        source: &Source,
         config: &ImageConfig,
     ) -> Result<Created> {
+        let image = source.image();
         // Random names repeat now and then; nobody asked for this one.
         for _ in 0..20 {
-            match self.stage(new_record(spec.clone(), image, config)?, image, config) {
+            match self.stage(new_record(spec.clone(), image, config)?, source, config) {
                 Err(error) if error.kind() == ErrorKind::NameInUse && spec.name.is_none() => {}
                 other => return other,
             }
         }
-        self.stage(new_record(spec, image, config)?, image, config)
+        self.stage(new_record(spec, image, config)?, source, config)
     }
 
     fn stage(
         &self,
         record: ContainerRecord,
-        image: &ImageRecord,
+        source: &Source,
         config: &ImageConfig,
     ) -> Result<Created> {
         let hostname = self.shared_hostname(&record.spec)?;
         let staged = self.store.stage_container(&record.id)?;
         with_exact_modes(|| {
-            staged.make_overlay_folders(image.layers.last())?;
+            staged.make_overlay_folders(source.image().and_then(|image| image.layers.last()))?;
             write_network_files(staged.fd(), &record, hostname.as_deref())
         })?;
         let durability = if record.spec.auto_remove {
@@ -135,6 +143,9 @@ impl Engine {
         } else {
             Durability::Durable
         };
+        if let Source::Bundle(config) = source {
+            staged.put_bundle_config(config, durability)?;
+        }
         let (directory, lock) = staged.commit(&record, durability)?;
         Ok(Created {
             directory,
@@ -152,6 +163,21 @@ pub(super) fn with_exact_modes<T>(make: impl FnOnce() -> T) -> T {
     let made = make();
     rustix::process::umask(before);
     made
+}
+
+/// Whether the profile is loaded only the kernel knows, at the start.
+fn check_apparmor(spec: &ContainerSpec) -> Result<()> {
+    let Some(profile) = &spec.security.apparmor else {
+        return Ok(());
+    };
+    match machine::text("/sys/module/apparmor/parameters/enabled").as_deref() {
+        Some("Y") => Ok(()),
+        _ => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("cannot use AppArmor profile {profile:?}: this machine has no AppArmor"),
+        )
+        .with_hint("apparmor=unconfined asks for none")),
+    }
 }
 
 /// Running another architecture's programs fails in ways that are hard to read.
@@ -201,9 +227,9 @@ fn prepare_source(source: &MountSource) -> Result<()> {
     }
 }
 
-fn new_record(
+pub(super) fn new_record(
     spec: ContainerSpec,
-    image: &ImageRecord,
+    image: Option<&ImageRecord>,
     config: &ImageConfig,
 ) -> Result<ContainerRecord> {
     let (path, args) = plan::command_line(&spec, config)?;
@@ -228,8 +254,8 @@ fn new_record(
         name,
         created: supervisor::now(),
         spec,
-        image_id: image.config.clone(),
-        layers: image.layers.clone(),
+        image_id: image.map(|image| image.config.clone()),
+        layers: image.map_or_else(Vec::new, |image| image.layers.clone()),
         path,
         args,
     })

@@ -16,6 +16,7 @@ use super::streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING
 use crate::{
     engine::{
         Engine, ExecSpec,
+        cgroup::{self, Group},
         plan::{FilterPlan, ProcessPlan},
         sandbox::{self, JoinPlan, Started, Stream, Streams},
     },
@@ -52,10 +53,26 @@ impl Engine {
         if !directory.is_held()? {
             return Err(not_running());
         }
+        if let Some(path) = &start.cgroup
+            && Group::open(path)?.is_some_and(|group| group.is_frozen())
+        {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("container {container} is paused, unpause the container before exec"),
+            ));
+        }
+        if let Some(path) = &start.cgroup
+            && self.user.has_namespace()
+        {
+            let bus = self.user_bus.as_deref();
+            let unit = "coracle-exec";
+            cgroup::come_near(path, &cgroup::Caller::User { bus, unit });
+        }
         let plan = ExecPlan {
             join: JoinPlan {
                 init: start.init.clone(),
                 namespaces: start.namespaces,
+                cgroup: start.cgroup.clone(),
                 process: self.with_secrets(self.process_plan(&start, &spec)?, &record.spec.account),
             },
             interactive: spec.interactive,

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::ending::{exit_code, exit_reason};
+use super::{
+    ending::{exit_code, exit_reason},
+    pause, update,
+};
 use crate::{
     engine::{Engine, plan},
     model::{
@@ -16,6 +19,7 @@ use crate::{
         image::ProcessDefaults,
         mount::{Mount, MountSource, Origin, VolumeSource, VolumesFrom},
         namespace::NamespaceMode,
+        resources::{DeviceValue, Resources},
         security::Ulimit,
         signal::signal_name,
         volume::LOCAL,
@@ -29,10 +33,14 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 impl Engine {
     /// One object as Docker's `container inspect` shows it; `size` walks the writable layer.
     pub fn inspect_container(&self, container: &str, size: bool) -> Result<Value> {
-        let (directory, record) = self.store.find_container(container)?;
+        let (directory, mut record) = self.store.find_container(container)?;
         let status = directory.state()?;
+        record.spec.resources = update::effective(&directory, &record)?;
         // An image that is damaged must not hide its container.
-        let image = self.image_config(&record.image_id).ok();
+        let image = record
+            .image_id
+            .as_ref()
+            .and_then(|id| self.image_config(id).ok());
         let image = image.and_then(|image| image.config).unwrap_or_default();
         let file = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
         let log = match record.spec.log {
@@ -46,7 +54,8 @@ impl Engine {
         object.put("Path", json!(record.path));
         object.put("Args", json!(record.args));
         object.put("State", state(&status));
-        object.put("Image", json!(record.image_id));
+        let image_id = record.image_id.as_ref().map_or("", |id| id.as_str());
+        object.put("Image", json!(image_id));
         object.put("ResolvConfPath", json!(file("resolv.conf")));
         object.put("HostnamePath", json!(file("hostname")));
         object.put("HostsPath", json!(file("hosts")));
@@ -192,6 +201,7 @@ impl Object {
 }
 
 fn state(status: &Status) -> Value {
+    let now = pause::state(status);
     let running = status.state == ContainerState::Running;
     let pid = match &status.start {
         Some(start) if running => start.init.pid,
@@ -201,9 +211,9 @@ fn state(status: &Status) -> Value {
     let exit = status.exit.as_ref();
     let finished = exit.map(|exit| exit.finished.as_str());
     json!({
-        "Status": status.state.to_string(),
+        "Status": now.to_string(),
         "Running": running,
-        "Paused": false,
+        "Paused": now == ContainerState::Paused,
         "Restarting": false,
         "OOMKilled": exit.is_some_and(|exit| exit.oom_killed),
         "Dead": status.state == ContainerState::Dead,
@@ -251,6 +261,10 @@ fn host_config(record: &ContainerRecord) -> Value {
     );
     object.put("VolumesFrom", volumes_from(&settings.volumes_from));
     object.put("ConsoleSize", json!([0, 0]));
+    object.put_some(
+        "Annotations",
+        (!spec.annotations.is_empty()).then_some(&spec.annotations),
+    );
     let security = &spec.security;
     let namespaces = &spec.namespaces;
     object.put("CapAdd", list_or_null(&security.cap_add));
@@ -311,37 +325,54 @@ fn ulimits(limits: &[Ulimit]) -> Value {
     limits.iter().map(one).collect()
 }
 
-/// Limits are not there yet: what Docker shows for a container without any.
+/// In Docker's order; 0, "" and null are "not asked for".
 fn put_resources(object: &mut Object, spec: &ContainerSpec) {
-    object.put_all(&["CpuShares", "Memory", "NanoCpus"], &json!(0));
-    object.put("CgroupParent", json!(""));
-    object.put("BlkioWeight", json!(0));
-    object.put_all(
-        &[
+    let resources = &spec.resources;
+    let devices = |key: &str, devices: &[DeviceValue]| -> Value {
+        let entry = |device: &DeviceValue| json!({"Path": device.path, key: device.value});
+        devices.iter().map(entry).collect()
+    };
+    let text = |text: &Option<String>| json!(text.as_deref().unwrap_or(""));
+    object.put("CpuShares", json!(resources.cpu_shares.unwrap_or(0)));
+    object.put("Memory", json!(resources.memory.unwrap_or(0)));
+    object.put("NanoCpus", json!(resources.nano_cpus.unwrap_or(0)));
+    object.put("CgroupParent", text(&resources.cgroup_parent));
+    object.put("BlkioWeight", json!(resources.blkio_weight.unwrap_or(0)));
+    for (name, key, values) in [
+        (
             "BlkioWeightDevice",
-            "BlkioDeviceReadBps",
-            "BlkioDeviceWriteBps",
-            "BlkioDeviceReadIOps",
-            "BlkioDeviceWriteIOps",
-        ],
-        &json!([]),
+            "Weight",
+            &resources.blkio_weight_device,
+        ),
+        ("BlkioDeviceReadBps", "Rate", &resources.device_read_bps),
+        ("BlkioDeviceWriteBps", "Rate", &resources.device_write_bps),
+        ("BlkioDeviceReadIOps", "Rate", &resources.device_read_iops),
+        ("BlkioDeviceWriteIOps", "Rate", &resources.device_write_iops),
+    ] {
+        object.put(name, devices(key, values));
+    }
+    object.put("CpuPeriod", json!(resources.cpu_period.unwrap_or(0)));
+    object.put("CpuQuota", json!(resources.cpu_quota.unwrap_or(0)));
+    object.put(
+        "CpuRealtimePeriod",
+        json!(resources.cpu_rt_period.unwrap_or(0)),
     );
-    object.put_all(
-        &[
-            "CpuPeriod",
-            "CpuQuota",
-            "CpuRealtimePeriod",
-            "CpuRealtimeRuntime",
-        ],
-        &json!(0),
+    object.put(
+        "CpuRealtimeRuntime",
+        json!(resources.cpu_rt_runtime.unwrap_or(0)),
     );
-    object.put_all(&["CpusetCpus", "CpusetMems"], &json!(""));
+    object.put("CpusetCpus", text(&resources.cpuset_cpus));
+    object.put("CpusetMems", text(&resources.cpuset_mems));
     put_devices(object, &spec.devices);
-    object.put_all(&["MemoryReservation", "MemorySwap"], &json!(0));
-    object.put_all(
-        &["MemorySwappiness", "OomKillDisable", "PidsLimit"],
-        &Value::Null,
+    object.put(
+        "MemoryReservation",
+        json!(resources.memory_reservation.unwrap_or(0)),
     );
+    object.put("MemorySwap", json!(swap(resources)));
+    object.put("MemorySwappiness", json!(resources.memory_swappiness));
+    let disabled = resources.oom_kill_disable.then_some(true);
+    object.put("OomKillDisable", json!(disabled));
+    object.put("PidsLimit", json!(resources.pids_limit));
     object.put("Ulimits", ulimits(&spec.security.ulimits));
     object.put_all(
         &[
@@ -398,6 +429,15 @@ fn gpu_request(request: &GpuRequest) -> Value {
         "Capabilities": [request.capabilities],
         "Options": request.options,
     })
+}
+
+/// Memory and swap together; Docker fills in its default.
+fn swap(resources: &Resources) -> i64 {
+    let twice = |memory: u64| i64::try_from(memory.saturating_mul(2)).unwrap_or(i64::MAX);
+    resources
+        .memory_swap
+        .or(resources.memory.map(twice))
+        .unwrap_or(0)
 }
 
 /// What `-v` asked for, as it was written. Docker keeps `--mount` in another key.

@@ -8,6 +8,7 @@ use std::{os::fd::OwnedFd, path::Path};
 use super::{
     create::{Created, with_exact_modes, write_network_files},
     neighbours::Neighbours,
+    own_root,
     session::{self, CaughtSignals, Session},
 };
 use crate::{
@@ -30,12 +31,11 @@ use crate::{
 
 impl Engine {
     /// Makes a container and starts it; in the foreground, until it ends or is detached from.
-    pub fn run(&self, mut spec: ContainerSpec, options: RunOptions<'_>) -> Result<RunOutcome> {
-        self.settle_namespaces(&mut spec)?;
-        let image = self.image_of(&spec, &options.pull)?;
+    pub fn run(&self, spec: ContainerSpec, options: RunOptions<'_>) -> Result<RunOutcome> {
+        let (spec, source) = self.source_of(spec, &options.pull)?;
         let neighbours = self.open_neighbours(&spec)?;
         self.begin_namespace_among(&neighbours)?;
-        let created = self.make_container(spec, &image)?;
+        let created = self.make_container(spec, &source)?;
         if let Err(error) = (options.created)(&created.record.id) {
             self.user.finish_namespace()?;
             let _ = self
@@ -66,7 +66,7 @@ impl Engine {
 
     /// Starts a container that does not run. One that does is left alone, as Docker does.
     pub fn start(&self, container: &str, options: StartOptions) -> Result<RunOutcome> {
-        let (directory, record) = self.store.find_container(container)?;
+        let (directory, mut record) = self.store.find_container(container)?;
         if self.store.remove_if_over(&record.id)? {
             // Its supervisor was killed before it could remove it.
             return Err(Error::new(
@@ -93,10 +93,14 @@ impl Engine {
                 .exit_record()?
                 .is_none_or(|exit| exit.started.is_none());
         directory.forget_start()?;
+        record.spec.resources = super::update::effective(&directory, &record)?;
         // They are never flushed: a power cut may have left them empty.
         let hostname = neighbours.surroundings.hostname.as_deref();
         with_exact_modes(|| write_network_files(directory.fd(), &record, hostname))?;
-        let image = self.image_config(&record.image_id)?;
+        let image = match &record.image_id {
+            Some(id) => self.image_config(id)?,
+            None => ImageConfig::default(),
+        };
         let created = Created {
             directory,
             lock,
@@ -174,6 +178,7 @@ impl Engine {
         match outcome {
             Err(error)
                 if error.kind() == ErrorKind::OverlayRefused
+                    && record.image_id.is_some()
                     && self.forced_driver.is_none()
                     && directory.has_written_nothing()? =>
             {
@@ -207,6 +212,7 @@ impl Engine {
             found: self.find(&record.spec)?,
         };
         let mut sandbox = plan::container(record, image, &host, &files, &neighbours.surroundings)?;
+        own_root::refine(&mut sandbox, record, directory, &host)?;
         let client = match attach {
             Some(options) => Attachment {
                 stdin: options.stdin && record.spec.interactive,
@@ -215,7 +221,8 @@ impl Engine {
             None => Attachment::default(),
         };
         if attach.is_some() && record.spec.tty {
-            sandbox.process.terminal_size = session::terminal_size();
+            let size = session::terminal_size();
+            sandbox.process.terminal_size = size.or(sandbox.process.terminal_size);
         }
         let launch = LaunchPlan {
             root: absolute(self.store.root_path())?,
@@ -230,6 +237,7 @@ impl Engine {
             nameless_volumes: anonymous_volumes(&record.spec.mounts),
             timeout: record.spec.namespaces.timeout,
             shares_user_namespace: self.user.has_namespace(),
+            user_bus: self.user_bus.clone(),
         };
         self.user.finish_namespace()?;
         let signals = attach.map(CaughtSignals::begin).transpose()?;
@@ -277,6 +285,9 @@ impl Engine {
         host: &HostFacts,
     ) -> Result<RootSource> {
         let folder = absolute(directory.path())?;
+        if let Some(root) = self.own_root(record, directory, &folder, host)? {
+            return Ok(root);
+        }
         Ok(match driver {
             Driver::Overlay => {
                 let base = absolute(self.store.root_path())?;

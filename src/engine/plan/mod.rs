@@ -4,8 +4,10 @@
 //! The planner does no I/O and decides nothing twice: `exec` and restarts use the stored outcome.
 
 mod accounts;
+pub mod cgroup;
 mod devices;
 mod environment;
+mod hooks;
 mod mounts;
 mod namespaces;
 mod requested;
@@ -13,7 +15,9 @@ mod security;
 mod systemd;
 mod user_mounts;
 
-pub use accounts::lines_of;
+pub use accounts::{AccountPlan, Found, SecretFile, SecretPlan, lines_of};
+pub use cgroup::{CgroupPlace, CgroupPlan, CgroupWrite};
+pub use devices::DevicePlan;
 pub use environment::set as set_variable;
 pub use mounts::{SHM_BYTES, check_target, kernel_place};
 pub use namespaces::{
@@ -31,17 +35,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     ContainerSpec, Error, ErrorKind, Result,
-    account::{Line, UserEntry},
-    cdi,
     container::ContainerRecord,
-    device::{DeviceNode, DeviceRule},
+    hook::HookPlan,
     host::{HostFacts, UserMode},
     image::ImageConfig,
-    mount::Propagation,
+    mount::{AttributeChange, Propagation},
     namespace::Personality,
     seccomp::SockFilter,
-    secret::{SecretBytes, SecretWay},
-    security::{SecuritySpec, Ulimit},
+    security::Ulimit,
     volume::Backing,
 };
 
@@ -67,9 +68,13 @@ pub struct SandboxPlan {
     pub sys_writable: bool,
     /// Written below /proc/sys before that becomes read-only.
     pub sysctls: Vec<Sysctl>,
+    pub cgroup: CgroupPlan,
     pub process: ProcessPlan,
     /// Run a small init as process 1 that reaps and forwards signals.
     pub init: bool,
+    /// Programs of the host that are run on the way.
+    #[serde(default)]
+    pub hooks: Option<Box<HookPlan>>,
 }
 
 /// The root file system.
@@ -124,14 +129,12 @@ pub enum MountStep {
     /// of the host's mounts, which is never writable.
     Cgroup {
         of_host: bool,
+        /// If the container has a cgroup of its own.
         writable: bool,
     },
     /// A tmpfs with the default devices, links and a private devpts.
     Dev {
         make_nodes: bool,
-        /// Those of the host too, for `--privileged`.
-        #[serde(default)]
-        host_devices: bool,
     },
     Shm {
         bytes: u64,
@@ -188,6 +191,13 @@ pub enum MountStep {
         target: String,
         options: BindOptions,
     },
+    /// As a runtime configuration lists it: exactly these attributes.
+    Attached {
+        file_system: FileSystem,
+        target: String,
+        change: AttributeChange,
+        propagation: Propagation,
+    },
 }
 
 /// How a source of the user's is mounted.
@@ -218,51 +228,16 @@ pub struct FillPlan {
     pub first_start: bool,
 }
 
-/// What is written into the root file system before anything is mounted in it. A line is written
-/// only where its file has neither its name nor its number.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct AccountPlan {
-    /// For passwd(5).
-    pub users: Vec<Line>,
-    /// For group(5).
-    pub groups: Vec<Line>,
-    /// The content of /etc/localtime, tzfile(5).
-    pub local_time: Option<Vec<u8>>,
-}
-
-/// Values that only the container may see. They are not part of [`ProcessPlan`], which is stored.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct SecretPlan {
-    pub files: Vec<SecretFile>,
-    /// Names of variables of the first process, and their values.
-    pub variables: Vec<(String, SecretBytes)>,
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SecretFile {
-    pub target: String,
-    pub uid: u32,
-    pub gid: u32,
-    /// Permission bits.
-    pub mode: u32,
-    pub data: SecretBytes,
-}
-
-/// The devices beyond those that every container has.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct DevicePlan {
-    pub nodes: Vec<DeviceNode>,
-    /// Nodes are made anew; otherwise the host's are mounted, and what the user may do with them
-    /// counts.
-    pub make_nodes: bool,
-    /// What the container's control group lets through. `None` is no limit: `--privileged`, and
-    /// ordinary users, who have no devices but their own.
-    pub rules: Option<Vec<DeviceRule>>,
-    /// Somebody asked for less than the default gives away: without a control group that enforces
-    /// the rules the container must not start.
-    pub rules_must_hold: bool,
-    /// Programs of the host that a device's CDI specification wants to be run.
-    pub hooks: Vec<cdi::Hook>,
+pub enum FileSystem {
+    /// A part of the host's tree.
+    Bind { source: PathBuf, recursive: bool },
+    /// A new instance, with the parameters of its type.
+    New {
+        kind: String,
+        source: Option<String>,
+        parameters: Vec<TmpfsParameter>,
+    },
 }
 
 /// A file system parameter, with its value if it has one (tmpfs(5)).
@@ -420,19 +395,6 @@ pub struct ImageFiles {
     pub user_xattr: bool,
 }
 
-/// What a request names and had to be looked up: on the host, or in the store.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
-    pub devices: Vec<DeviceNode>,
-    /// What devices need, by their CDI specifications.
-    pub edits: cdi::Edits,
-    /// With the names of their groups.
-    pub host_users: Vec<(UserEntry, Option<String>)>,
-    /// tzfile(5)
-    pub local_time: Option<Vec<u8>>,
-    pub secrets: Vec<(SecretWay, SecretBytes)>,
-}
-
 /// The plan of a container's first process.
 pub fn container(
     record: &ContainerRecord,
@@ -446,8 +408,7 @@ pub fn container(
     let namespaces = namespaces::plan(record, surroundings, hostname);
     let placement = namespaces.placement;
     let systemd = systemd::is_wanted(spec, &record.path);
-    let mut arguments = vec![record.path.clone()];
-    arguments.extend(record.args.iter().cloned());
+    let arguments = [std::slice::from_ref(&record.path), &record.args].concat();
     let working_directory = working_directory(spec, image)?;
     let user = user(spec, image);
     let (masked_paths, read_only_paths) = security::masks(&spec.security, &host.thermal_folders);
@@ -489,15 +450,17 @@ pub fn container(
                 placement,
                 network_files: surroundings.network_files.as_deref(),
                 systemd,
-                // Until it has one, the root of its cgroup namespace is that of whoever started it.
-                own_cgroup: false,
             },
         )?,
         masked_paths,
         read_only_paths,
-        proc_options: spec.security.proc_options.clone(),
+        proc_options: security::proc_options(
+            &spec.security,
+            namespaces::fresh_proc(&placement, host),
+        )?,
         sys_writable: spec.security.privileged,
         sysctls,
+        cgroup: cgroup::cgroup(&spec.resources)?,
         process: ProcessPlan {
             arguments,
             environment,
@@ -509,14 +472,22 @@ pub fn container(
             set_groups: !matches!(host.user, UserMode::SingleId { .. }),
             personality: spec.namespaces.personality,
             filter,
-            rights: process_rights(&spec.security, ambient, host)?,
+            rights: process_rights(spec, ambient, host, &files.found)?,
         },
         init: spec.init,
+        hooks: hooks::plan(record, files, &files.found.edits.hooks)?,
     })
 }
 
-fn process_rights(spec: &SecuritySpec, ambient: u64, host: &HostFacts) -> Result<ProcessRights> {
-    let (additional_groups, keep_groups) = security::groups(spec, host)?;
+fn process_rights(
+    spec: &ContainerSpec,
+    ambient: u64,
+    host: &HostFacts,
+    found: &Found,
+) -> Result<ProcessRights> {
+    let spec = &spec.security;
+    let (mut additional_groups, keep_groups) = security::groups(spec, host)?;
+    additional_groups.extend(found.edits.additional_gids.iter().map(u32::to_string));
     Ok(ProcessRights {
         ambient,
         no_new_privileges: spec.no_new_privileges,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{ContainerFiles, MountStep, namespaces, systemd, user_mounts::user_mount};
 use crate::model::{
-    ContainerSpec, Error, Result,
+    ContainerSpec, Error, ErrorKind, Result,
     host::HostFacts,
     mount::{Mount, absolute_target},
     namespace::{IpcMode, Place, Placement},
@@ -19,8 +19,6 @@ pub(super) struct Context<'a> {
     /// Where hosts, hostname and resolv.conf are, if not in the container's folder.
     pub network_files: Option<&'a Path>,
     pub systemd: bool,
-    /// A cgroup was made for the container: what its cgroup namespace shows is its own.
-    pub own_cgroup: bool,
 }
 
 fn writable_cgroup(security: &SecuritySpec) -> bool {
@@ -48,13 +46,18 @@ pub(super) fn steps(
     context: &Context<'_>,
 ) -> Result<Vec<MountStep>> {
     let Context { placement, .. } = context;
+    let fresh_proc = namespaces::fresh_proc(placement, host);
+    if !fresh_proc && !spec.security.proc_options.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "--security-opt proc-opts cannot be had with --pid host by an ordinary user",
+        )
+        .with_hint("the host's /proc is shown then, with its own options"));
+    }
     let mut steps = vec![
-        MountStep::Proc {
-            fresh: namespaces::fresh_proc(placement, host),
-        },
+        MountStep::Proc { fresh: fresh_proc },
         MountStep::Dev {
             make_nodes: host.initial_user_namespace,
-            host_devices: spec.security.privileged,
         },
     ];
     steps.extend(shared_memory(spec, placement));
@@ -68,7 +71,6 @@ pub(super) fn steps(
     steps.push(MountStep::Cgroup {
         of_host: placement.cgroup == Place::Host,
         writable: (context.systemd || writable_cgroup(&spec.security))
-            && context.own_cgroup
             && placement.cgroup == Place::Own,
     });
     if context.systemd {

@@ -229,7 +229,7 @@ mod tests {
         };
         let record = record(namespaces, NetworkMode::Container("web".into()));
         let target = Target::Container("web".into());
-        assert_eq!(targets(&record.spec), [target.clone()]);
+        assert_eq!(targets(&record.spec), std::slice::from_ref(&target));
         let plan = plan(&record, &neighbour(target, Placement::default()), "web");
         use NamespaceKind::{Ipc, Network, Pid, Uts};
         assert_eq!(plan.joins[0].kinds, [Pid, Ipc, Uts, Network]);

@@ -109,6 +109,7 @@ pub(super) struct OwnNamespaces {
 }
 
 impl OwnNamespaces {
+    /// Those of another container are not: it has not asked for other parameters.
     pub(super) fn of(spec: &ContainerSpec) -> Self {
         let own = |kind| spec.namespaces.mode(kind, &spec.network) == NamespaceMode::Private;
         OwnNamespaces {
@@ -182,7 +183,7 @@ fn check_sysctl(name: &str, own: OwnNamespaces) -> Result<()> {
         Ok(())
     } else {
         Err(Error::invalid(format!(
-            "sysctl '{name}' is not allowed in the host's {namespace} namespace"
+            "sysctl '{name}' is not allowed: the {namespace} namespace is not the container's own"
         )))
     }
 }
@@ -196,6 +197,18 @@ fn sysctl_path(name: &str) -> String {
             other => other,
         })
         .collect()
+}
+
+/// The options of procfs, which only a fresh one can have.
+pub(super) fn proc_options(spec: &SecuritySpec, fresh: bool) -> Result<Vec<(String, String)>> {
+    if fresh || spec.proc_options.is_empty() {
+        Ok(spec.proc_options.clone())
+    } else {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            "cannot honour --security-opt proc-opts: with the host's processes /proc is the host's",
+        ))
+    }
 }
 
 /// Podman's word for keeping the caller's supplementary groups.
@@ -227,5 +240,237 @@ pub fn check(spec: &ContainerSpec, host: &HostFacts) -> Result<()> {
     let (granted, _) = capabilities(security, host.capabilities)?;
     groups(security, host)?;
     sysctls(security, OwnNamespaces::of(spec), true)?;
-    filter(security, granted, None).map(drop)
+    if asks_for_kernel(security) {
+        filter(security, granted, None)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::security::{SecurityOption, Unmask, parse_security_option};
+
+    const OWN: OwnNamespaces = OwnNamespaces {
+        network: true,
+        ipc: true,
+        uts: true,
+    };
+
+    fn spec(options: &[&str]) -> SecuritySpec {
+        let mut spec = SecuritySpec::default();
+        for text in options {
+            let option = parse_security_option(text).unwrap();
+            let file = match &option {
+                SecurityOption::SeccompFile(text) => Some(text.clone()),
+                _ => None,
+            };
+            spec.add_option(option, file).unwrap();
+        }
+        spec
+    }
+
+    fn host(user: UserMode) -> HostFacts {
+        HostFacts {
+            user,
+            initial_user_namespace: true,
+            capabilities: capability::ALL,
+            thermal_folders: Vec::new(),
+            kernel: None,
+        }
+    }
+
+    #[test]
+    fn privileged_is_all_there_is() {
+        let some = capability::ALL & !1;
+        let mut spec = SecuritySpec {
+            privileged: true,
+            cap_drop: vec!["ALL".to_owned()],
+            ..SecuritySpec::default()
+        };
+        assert_eq!(capabilities(&spec, some).unwrap(), (some, 0));
+        spec.cap_add = vec!["CAP_KILL".to_owned()];
+        assert_eq!(capabilities(&spec, some).unwrap(), (some, 1 << 5));
+        assert_eq!(filter(&spec, some, None).unwrap(), FilterPlan::None);
+        let thermal = ["sys/x/thermal_throttle".to_owned()];
+        assert_eq!(masks(&spec, &thermal), (Vec::new(), Vec::new()));
+        spec.mask = vec!["/proc/version".to_owned()];
+        assert_eq!(masks(&spec, &thermal).0, ["proc/version"]);
+    }
+
+    #[test]
+    fn masks_are_added_and_taken_off_by_path() {
+        let count = |options: &[&str]| {
+            let (masked, read_only) = masks(&spec(options), &["sys/cpu/cpu0/t".to_owned()]);
+            (masked.len(), read_only.len())
+        };
+        let (all, read_only) = (MASKED.len() + 1, READ_ONLY.len());
+        for (options, expected) in [
+            (vec![], (all, read_only)),
+            (vec!["mask=/etc:/proc/version"], (all + 2, read_only)),
+            (vec!["unmask=/proc/kcore"], (all - 1, read_only)),
+            (
+                vec!["unmask=/proc/kcore:/proc/sys"],
+                (all - 1, read_only - 1),
+            ),
+            (vec!["unmask=/proc/*"], (4, 0)),
+            (vec!["unmask=/sys/cpu/*/t"], (all - 1, read_only)),
+            (vec!["unmask=/nosuch"], (all, read_only)),
+            (vec!["unmask=all"], (0, 0)),
+            (vec!["systempaths=unconfined", "mask=/etc"], (1, 0)),
+            (vec!["unmask=ALL", "unmask=/proc/kcore"], (0, 0)),
+        ] {
+            assert_eq!(count(&options), expected, "{options:?}");
+        }
+        assert!(spec(&["unmask=ALL"]).unmask == Unmask::All);
+    }
+
+    #[test]
+    fn the_ready_filter_is_used_where_it_fits() {
+        let default = capability::DEFAULT;
+        let length = |options: &[&str], granted| match filter(&spec(options), granted, None) {
+            Ok(FilterPlan::Program { instructions, .. }) => instructions.len(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            filter(&spec(&[]), default, None).unwrap(),
+            FilterPlan::Default
+        );
+        assert_eq!(
+            filter(&spec(&["seccomp=builtin"]), default, None).unwrap(),
+            FilterPlan::Default
+        );
+        assert_eq!(
+            filter(&spec(&["seccomp=unconfined"]), default, None).unwrap(),
+            FilterPlan::None
+        );
+        assert!(length(&[], default | 1 << 21) < 700);
+        assert!(length(&["seccomp=nesting", "seccomp=wide"], default) < 700);
+        let profile =
+            r#"seccomp={"defaultAction":"SCMP_ACT_ALLOW","flags":["SECCOMP_FILTER_FLAG_LOG"]}"#;
+        match filter(&spec(&[profile]), default, Some((6, 1))).unwrap() {
+            FilterPlan::Program {
+                flags, listener, ..
+            } => assert_eq!((flags, listener), (2, None)),
+            other => panic!("{other:?}"),
+        }
+        assert!(filter(&spec(&["seccomp={}"]), default, None).is_err());
+    }
+
+    #[test]
+    fn instructions_survive_packing() {
+        for instruction in seccomp::default_filter() {
+            let seccomp::SockFilter { code, jt, jf, k } = *instruction;
+            let packed = super::super::PackedInstruction::from((code, jt, jf, k));
+            assert_eq!(seccomp::SockFilter::from(packed), *instruction);
+        }
+    }
+
+    #[test]
+    fn sysctls_of_own_namespaces_are_allowed() {
+        let (host_network, host_ipc, host_uts) = (
+            OwnNamespaces {
+                network: false,
+                ..OWN
+            },
+            OwnNamespaces { ipc: false, ..OWN },
+            OwnNamespaces { uts: false, ..OWN },
+        );
+        for (name, refused_in) in [
+            ("net.ipv4.ip_forward", host_network),
+            ("net.core.somaxconn", host_network),
+            ("kernel.msgmax", host_ipc),
+            ("kernel.sem", host_ipc),
+            ("kernel.shm_rmid_forced", host_ipc),
+            ("fs.mqueue.msg_max", host_ipc),
+            ("kernel.domainname", host_uts),
+        ] {
+            assert!(check_sysctl(name, OWN).is_ok(), "{name}");
+            assert!(check_sysctl(name, refused_in).is_err(), "{name}");
+        }
+        for name in [
+            "kernel.hostname",
+            "kernel.panic",
+            "kernel.core_pattern",
+            "kernel.shm",
+            "kernel.semx",
+            "vm.swappiness",
+            "fs.file-max",
+            "fs.mqueue",
+            "network.x",
+            "user.max_user_namespaces",
+        ] {
+            assert!(check_sysctl(name, OWN).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn sysctls_of_the_user_replace_ours() {
+        let mut spec = SecuritySpec::default();
+        let shown = |spec: &SecuritySpec, own, initial| {
+            let all = sysctls(spec, own, initial).unwrap();
+            let one = |one: Sysctl| format!("{}={} {}", one.path, one.value, one.optional);
+            all.into_iter().map(one).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            shown(&spec, OWN, true),
+            [
+                "net/ipv4/ip_unprivileged_port_start=0 true",
+                "net/ipv4/ping_group_range=0 2147483647 true"
+            ]
+        );
+        let host = OwnNamespaces {
+            network: false,
+            ..OWN
+        };
+        assert_eq!(shown(&spec, host, true), [""; 0]);
+        for (name, value) in [
+            ("net.ipv4.ip_unprivileged_port_start", "1024"),
+            ("net.ipv4.conf.eth0/1.forwarding", "1"),
+        ] {
+            spec.sysctls.insert(name.to_owned(), value.to_owned());
+        }
+        assert_eq!(
+            shown(&spec, OWN, false),
+            [
+                "net/ipv4/conf/eth0.1/forwarding=1 false",
+                "net/ipv4/ip_unprivileged_port_start=1024 false"
+            ]
+        );
+    }
+
+    #[test]
+    fn options_of_procfs_need_a_fresh_one() {
+        let spec = spec(&["proc-opts=hidepid=2"]);
+        assert_eq!(proc_options(&spec, true).unwrap().len(), 1);
+        assert!(proc_options(&spec, false).is_err());
+        assert!(proc_options(&SecuritySpec::default(), false).is_ok());
+    }
+
+    #[test]
+    fn groups_are_added_or_kept() {
+        let groups = |list: &[&str], user| {
+            let spec = SecuritySpec {
+                group_add: list.iter().map(|&group| group.to_owned()).collect(),
+                ..SecuritySpec::default()
+            };
+            groups(&spec, &host(user)).map_err(|error| error.kind())
+        };
+        let single = || UserMode::SingleId {
+            uid: 1,
+            gid: 1,
+            why: String::new(),
+        };
+        assert_eq!(groups(&[], single()), Ok((Vec::new(), false)));
+        assert_eq!(groups(&["keep-groups"], single()), Ok((Vec::new(), true)));
+        assert_eq!(groups(&["9"], single()), Err(ErrorKind::Unsupported));
+        assert_eq!(
+            groups(&["9", "audio"], UserMode::Root),
+            Ok((vec!["9".to_owned(), "audio".to_owned()], false))
+        );
+        assert_eq!(
+            groups(&["9", "keep-groups"], UserMode::Root),
+            Err(ErrorKind::InvalidArgument)
+        );
+    }
 }

@@ -117,13 +117,7 @@ pub(super) fn confine(plan: &ProcessPlan, identity: &Identity, outside: &Outside
         process::set_personality(domain).system(|| "cannot set the personality".to_owned())?;
     }
     let rights = &plan.rights;
-    if let Some(score) = rights.oom_score_adj {
-        outside.set_oom_score(score)?;
-    }
     rights.limits.iter().try_for_each(limit)?;
-    if let Some(profile) = &rights.apparmor {
-        outside.set_apparmor(profile)?;
-    }
     process::limit_bounding_set(plan.capabilities)
         .system(|| "cannot limit the capabilities".to_owned())?;
     let credentials = &identity.credentials;

@@ -10,12 +10,16 @@ use std::{
 };
 
 use super::{
-    Streams, accounts, copy_up, credentials, devices, mounts, namespaces, outside::Outside,
+    Streams, accounts, copy_up, credentials, devices, hooks, mounts, namespaces, outside::Outside,
     program, reaper, user_mounts,
 };
 use crate::{
     engine::plan::{NamespacePlan, SandboxPlan},
-    model::{Context, Error, ErrorKind, Result, namespace::Place},
+    model::{
+        Context, Error, ErrorKind, Result,
+        hook::{HookPlan, Moment},
+        namespace::Place,
+    },
     sys::{
         in_root,
         mount::{self, Attributes},
@@ -27,6 +31,7 @@ pub(super) fn run(
     plan: &SandboxPlan,
     streams: Option<&Streams>,
     held: &[OwnedFd],
+    own_cgroup: bool,
     supervisor: BorrowedFd<'_>,
 ) -> Result<Infallible> {
     process::hide().system(|| "cannot hide this process".to_owned())?;
@@ -48,7 +53,14 @@ pub(super) fn run(
     let root = mounts::attach_root(&plan.root)?;
     accounts::write(&plan.accounts, root.as_fd())?;
     copy_up::fill_volumes(&plan.mounts, root.as_fd())?;
-    let tree = mounts::build(plan, connected, shared_memory, root.as_fd(), null.as_fd())?;
+    let tree = mounts::build(
+        plan,
+        connected,
+        shared_memory,
+        own_cgroup,
+        root.as_fd(),
+        null.as_fd(),
+    )?;
 
     let working_directory = open_working_directory(&plan.process.working_directory, root.as_fd())?;
     let mut identity = credentials::look_up(&plan.process, root.as_fd())?;
@@ -57,6 +69,9 @@ pub(super) fn run(
     if plan.root.read_only {
         mount::set_attributes(&root, Attributes::READ_ONLY, None, false)
             .system(|| "cannot make the root file system read-only".to_owned())?;
+    }
+    if let Some(hooks) = &plan.hooks {
+        before_pivot(hooks, supervisor)?;
     }
     mounts::pivot_into(root.as_fd())?;
 
@@ -86,6 +101,17 @@ pub(super) fn run(
         enter(directory, &plan.process.working_directory)?;
     }
 
+    if let Some(hooks) = &plan.hooks {
+        let state = hooks.state(Moment::Created, own_number());
+        let confine = || credentials::confine(&plan.process, &identity, &outside);
+        hooks::run(
+            "startContainer",
+            &hooks.hooks.start_container,
+            &state,
+            &confine,
+        )?;
+    }
+
     // With an init of ours the program is its child; both are confined alike.
     credentials::confine(&plan.process, &identity, &outside)?;
     let in_shared_pids = placement.pid != Place::Own;
@@ -96,6 +122,33 @@ pub(super) fn run(
         reaper::become_init(in_shared_pids)?;
     }
     program::execute(&plan.process.arguments, &identity.environment)
+}
+
+/// 1, unless the pid namespace is somebody else's too.
+fn own_number() -> Option<i32> {
+    Some(rustix::process::getpid().as_raw_nonzero().get())
+}
+
+/// The hooks that come before pivot_root: those of the host, for which this process waits, then
+/// those in the container's namespaces.
+fn before_pivot(plan: &HookPlan, supervisor: BorrowedFd<'_>) -> Result<()> {
+    let what = || "cannot wait for the hooks".to_owned();
+    let of_host = &plan.hooks;
+    if !(of_host.prestart.is_empty() && of_host.create_runtime.is_empty()) {
+        packet::send(supervisor, super::HOST_HOOKS, &[], None::<&OwnedFd>, true).system(what)?;
+        let (length, _) = packet::receive(supervisor, &mut [0; 8], true).system(what)?;
+        if length == 0 {
+            return Err(Error::new(ErrorKind::System, what()));
+        }
+    }
+    let state = plan.state(Moment::Creating, own_number());
+    let enter = || hooks::enter_bundle(plan);
+    hooks::run(
+        "createContainer",
+        &plan.hooks.create_container,
+        &state,
+        &enter,
+    )
 }
 
 /// The names of the container's own UTS namespace.
@@ -112,14 +165,16 @@ fn set_names(plan: &NamespacePlan) -> Result<()> {
 }
 
 /// Asks again to be killed with the supervisor: the change of credentials has taken that back
-/// (`PR_SET_PDEATHSIG`, prctl(2)). If it ended in between, its end of the socket has closed.
+/// (`PR_SET_PDEATHSIG`, prctl(2)). If it ended in between, its end of the socket has closed. A
+/// filter of the user's may forbid both.
 fn follow(supervisor: BorrowedFd<'_>) -> Result<()> {
-    let what = || "cannot follow the supervisor".to_owned();
-    process::die_with_parent().system(what)?;
-    if process::is_hung_up(supervisor).system(what)? {
-        return Err(Error::new(ErrorKind::System, "the supervisor has ended"));
+    let followed = process::die_with_parent().and_then(|()| process::is_hung_up(supervisor));
+    match followed {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Error::new(ErrorKind::System, "the supervisor has ended")),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => Ok(()),
+        Err(error) => Err(error).system(|| "cannot follow the supervisor".to_owned()),
     }
-    Ok(())
 }
 
 /// The program's first directory, made if it is missing; `None` is the root, in which the process

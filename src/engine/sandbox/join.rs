@@ -6,18 +6,26 @@
 //! process, the pid namespace taking effect on the child only, so the container never sees a
 //! process of ours that is not confined to its own tree. Protections are those of the stored plan.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
 
 use rustix::{
     fs::{Mode, OFlags},
     pty::OpenptFlags,
+    thread::ThreadNameSpaceType,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{Started, Streams, credentials, devices, namespaces, outside::Outside, program};
 use crate::{
     engine::plan::ProcessPlan,
-    model::{Context, Error, ErrorKind, Result, container::ProcessIdentity, namespace::Placement},
+    model::{
+        Context, Error, ErrorKind, Result,
+        container::ProcessIdentity,
+        namespace::{Place, Placement},
+    },
     sys::{
         fork::{self, Namespaces},
         in_root, packet, process,
@@ -32,6 +40,8 @@ pub struct JoinPlan {
     /// Where that is.
     pub namespaces: Placement,
     pub process: ProcessPlan,
+    /// The container's version 2 cgroup, on the host.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// `f_type` of devpts, statfs(2).
@@ -49,33 +59,63 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
         .system(|| "cannot open the container's first process".to_owned())?
         .ok_or_else(stopped)?;
     let outside = Outside::open(&plan.process)?;
-    let namespaces = namespaces::of_container(&plan.namespaces);
+    let namespaces =
+        namespaces::of_container(&plan.namespaces) - ThreadNameSpaceType::CONTROL_GROUP;
+    let cgroup = match &plan.cgroup {
+        Some(path) => Some(open_cgroup(path)?),
+        None => None,
+    };
     match rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), namespaces) {
         Err(rustix::io::Errno::SRCH) => return Err(stopped()),
         other => other.system(|| "cannot enter the container's namespaces".to_owned())?,
     }
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
-    let child = fork::fork(Namespaces::NONE, || {
+    // The cgroup namespace comes last: from inside it nobody may reach into a group from outside.
+    let enters = plan.namespaces.cgroup != Place::Host;
+    let child = fork::fork_into(Namespaces::NONE, cgroup.as_ref().map(AsFd::as_fd), || {
+        if enters && let Err(error) = enter_cgroup_namespace(pidfd.as_fd()) {
+            return super::report(theirs.as_fd(), &error);
+        }
         let Err(error) = become_process(&plan.process, streams.as_ref(), theirs.as_fd(), &outside);
         super::report(theirs.as_fd(), &error)
     });
     let child = match child {
         // The pid namespace has no init any more.
         Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => return Err(stopped()),
+        Err(error) if cgroup.is_some() && error.raw_os_error() == Some(libc::EACCES) => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "cannot put a process into the container's cgroup from this session",
+            )
+            .with_source(error)
+            .with_hint("the container was started in another one: systemd-run --user --scope coracle exec ..."));
+        }
         other => other.system(|| "cannot start a process in the container".to_owned())?,
     };
     drop(theirs);
     drop(streams);
-    match super::await_program(ours.as_fd()) {
+    match super::await_program(ours.as_fd(), &|| Ok(())) {
         Ok(terminal) => Ok(Started {
             init: child,
             terminal,
+            mount_namespace: None,
         }),
         Err(error) => {
             let _ = process::reap(&child.pidfd);
             Err(error)
         }
     }
+}
+
+fn open_cgroup(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+        .system(|| format!("cannot open cgroup {}", path.display()))
+}
+
+fn enter_cgroup_namespace(init: BorrowedFd<'_>) -> Result<()> {
+    rustix::thread::move_into_thread_name_spaces(init, ThreadNameSpaceType::CONTROL_GROUP)
+        .system(|| "cannot enter the container's cgroup namespace".to_owned())
 }
 
 fn become_process(

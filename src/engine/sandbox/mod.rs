@@ -10,10 +10,12 @@
 //! configuration but passwd(5) and group(5), with limits.
 
 mod accounts;
+mod configured;
 mod copy_up;
 mod credentials;
 pub mod device_filter;
 mod devices;
+pub mod hooks;
 mod init;
 mod join;
 mod mounts;
@@ -27,14 +29,14 @@ mod user_mounts;
 use std::{
     ffi::CString,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::plan::SandboxPlan;
 use crate::{
-    model::{Context, Error, ErrorKind, Result},
+    model::{Context, Error, ErrorKind, Result, hook::Moment},
     sys::{
         fork::{self, Child},
         packet,
@@ -68,6 +70,9 @@ pub struct Started {
     pub init: Child,
     /// The master side of the terminal, if the plan asked for one.
     pub terminal: Option<OwnedFd>,
+    /// The container's mount namespace, by which its processes are known where the pid namespace
+    /// is not its own.
+    pub mount_namespace: Option<OwnedFd>,
 }
 
 /// A step that failed, as it crosses from the child to the supervisor.
@@ -80,28 +85,41 @@ struct Failure {
 const MAX_FAILURE_BYTES: usize = 8 << 10;
 const TERMINAL: &[u8] = b"T";
 const FAILURE: &[u8] = b"F";
+/// The child waits, before pivot_root, for the hooks that run on the host; the answer is the same.
+const HOST_HOOKS: &[u8] = b"H";
 
 /// Starts the first process of a container and waits until its program runs or a step has failed.
 /// The caller must have one thread. `streams` are closed here in either case; `held` are the
-/// descriptors of the plan's joins.
-pub fn start(plan: &SandboxPlan, streams: Option<Streams>, held: &[OwnedFd]) -> Result<Started> {
+/// descriptors of the plan's joins. `cgroup` is the container's; `None` is the caller's.
+pub fn start(
+    plan: &SandboxPlan,
+    streams: Option<Streams>,
+    held: &[OwnedFd],
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Started> {
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
     namespaces::enter_pid(&plan.namespaces, held)?;
     let namespaces = namespaces::made(&plan.namespaces.placement);
-    let child = fork::fork(namespaces, || {
-        let Err(error) = init::run(plan, streams.as_ref(), held, theirs.as_fd());
+    let child = fork::fork_into(namespaces, cgroup, || {
+        let own_cgroup = cgroup.is_some();
+        let Err(error) = init::run(plan, streams.as_ref(), held, own_cgroup, theirs.as_fd());
         report(theirs.as_fd(), &error)
     });
     let child = child.map_err(namespaces_refused)?;
     drop(theirs);
     drop(streams);
-    match await_program(ours.as_fd()) {
+    // Before the program runs: it may be over at once, and leave others behind.
+    let mount_namespace = namespaces::mounts_of(&plan.namespaces.placement, &child)?;
+    match await_program(ours.as_fd(), &|| run_host_hooks(plan, &child)) {
         Ok(terminal) => Ok(Started {
             init: child,
             terminal,
+            mount_namespace,
         }),
         Err(error) => {
-            // It has reported and is ending; nobody else will reap it.
+            // It has reported and is ending, or waits in vain for hooks that have failed; nobody
+            // else will reap it.
+            let _ = crate::sys::process::signal(&child.pidfd, libc::SIGKILL);
             let _ = crate::sys::process::reap(&child.pidfd);
             Err(error)
         }
@@ -124,8 +142,24 @@ fn namespaces_refused(cause: io::Error) -> Error {
     .with_hint(hint)
 }
 
+/// `prestart` and `createRuntime`: in the supervisor's namespaces, while the child waits.
+fn run_host_hooks(plan: &SandboxPlan, child: &Child) -> Result<()> {
+    let Some(plan) = &plan.hooks else {
+        return Ok(());
+    };
+    let pid = crate::sys::process::host_pid(&child.pidfd)
+        .system(|| "cannot identify the container's first process".to_owned())?;
+    let state = plan.state(Moment::Creating, Some(pid));
+    let enter = || hooks::enter_bundle(plan);
+    hooks::run("prestart", &plan.hooks.prestart, &state, &enter)?;
+    hooks::run("createRuntime", &plan.hooks.create_runtime, &state, &enter)
+}
+
 /// Reads the child's messages until it closes the socket, which execve does.
-fn await_program(socket: impl AsFd) -> Result<Option<OwnedFd>> {
+fn await_program(
+    socket: impl AsFd,
+    host_hooks: &dyn Fn() -> Result<()>,
+) -> Result<Option<OwnedFd>> {
     let mut terminal = None;
     let mut buffer = vec![0; MAX_FAILURE_BYTES];
     loop {
@@ -134,6 +168,11 @@ fn await_program(socket: impl AsFd) -> Result<Option<OwnedFd>> {
         match buffer[..length].split_first() {
             None => return Ok(terminal),
             Some((&kind, _)) if kind == TERMINAL[0] => terminal = descriptor,
+            Some((&kind, _)) if kind == HOST_HOOKS[0] => {
+                host_hooks()?;
+                packet::send(socket.as_fd(), HOST_HOOKS, &[], None::<&OwnedFd>, true)
+                    .system(|| "cannot go on after the hooks".to_owned())?;
+            }
             Some((_, text)) => {
                 let failure: Failure = serde_json::from_slice(text)
                     .context(ErrorKind::System, || {

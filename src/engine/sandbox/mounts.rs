@@ -15,10 +15,10 @@ use std::{
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::{accounts, c_string, devices, user_mounts};
+use super::{accounts, c_string, configured, devices, user_mounts};
 use crate::{
     engine::plan::{MountStep, RootPlan, RootSource, SandboxPlan, Sysctl, TmpfsAttributes},
-    model::{Context, Error, ErrorKind, Result},
+    model::{Context, Error, ErrorKind, Result, mount::Propagation as Wanted},
     sys::{
         in_root,
         mount::{self, Attributes, Parameter, Propagation},
@@ -57,7 +57,7 @@ pub(super) fn attach_root(plan: &RootPlan) -> Result<OwnedFd> {
             let (upper, work) = (path(upper)?, path(work)?);
             overlay(&layers, Some((&upper, &work)), *volatile, *user_xattr)?
         }
-        RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, false)
+        RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, true)
             .system(|| format!("cannot use {} as root file system", tree.display()))?,
     };
     mount::attach_at(&root, rustix::fs::CWD, &place).system(|| {
@@ -132,6 +132,7 @@ pub(super) fn build(
     plan: &SandboxPlan,
     connected: Vec<Option<OwnedFd>>,
     mut shared_memory: Option<OwnedFd>,
+    own_cgroup: bool,
     root: BorrowedFd<'_>,
     null: BorrowedFd<'_>,
 ) -> Result<Tree> {
@@ -145,28 +146,20 @@ pub(super) fn build(
             MountStep::Sys { fresh: true } => sys = Some(fresh_sysfs(root, plan.sys_writable)?),
             MountStep::Sys { fresh: false } => sys = Some(host_sysfs(root, plan.sys_writable)?),
             MountStep::Cgroup { of_host: true, .. } => host_cgroup(sys.as_ref())?,
-            MountStep::Cgroup { writable, .. } => cgroup(sys.as_ref(), *writable)?,
-            MountStep::Dev { make_nodes, .. } => devices::build(root, *make_nodes, &mut tree)?,
+            MountStep::Cgroup { writable, .. } => {
+                cgroup(sys.as_ref(), *writable && own_cgroup)?;
+            }
+            MountStep::Dev { make_nodes } => devices::build(root, *make_nodes, &mut tree)?,
             MountStep::Shm { bytes } => shm(dev_of(&tree)?, *bytes)?,
             MountStep::HostShm => host_in_dev(dev_of(&tree)?, c"shm", c"/dev/shm")?,
-            MountStep::JoinedShm => {
-                let copy = shared_memory
-                    .take()
-                    .ok_or_else(|| Error::new(ErrorKind::System, "the plan shares no /dev/shm"))?;
-                attach_in_dev(dev_of(&tree)?, c"shm", copy)?;
-            }
+            MountStep::JoinedShm => joined_shm(dev_of(&tree)?, shared_memory.take())?,
             MountStep::HostMessageQueue => {
                 host_in_dev(dev_of(&tree)?, c"mqueue", c"/dev/mqueue")?;
             }
             MountStep::MessageQueue => message_queue(dev_of(&tree)?)?,
-            MountStep::Secrets => accounts::mount_secrets(root, &plan.secrets.files)?,
-            MountStep::DeviceNodes => devices::add_nodes(root, &plan.devices)?,
-            MountStep::DeviceMount {
-                source,
-                target,
-                recursive,
-                attributes,
-            } => device_mount(root, source, target, *recursive, *attributes)?,
+            MountStep::Secrets | MountStep::DeviceNodes | MountStep::DeviceMount { .. } => {
+                granted(root, plan, step)?;
+            }
             MountStep::OwnFile { source, target } => {
                 own_file(root, source, target, plan.root.read_only)?;
             }
@@ -178,6 +171,12 @@ pub(super) fn build(
                 tree.to_give
                     .extend(user_mounts::carry_out(step, copy, root, kernel)?);
             }
+            MountStep::Attached {
+                file_system,
+                target,
+                change,
+                propagation,
+            } => configured::attach(root, file_system, copy, target, change, *propagation)?,
         }
     }
     if let Some(proc) = &proc {
@@ -400,6 +399,14 @@ fn mount_in_dev(
     attach_in_dev(dev, name, mounted)
 }
 
+/// The neighbour's, who may have put another tmpfs there: without its devices and programs.
+fn joined_shm(dev: &OwnedFd, copy: Option<OwnedFd>) -> Result<()> {
+    let copy = copy.ok_or_else(|| Error::new(ErrorKind::System, "the plan shares no /dev/shm"))?;
+    mount::set_attributes(&copy, NO_SUID_DEV_EXEC, None, false)
+        .system(|| "cannot mount /dev/shm".to_owned())?;
+    attach_in_dev(dev, c"shm", copy)
+}
+
 /// The host's own; a host without it has nothing to share.
 fn host_in_dev(dev: &OwnedFd, name: &CStr, path: &CStr) -> Result<()> {
     let what = || format!("cannot mount the host's {}", path.to_string_lossy());
@@ -447,6 +454,21 @@ fn own_file(root: BorrowedFd<'_>, source: &Path, target: &str, read_only: bool) 
     Ok(())
 }
 
+/// What the container is given beyond what every container has: devices and secrets.
+fn granted(root: BorrowedFd<'_>, plan: &SandboxPlan, step: &MountStep) -> Result<()> {
+    match step {
+        MountStep::Secrets => accounts::mount_secrets(root, &plan.secrets.files),
+        MountStep::DeviceNodes => devices::add_nodes(root, &plan.devices),
+        MountStep::DeviceMount {
+            source,
+            target,
+            recursive,
+            attributes,
+        } => device_mount(root, source, target, *recursive, *attributes),
+        _ => Ok(()),
+    }
+}
+
 /// What a CDI specification wants to be seen: a path of the host, below nothing of ours.
 fn device_mount(
     root: BorrowedFd<'_>,
@@ -468,6 +490,18 @@ fn device_mount(
     .system(what)?;
     in_root::refuse_kernel_file_systems(&place).system(what)?;
     mount::attach(&copy, place).system(what)
+}
+
+/// The kernel's kind, and whether it goes down to the mounts below.
+pub(super) fn propagation_of(wanted: Wanted) -> (Propagation, bool) {
+    match wanted {
+        Wanted::Shared => (Propagation::Shared, false),
+        Wanted::RShared => (Propagation::Shared, true),
+        Wanted::Slave => (Propagation::Slave, false),
+        Wanted::RSlave => (Propagation::Slave, true),
+        Wanted::Private => (Propagation::Private, false),
+        Wanted::RPrivate => (Propagation::Private, true),
+    }
 }
 
 /// Below /proc/sys.

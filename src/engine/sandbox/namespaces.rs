@@ -21,7 +21,7 @@ use crate::{
         namespace::{NamespaceKind, Place, Placement},
     },
     sys::{
-        fork::{self, Namespaces},
+        fork::{self, Child, Namespaces},
         mount, packet, process,
     },
 };
@@ -41,6 +41,23 @@ pub(super) fn made(placement: &Placement) -> Namespaces {
     .into_iter()
     .filter(|(kind, _)| placement.of(*kind) == Place::Own)
     .fold(Namespaces::MOUNT, |all, (_, flag)| all.with(flag))
+}
+
+/// Holds the mount namespace of the first process, if its pid namespace is not its own.
+pub(super) fn mounts_of(placement: &Placement, child: &Child) -> Result<Option<OwnedFd>> {
+    if placement.pid == Place::Own {
+        return Ok(None);
+    }
+    let what = || "cannot open the container's mount namespace".to_owned();
+    let number = process::host_pid(&child.pidfd).system(what)?;
+    let path = format!("/proc/{number}/ns/mnt");
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(namespace) => Ok(Some(namespace)),
+        // It has failed and ended; why comes over its socket.
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno).system(what),
+    }
 }
 
 /// Those of a container's first process that are not the host's: an ordinary user may not enter

@@ -1,7 +1,8 @@
-//! What a process of the container still needs of the host when it is inside already: the host's procfs,
-//! through which it says things about itself, and the socket of whoever decides about its system calls.
-//! Both are opened before anything of the container is visible, close when the program is executed,
-//! and are there only if the plan asks for them.
+//! What a process of the container has to do outside of it: say things about itself through the
+//! host's procfs, and find whoever decides about its system calls. All of it happens before anything
+//! of the container is visible, and before the process has other ids, under which its own files in
+//! procfs would no longer be its own; children and the program inherit it. Nothing is done that the
+//! plan does not ask for.
 
 use std::os::fd::OwnedFd;
 
@@ -25,7 +26,7 @@ pub(super) struct Outside {
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
 impl Outside {
-    /// To be called where paths are still the host's.
+    /// To be called where paths and ids are still the host's.
     pub(super) fn open(plan: &ProcessPlan) -> Result<Outside> {
         let listener = match &plan.filter {
             FilterPlan::Program {
@@ -43,51 +44,19 @@ impl Outside {
             _ => None,
         };
         let rights = &plan.rights;
-        let wanted =
-            rights.oom_score_adj.is_some() || rights.apparmor.is_some() || listener.is_some();
+        if rights.oom_score_adj.is_none() && rights.apparmor.is_none() && listener.is_none() {
+            return Ok(Outside::default());
+        }
+        let proc = host_proc()?;
+        if let Some(score) = rights.oom_score_adj {
+            set_oom_score(&proc, score)?;
+        }
+        if let Some(profile) = &rights.apparmor {
+            set_apparmor(&proc, profile)?;
+        }
         Ok(Outside {
-            proc: wanted.then(host_proc).transpose()?,
+            proc: listener.is_some().then_some(proc),
             listener,
-        })
-    }
-
-    /// Sets this process's place in the order in which the kernel ends processes when memory is out,
-    /// proc_pid_oom_score_adj(5).
-    pub(super) fn set_oom_score(&self, score: i32) -> Result<()> {
-        let text = score.to_string();
-        self.write("oom_score_adj", &text).map_err(|cause| {
-            let why = match cause.raw_os_error() {
-                Some(libc::EACCES | libc::EPERM) => {
-                    ": it is below the caller's own, where only root of the machine may go"
-                }
-                _ => "",
-            };
-            Error::new(
-                ErrorKind::Unsupported,
-                format!("cannot set the OOM score adjustment to {score}{why}"),
-            )
-            .with_source(cause)
-        })
-    }
-
-    /// Asks for an AppArmor profile from the next execve on.
-    pub(super) fn set_apparmor(&self, profile: &str) -> Result<()> {
-        let text = format!("exec {profile}");
-        let written = match self.write("attr/apparmor/exec", &text) {
-            // Before Linux 5.8 the security modules had one file in common.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                self.write("attr/exec", &text)
-            }
-            other => other,
-        };
-        written.map_err(|cause| {
-            Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "cannot use AppArmor profile {profile:?}: there is no AppArmor or no such profile"
-                ),
-            )
-            .with_source(cause)
         })
     }
 
@@ -116,14 +85,6 @@ impl Outside {
         });
         packet::send(socket, &[], state.to_string().as_bytes(), Some(calls), true).system(what)
     }
-
-    fn write(&self, file: &str, text: &str) -> std::io::Result<()> {
-        let proc = self.proc.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
-        let path = in_root::c_string(format!("self/{file}"))?;
-        let file = in_root::open_beneath(proc, &path, OFlags::WRONLY)?;
-        rustix::io::write(&file, text.as_bytes())?;
-        Ok(())
-    }
 }
 
 fn host_proc() -> Result<OwnedFd> {
@@ -140,4 +101,51 @@ fn host_proc() -> Result<OwnedFd> {
             "the host's /proc is no procfs",
         ))
     }
+}
+
+/// Sets this process's place in the order in which the kernel ends processes when memory is out,
+/// proc_pid_oom_score_adj(5).
+fn set_oom_score(proc: &OwnedFd, score: i32) -> Result<()> {
+    let text = score.to_string();
+    write(proc, "oom_score_adj", &text).map_err(|cause| {
+        let why = match cause.raw_os_error() {
+            Some(libc::EACCES | libc::EPERM) => {
+                ": it is below the caller's own, where only root of the machine may go"
+            }
+            _ => "",
+        };
+        Error::new(
+            ErrorKind::Unsupported,
+            format!("cannot set the OOM score adjustment to {score}{why}"),
+        )
+        .with_source(cause)
+    })
+}
+
+/// Asks for an AppArmor profile from the next execve on.
+fn set_apparmor(proc: &OwnedFd, profile: &str) -> Result<()> {
+    let text = format!("exec {profile}");
+    let written = match write(proc, "attr/apparmor/exec", &text) {
+        // Before Linux 5.8 the security modules had one file in common.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            write(proc, "attr/exec", &text)
+        }
+        other => other,
+    };
+    written.map_err(|cause| {
+        Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "cannot use AppArmor profile {profile:?}: there is no AppArmor or no such profile"
+            ),
+        )
+        .with_source(cause)
+    })
+}
+
+fn write(proc: &OwnedFd, file: &str, text: &str) -> std::io::Result<()> {
+    let path = in_root::c_string(format!("self/{file}"))?;
+    let file = in_root::open_beneath(proc, &path, OFlags::WRONLY)?;
+    rustix::io::write(&file, text.as_bytes())?;
+    Ok(())
 }

@@ -16,11 +16,11 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::{c_string, copy_up, mounts};
 use crate::{
-    engine::plan::{BindOptions, MountStep, TmpfsAttributes, kernel_place},
+    engine::plan::{BindOptions, FileSystem, MountStep, TmpfsAttributes, kernel_place},
     model::{Context, Error, ErrorKind, Result, mount::Propagation as Wanted},
     sys::{
         file_copy, in_root,
-        mount::{self, Attributes, Parameter, Propagation},
+        mount::{self, Attributes, Parameter},
         process::Credentials,
     },
 };
@@ -142,6 +142,15 @@ pub(super) fn clone_connected(steps: &[MountStep]) -> Result<Vec<Option<OwnedFd>
             } if !matches!(options.propagation, Wanted::Private | Wanted::RPrivate) => {
                 clone_source(source, options).map(Some)
             }
+            MountStep::Attached {
+                file_system: FileSystem::Bind { source, recursive },
+                propagation,
+                ..
+            } if !matches!(propagation, Wanted::Private | Wanted::RPrivate) => {
+                let copy = mount::clone_mount(rustix::fs::CWD, &mounts::path(source)?, *recursive);
+                copy.map(Some)
+                    .system(|| format!("cannot use bind source {}", source.display()))
+            }
             _ => Ok(None),
         })
         .collect()
@@ -219,14 +228,7 @@ fn attach(place: &Place<'_>, mounted: OwnedFd, options: &BindOptions) -> Result<
 
 /// Attributes and propagation of a detached mount.
 fn set_options(mounted: &OwnedFd, options: &BindOptions) -> io::Result<()> {
-    let (kind, deep) = match options.propagation {
-        Wanted::Shared => (Propagation::Shared, false),
-        Wanted::RShared => (Propagation::Shared, true),
-        Wanted::Slave => (Propagation::Slave, false),
-        Wanted::RSlave => (Propagation::Slave, true),
-        Wanted::Private => (Propagation::Private, false),
-        Wanted::RPrivate => (Propagation::Private, true),
-    };
+    let (kind, deep) = mounts::propagation_of(options.propagation);
     // Read-only goes all the way down: a mount below a `:ro` volume must not stay writable.
     let read_only_below = options.read_only && !options.writable_below;
     let below = if read_only_below {
@@ -252,7 +254,7 @@ fn set_options(mounted: &OwnedFd, options: &BindOptions) -> io::Result<()> {
         }
     }
     if (add, remove) != (Attributes::NONE, Attributes::NONE) {
-        mount::change_attributes(mounted, add, remove)?;
+        mount::change_attributes(mounted, add, remove, false)?;
     }
     Ok(())
 }

@@ -125,8 +125,8 @@ impl<'a> EventLoop<'a> {
 
     /// The container has no pid namespace of its own: orphans are reaped, and whoever is left when
     /// the first process has ended is killed.
-    pub(super) fn look_after(&mut self, orphans: Option<Orphans>) {
-        self.orphans = orphans;
+    pub(super) fn look_after(&mut self, orphans: Orphans) {
+        self.orphans = Some(orphans);
         self.signals = signals::descriptor(&signals::SignalSet::all()).ok();
     }
 

@@ -37,13 +37,15 @@ use serde::{Deserialize, Serialize};
 
 use self::protocol::{Attachment, Event};
 use super::{
+    cgroup,
     plan::SandboxPlan,
-    sandbox::{self, Stream, Streams},
+    sandbox::{self, Stream, Streams, hooks},
 };
 use crate::{
     model::{
         ContainerId, Context, Error, ErrorKind, Result,
         container::{ExitRecord, LogDriver, ProcessIdentity, StartRecord},
+        hook::Moment,
         namespace::Place,
     },
     storage::{ContainerDir, ContainerLock, Durability, Store},
@@ -74,6 +76,8 @@ pub struct LaunchPlan {
     pub timeout: Option<u32>,
     /// This process is in a user namespace that others may join.
     pub shares_user_namespace: bool,
+    /// The socket of an ordinary user's D-Bus.
+    pub user_bus: Option<PathBuf>,
 }
 
 /// Starts the supervisor of a container whose lock is held. The returned socket speaks
@@ -221,35 +225,57 @@ impl Container<'_> {
             ),
             LogDriver::None => None,
         };
-        let (streams, mut ends) = if self.plan.sandbox.process.terminal {
-            (None, event_loop::StreamEnds::default())
-        } else {
-            let (streams, ends) = pipes(self.plan.interactive)?;
-            (Some(streams), ends)
-        };
+        let (streams, mut ends) = self.streams()?;
         let adopts = self.leave_pid_namespace()?;
-        let started = match sandbox::start(&self.plan.sandbox, streams, &held) {
-            Ok(started) => started,
+        let unit = format!("coracle-{}", self.plan.id.short());
+        let caller = match self.plan.shares_user_namespace {
+            false => cgroup::Caller::Root,
+            true => cgroup::Caller::User {
+                bus: self.plan.user_bus.as_deref(),
+                unit: &unit,
+            },
+        };
+        let made = cgroup::make(&self.plan.sandbox.cgroup, &self.plan.id, &caller);
+        let group = match made {
+            Ok(made) => {
+                tell_unheld(client.as_ref(), &made.unheld);
+                made.group
+            }
             Err(error) => return self.failed_to_start(error),
+        };
+        let started = sandbox::start(
+            &self.plan.sandbox,
+            streams,
+            &held,
+            group.as_ref().map(cgroup::Group::fd),
+        );
+        let started = match started {
+            Ok(started) => started,
+            Err(error) => {
+                remove_group(group.as_ref());
+                return self.failed_to_start(error);
+            }
         };
         drop(held);
         if let Some(terminal) = started.terminal {
             ends = event_loop::StreamEnds::of_terminal(terminal)?;
         }
-        let noted = self.note_start(&started.init);
+        let noted = self.note_start(&started.init, group.as_ref());
         let (record, pid) = match noted {
             Ok(noted) => noted,
             Err(error) => {
                 // A full disk, most likely. Without the record nobody could deal with it.
                 let _ = process::signal(&started.init.pidfd, libc::SIGKILL);
                 let _ = process::reap(&started.init.pidfd);
+                remove_group(group.as_ref());
                 return self.failed_to_start(error);
             }
         };
 
+        let mut notices = self.after_start(pid);
         let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
-        if adopts {
-            watch.look_after(orphans::Orphans::of(started.init.pid, pid));
+        if adopts && let Some(mounts) = started.mount_namespace {
+            watch.look_after(orphans::Orphans::new(started.init.pid, mounts));
         }
         if let Some(seconds) = self.plan.timeout {
             watch.end_after(seconds)?;
@@ -259,11 +285,24 @@ impl Container<'_> {
             watch.add_client(client, self.plan.client);
         }
         let code = watch.run_until_exit()?;
+        let oom_killed = self.was_oom_killed(code, group.as_ref());
+        remove_group(group.as_ref());
         // If the record cannot be written (a full disk), whoever watches still learns the code.
-        let _ = self.finish(code, None, Some(record.started));
+        notices.extend(self.after_stop());
+        let notice = (!notices.is_empty()).then(|| notices.join("; "));
+        let _ = self.finish(code, oom_killed, notice, Some(record.started));
         watch.say_goodbye(code);
         // What is still open closes with the process.
         fork::end(0)
+    }
+
+    /// The program's ends and ours; a terminal is opened by the program's side.
+    fn streams(&self) -> Result<(Option<Streams>, event_loop::StreamEnds)> {
+        if self.plan.sandbox.process.terminal {
+            return Ok((None, event_loop::StreamEnds::default()));
+        }
+        let (streams, ends) = pipes(self.plan.interactive)?;
+        Ok((Some(streams), ends))
     }
 
     /// Whether this process has to end the container's processes one by one. In the host's pid
@@ -295,7 +334,11 @@ impl Container<'_> {
     }
 
     /// Writes down that the program runs, for other commands.
-    fn note_start(&self, init: &fork::Child) -> Result<(StartRecord, i32)> {
+    fn note_start(
+        &self,
+        init: &fork::Child,
+        group: Option<&cgroup::Group>,
+    ) -> Result<(StartRecord, i32)> {
         let what = || "cannot identify the container's first process".to_owned();
         let boot_id = process::boot_id().system(what)?;
         let identity = |pid: i32| -> Result<ProcessIdentity> {
@@ -321,6 +364,7 @@ impl Container<'_> {
             namespaces: self.plan.sandbox.namespaces.placement,
             process: serde_json::to_string(&self.plan.sandbox.process)
                 .context(ErrorKind::System, what)?,
+            cgroup: group.map(|group| group.path().to_owned()),
         };
         self.directory.put_start_record(&record)?;
         Ok((record, pid))
@@ -338,8 +382,37 @@ impl Container<'_> {
             ErrorKind::CommandNotExecutable => 126,
             _ => 128,
         };
-        self.finish(code, Some(error.one_line()), None)?;
+        let mut reasons = vec![error.one_line()];
+        reasons.extend(self.after_stop());
+        self.finish(code, false, Some(reasons.join("; ")), None)?;
         Err(error)
+    }
+
+    /// `poststart` hooks: the program runs already, so that a failure is only told.
+    fn after_start(&self, pid: i32) -> Vec<String> {
+        let Some(plan) = &self.plan.sandbox.hooks else {
+            return Vec::new();
+        };
+        let state = plan.state(Moment::Running, Some(pid));
+        let enter = || hooks::enter_bundle(plan);
+        hooks::run_all("poststart", &plan.hooks.poststart, &state, &enter)
+    }
+
+    /// `poststop` hooks, after every start that got as far as hooks, successful or not. A supervisor
+    /// that is killed runs none.
+    fn after_stop(&self) -> Vec<String> {
+        let Some(plan) = &self.plan.sandbox.hooks else {
+            return Vec::new();
+        };
+        let state = plan.state(Moment::Stopped, None);
+        let enter = || hooks::enter_bundle(plan);
+        hooks::run_all("poststop", &plan.hooks.poststop, &state, &enter)
+    }
+
+    /// Asked only where it can be: of a container with a limit, or one that was killed.
+    fn was_oom_killed(&self, code: i32, group: Option<&cgroup::Group>) -> bool {
+        let limited = self.plan.sandbox.cgroup.resources.memory.is_some();
+        (limited || code == 128 + libc::SIGKILL) && group.is_some_and(cgroup::Group::had_oom_kill)
     }
 
     fn remove_socket(&self) {
@@ -348,7 +421,13 @@ impl Container<'_> {
     }
 
     /// Writes down the end (or removes the container), and lets go of the lock.
-    fn finish(self, code: i32, error: Option<String>, started: Option<String>) -> Result<()> {
+    fn finish(
+        self,
+        code: i32,
+        oom_killed: bool,
+        error: Option<String>,
+        started: Option<String>,
+    ) -> Result<()> {
         self.remove_socket();
         if self.plan.auto_remove {
             self.store
@@ -358,12 +437,28 @@ impl Container<'_> {
         }
         let record = ExitRecord {
             code,
-            oom_killed: false,
+            oom_killed,
             error,
             started,
             finished: now(),
         };
         self.directory.put_exit_record(&record, Durability::Durable)
+    }
+}
+
+/// What is left is removed by a later sweep.
+fn remove_group(group: Option<&cgroup::Group>) {
+    if let Some(group) = group {
+        let _ = group.remove();
+    }
+}
+
+/// Says once which limits do not hold, before the word that the program runs.
+fn tell_unheld(client: Option<&OwnedFd>, unheld: &[cgroup::Unheld]) {
+    let Some(client) = client else { return };
+    for limit in unheld {
+        let text = format!("--{} has no effect: {}", limit.flag, limit.why);
+        let _ = protocol::send_packet(client, &Event::Notice(text).encode(), true);
     }
 }
 

@@ -8,14 +8,12 @@
 //! (`PR_SET_CHILD_SUBREAPER`) and reaps them; in another container's that one's init does.
 //!
 //! If the supervisor is killed itself, the kernel kills the first process only
-//! (`PR_SET_PDEATHSIG`, prctl(2)). What is left then can be told only by the container's cgroup.
+//! (`PR_SET_PDEATHSIG`, prctl(2)). What is left then is ended with the container's cgroup, if it has
+//! one, at its next start.
 
 use std::{io, os::fd::OwnedFd, time::Duration};
 
-use rustix::{
-    fs::{Mode, OFlags},
-    process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid},
-};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use crate::sys::process;
 
@@ -26,16 +24,12 @@ pub(super) struct Orphans {
 }
 
 impl Orphans {
-    /// `init` is the first process, a child of this one, with its number in the mounted /proc.
-    /// `None` if it has ended already: then nobody else can have come from it unseen for long.
-    pub(super) fn of(init: Pid, number: i32) -> Option<Orphans> {
-        let path = format!("/proc/{number}/ns/mnt");
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let mount_namespace = rustix::fs::open(path, flags, Mode::empty()).ok()?;
-        Some(Orphans {
+    /// `init` is the first process, a child of this one.
+    pub(super) fn new(init: Pid, mount_namespace: OwnedFd) -> Orphans {
+        Orphans {
             init,
             mount_namespace,
-        })
+        }
     }
 
     /// Reaps those that have ended, but not the first process: whoever waits for that one wants
@@ -48,10 +42,8 @@ impl Orphans {
     }
 
     /// Kills everybody, and returns when nobody is left. To be called after the first process has
-    /// been reaped.
-    ///
-    /// A container that has a cgroup of its own is ended sooner by its `cgroup.kill`: the place for
-    /// that is here, before the search.
+    /// been reaped. The removal of the container's cgroup then ends those that have left the mount
+    /// namespace.
     pub(super) fn end_all(self) -> io::Result<()> {
         loop {
             let living = self.living()?;

@@ -9,6 +9,7 @@
 //! All become a [`Mount`]. The parsers look at text alone; what an image or another container adds
 //! ([`MountSettings`]) is known when the container is made.
 
+mod attribute;
 mod mount_flag;
 mod tmpfs_flag;
 mod volume_flag;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Digest, Error, Result};
 
+pub use attribute::{Attribute, AttributeChange};
 pub use mount_flag::parse_mount;
 pub(super) use mount_flag::split_csv;
 pub use tmpfs_flag::parse_tmpfs;
