@@ -371,18 +371,38 @@ fn mounts(step: &MountStep, host: &HostFacts) -> Built<Vec<oci::Mount>> {
             "mqueue",
             &["nosuid", "noexec", "nodev"],
         ),
-        MountStep::Tmpfs {
-            target,
-            options,
-            attributes,
-            ..
-        } => tmpfs(target, options, *attributes),
         MountStep::OwnFile { source, target } => one(
             target,
             "bind",
             &source.to_string_lossy(),
             &["bind", "rprivate"],
         ),
+        MountStep::Tmpfs { .. }
+        | MountStep::Bind { .. }
+        | MountStep::FileSystem { .. }
+        | MountStep::Overlay { .. }
+        | MountStep::DeviceMount { .. } => of_user(step),
+        // Said elsewhere: linux.devices. Secrets were refused.
+        MountStep::DeviceNodes | MountStep::Secrets => Ok(Vec::new()),
+        // It is found in the container that it is shared with, which was refused.
+        MountStep::JoinedShm => Ok(Vec::new()),
+        // Only plans that were made of a configuration have these: that is their public form.
+        MountStep::Attached { .. } => Ok(Vec::new()),
+    }
+}
+
+/// What a user asked for, with devices or without.
+fn of_user(step: &MountStep) -> Built<Vec<oci::Mount>> {
+    let one = |target: &str, kind: &str, source: &str, options: &[&str]| {
+        mount(target, kind, source, options).map(|mount| vec![mount])
+    };
+    match step {
+        MountStep::Tmpfs {
+            target,
+            options,
+            attributes,
+            ..
+        } => tmpfs(target, options, *attributes),
         MountStep::Bind {
             source,
             target,
@@ -405,8 +425,6 @@ fn mounts(step: &MountStep, host: &HostFacts) -> Built<Vec<oci::Mount>> {
             words.extend(bind_words(options).into_iter().skip(1));
             one(target, kind, device, &words)
         }
-        // Of the store, and refused.
-        MountStep::Overlay { .. } => Ok(Vec::new()),
         MountStep::DeviceMount {
             source,
             target,
@@ -417,12 +435,8 @@ fn mounts(step: &MountStep, host: &HostFacts) -> Built<Vec<oci::Mount>> {
             options.extend(attribute_words(*attributes));
             one(target, "bind", &source.to_string_lossy(), &options)
         }
-        // Said elsewhere: linux.devices. Secrets were refused.
-        MountStep::DeviceNodes | MountStep::Secrets => Ok(Vec::new()),
-        // It is found in the container that it is shared with, which was refused.
-        MountStep::JoinedShm => Ok(Vec::new()),
-        // Only plans that were made of a configuration have these: that is their public form.
-        MountStep::Attached { .. } => Ok(Vec::new()),
+        // Overlays are of the store, and were refused.
+        _ => Ok(Vec::new()),
     }
 }
 

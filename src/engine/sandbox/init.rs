@@ -76,20 +76,7 @@ pub(super) fn run(
     mounts::pivot_into(root.as_fd())?;
 
     rustix::process::setsid().system(|| "cannot make a session".to_owned())?;
-    match streams {
-        Some(streams) => {
-            program::connect_streams(streams, || devices::own_null(&tree), &identity.credentials)?;
-        }
-        None => {
-            let master = devices::open_terminal(
-                &tree,
-                identity.credentials.uid,
-                plan.process.terminal_size,
-            )?;
-            packet::send(supervisor, super::TERMINAL, &[], Some(&master), true)
-                .system(|| "cannot hand over the terminal".to_owned())?;
-        }
-    }
+    connect(plan, streams, &tree, &identity.credentials, supervisor)?;
     set_names(&plan.namespaces)?;
     if placement.network == Place::Own {
         process::bring_loopback_up()
@@ -104,12 +91,8 @@ pub(super) fn run(
     if let Some(hooks) = &plan.hooks {
         let state = hooks.state(Moment::Created, own_number());
         let confine = || credentials::confine(&plan.process, &identity, &outside);
-        hooks::run(
-            "startContainer",
-            &hooks.hooks.start_container,
-            &state,
-            &confine,
-        )?;
+        let programs = &hooks.hooks.start_container;
+        hooks::run("startContainer", programs, &state, &confine)?;
     }
 
     // With an init of ours the program is its child; both are confined alike.
@@ -122,6 +105,23 @@ pub(super) fn run(
         reaper::become_init(in_shared_pids)?;
     }
     program::execute(&plan.process.arguments, &identity.environment)
+}
+
+/// The program's standard streams: the pipes that were made for it, or a terminal, whose other side
+/// goes to the supervisor.
+fn connect(
+    plan: &SandboxPlan,
+    streams: Option<&Streams>,
+    tree: &mounts::Tree,
+    credentials: &process::Credentials,
+    supervisor: BorrowedFd<'_>,
+) -> Result<()> {
+    if let Some(streams) = streams {
+        return program::connect_streams(streams, || devices::own_null(tree), credentials);
+    }
+    let master = devices::open_terminal(tree, credentials.uid, plan.process.terminal_size)?;
+    packet::send(supervisor, super::TERMINAL, &[], Some(&master), true)
+        .system(|| "cannot hand over the terminal".to_owned())
 }
 
 /// 1, unless the pid namespace is somebody else's too.
