@@ -339,13 +339,7 @@ pub fn container(
     )?;
     let (capabilities, ambient) = security::capabilities(&spec.security, host.capabilities)?;
     let mut filter = security::filter(&spec.security, capabilities, host.kernel)?;
-    if let FilterPlan::Program {
-        listener: Some(listener),
-        ..
-    } = &mut filter
-    {
-        record.id.as_str().clone_into(&mut listener.container);
-    }
+    name_container(&mut filter, record);
     let mut environment = environment::compose(spec, image, hostname, &files.found.edits.env);
     if systemd {
         for variable in systemd::variables(record) {
@@ -397,6 +391,17 @@ pub fn container(
         init: spec.init,
         hooks: hooks::plan(record, files, &files.found.edits.hooks)?,
     })
+}
+
+/// Whoever decides about calls is told for which container.
+fn name_container(filter: &mut FilterPlan, record: &ContainerRecord) {
+    if let FilterPlan::Program {
+        listener: Some(listener),
+        ..
+    } = filter
+    {
+        record.id.as_str().clone_into(&mut listener.container);
+    }
 }
 
 fn process_rights(

@@ -14,7 +14,7 @@ use super::{
     reaper,
 };
 use crate::{
-    engine::plan::{NamespacePlan, SandboxPlan},
+    engine::plan::{NamespacePlan, ProcessPlan, SandboxPlan},
     model::{
         Context, Error, ErrorKind, Result,
         hook::{HookPlan, Moment},
@@ -78,15 +78,7 @@ pub(super) fn run(
         Some(streams) => {
             program::connect_streams(streams, || devices::own_null(&tree), &identity.credentials)?;
         }
-        None => {
-            let master = devices::open_terminal(
-                &tree,
-                identity.credentials.uid,
-                plan.process.terminal_size,
-            )?;
-            packet::send(supervisor, super::TERMINAL, &[], Some(&master), true)
-                .system(|| "cannot hand over the terminal".to_owned())?;
-        }
+        None => hand_over_terminal(&plan.process, &tree, &identity, supervisor)?,
     }
     set_names(&plan.namespaces)?;
     if placement.network == Place::Own {
@@ -100,14 +92,8 @@ pub(super) fn run(
     }
 
     if let Some(hooks) = &plan.hooks {
-        let state = hooks.state(Moment::Created, own_number());
         let confine = || credentials::confine(&plan.process, &identity, &outside);
-        hooks::run(
-            "startContainer",
-            &hooks.hooks.start_container,
-            &state,
-            &confine,
-        )?;
+        before_program(hooks, &confine)?;
     }
 
     // With an init of ours the program is its child; both are confined alike.
@@ -120,6 +106,30 @@ pub(super) fn run(
         reaper::become_init(in_shared_pids)?;
     }
     program::execute(&plan.process.arguments, &identity.environment)
+}
+
+/// Makes this process's terminal and gives its master away.
+fn hand_over_terminal(
+    plan: &ProcessPlan,
+    tree: &mounts::Tree,
+    identity: &credentials::Identity,
+    supervisor: BorrowedFd<'_>,
+) -> Result<()> {
+    let owner = identity.credentials.uid;
+    let master = devices::open_terminal(tree, owner, plan.terminal_size)?;
+    packet::send(supervisor, super::TERMINAL, &[], Some(&master), true)
+        .system(|| "cannot hand over the terminal".to_owned())
+}
+
+/// The hooks in the container, each with the program's rights.
+fn before_program(plan: &HookPlan, confine: &dyn Fn() -> Result<()>) -> Result<()> {
+    let state = plan.state(Moment::Created, own_number());
+    hooks::run(
+        "startContainer",
+        &plan.hooks.start_container,
+        &state,
+        confine,
+    )
 }
 
 /// 1, unless the pid namespace is somebody else's too.
