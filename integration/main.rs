@@ -24,6 +24,7 @@
 //! | devices | devices, CDI, secrets, users, time zones, variables |
 //! | crash | killed anywhere, and asked again |
 //! | power | cut anywhere, and asked again |
+//! | volumes | volumes and mounts: content, owners, life, archives |
 //! | namespaces | shared with the host and with other containers |
 //! | modes | root, subordinate ids, one id |
 //! | security | capabilities, filters, masks, limits, groups: flags that change them |
@@ -46,6 +47,7 @@ mod terminal;
 
 mod bad_input;
 mod bundle;
+mod cgroups;
 mod crash;
 mod devices;
 mod escape;
@@ -65,3 +67,4 @@ mod regressions;
 mod run;
 mod security;
 mod tree;
+mod volumes;

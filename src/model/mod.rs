@@ -34,6 +34,7 @@ pub mod signal;
 pub mod sink;
 pub mod user;
 pub mod user_namespace;
+pub mod volume;
 
 pub use container::{ContainerId, ContainerSpec};
 pub use digest::Digest;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{VERSION, devices, resources, seccomp};
 use crate::{
     engine::plan::{
-        FilterPlan, MountStep, NamespacePlan, ProcessPlan, RootSource, SandboxPlan,
+        BindOptions, FilterPlan, MountStep, NamespacePlan, ProcessPlan, RootSource, SandboxPlan,
         TmpfsAttributes, TmpfsParameter,
     },
     model::{
@@ -35,6 +35,12 @@ pub fn export(plan: &SandboxPlan, asked: &ContainerSpec, host: &HostFacts) -> Re
                 "a runtime configuration cannot share namespaces of {}",
                 join.whose
             ),
+        ));
+    }
+    if plan.mounts.iter().any(is_unsayable) {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "a runtime configuration has no words for volumes that are filled, overlays, subpaths and changes of owner",
         ));
     }
     if resources::unsayable(&asked.resources) {
@@ -332,6 +338,7 @@ fn mounts(step: &MountStep, host: &HostFacts) -> Built<Vec<oci::Mount>> {
             target,
             options,
             attributes,
+            ..
         } => tmpfs(target, options, *attributes),
         MountStep::OwnFile { source, target } => one(
             target,
@@ -342,16 +349,26 @@ fn mounts(step: &MountStep, host: &HostFacts) -> Built<Vec<oci::Mount>> {
         MountStep::Bind {
             source,
             target,
-            read_only,
-            recursive,
-            propagation,
+            options,
         } => {
-            let mut options = vec![if *recursive { "rbind" } else { "bind" }];
-            if *read_only {
-                options.extend(["ro", "rro"]);
-            }
-            options.push(propagation.as_str());
-            one(target, "bind", &source.to_string_lossy(), &options)
+            let words = bind_words(options);
+            one(target, "bind", &source.to_string_lossy(), &words)
+        }
+        MountStep::FileSystem {
+            kind,
+            device,
+            parameters,
+            target,
+            options,
+        } => {
+            let parameters: Vec<String> = parameters.iter().map(parameter_word).collect();
+            let mut words: Vec<&str> = parameters.iter().map(String::as_str).collect();
+            words.extend(
+                bind_words(options)
+                    .iter()
+                    .filter(|word| !word.ends_with("bind")),
+            );
+            one(target, kind, device, &words)
         }
         MountStep::DeviceMount {
             source,
@@ -366,6 +383,18 @@ fn mounts(step: &MountStep, host: &HostFacts) -> Built<Vec<oci::Mount>> {
         // Nodes are said elsewhere (linux.devices); secrets and memory of another container were
         // refused; what a configuration listed is its public form already.
         _ => Ok(Vec::new()),
+    }
+}
+
+/// Whether a mount needs more than the specification has words for.
+fn is_unsayable(step: &MountStep) -> bool {
+    match step {
+        MountStep::Bind { options, .. } => {
+            options.subpath.is_some() || options.chown || options.fill.is_some()
+        }
+        MountStep::Overlay { .. } => true,
+        MountStep::Tmpfs { copy_up, .. } => *copy_up,
+        _ => false,
     }
 }
 
@@ -403,18 +432,38 @@ fn tmpfs(
     options: &[TmpfsParameter],
     attributes: TmpfsAttributes,
 ) -> Built<Vec<oci::Mount>> {
-    let parameters: Vec<String> = options
-        .iter()
-        .map(|(key, value)| match value {
-            Some(value) => format!("{key}={value}"),
-            None => key.clone(),
-        })
-        .collect();
+    let parameters: Vec<String> = options.iter().map(parameter_word).collect();
     let mut words: Vec<&str> = parameters.iter().map(String::as_str).collect();
     for word in attribute_words(attributes) {
         words.push(word);
     }
     Ok(vec![mount(target, "tmpfs", "tmpfs", &words)?])
+}
+
+fn parameter_word((key, value): &TmpfsParameter) -> String {
+    match value {
+        Some(value) => format!("{key}={value}"),
+        None => key.clone(),
+    }
+}
+
+fn bind_words(options: &BindOptions) -> Vec<&'static str> {
+    let mut words = vec![if options.recursive { "rbind" } else { "bind" }];
+    if options.read_only {
+        words.push("ro");
+    }
+    if options.read_only && !options.writable_below {
+        words.push("rro");
+    }
+    for (said, no, yes) in [
+        (options.no_exec, "noexec", "exec"),
+        (options.no_suid, "nosuid", "suid"),
+        (options.no_dev, "nodev", "dev"),
+    ] {
+        words.extend(said.map(|said| if said { no } else { yes }));
+    }
+    words.push(options.propagation.as_str());
+    words
 }
 
 fn attribute_words(attributes: TmpfsAttributes) -> impl Iterator<Item = &'static str> {

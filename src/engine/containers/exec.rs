@@ -73,6 +73,7 @@ impl Engine {
                 init: start.init.clone(),
                 namespaces: start.namespaces,
                 cgroup: start.cgroup.clone(),
+                legacy_cgroups: start.legacy_cgroups.clone(),
                 process: self.with_secrets(self.process_plan(&start, &spec)?, &record.spec.account),
             },
             interactive: spec.interactive,

@@ -23,6 +23,8 @@ mod top;
 mod update;
 mod wait;
 
+pub(in crate::engine) use run::absolute;
+pub(in crate::engine) use size::of_folder as measure;
 /// Docker's state of a container.
 pub(super) fn state_of(
     directory: &crate::storage::ContainerDir,

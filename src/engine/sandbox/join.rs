@@ -40,6 +40,8 @@ pub struct JoinPlan {
     pub process: ProcessPlan,
     /// The container's version 2 cgroup, on the host.
     pub cgroup: Option<PathBuf>,
+    /// Its version 1 cgroups.
+    pub legacy_cgroups: Vec<PathBuf>,
 }
 
 /// `f_type` of devpts, statfs(2).
@@ -62,9 +64,17 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
         Some(path) => Some(open_cgroup(path)?),
         None => None,
     };
+    let entrances: Vec<OwnedFd> = plan
+        .legacy_cgroups
+        .iter()
+        .map(|path| open_entrance(path))
+        .collect::<Result<_>>()?;
     enter(pidfd.as_fd(), at_once)?;
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
     let child = fork::fork_into(Namespaces::NONE, cgroup.as_ref().map(AsFd::as_fd), || {
+        if let Err(error) = super::enter_cgroups(&entrances) {
+            return super::report(theirs.as_fd(), &error);
+        }
         if let Err(error) = enter(pidfd.as_fd(), by_child) {
             return super::report(theirs.as_fd(), &error);
         }
@@ -102,6 +112,12 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
 fn open_cgroup(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
+        .system(|| format!("cannot open cgroup {}", path.display()))
+}
+
+fn open_entrance(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    rustix::fs::open(path.join("cgroup.procs"), flags, Mode::empty())
         .system(|| format!("cannot open cgroup {}", path.display()))
 }
 
