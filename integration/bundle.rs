@@ -25,8 +25,7 @@ fn root_folder(case: &Case, name: &str) -> PathBuf {
     case.load_busybox();
     let root = case.make_dir(name);
     let volume = format!("{}:/out", root.display());
-    let copy =
-        "cp -a /bin /out/ && mkdir -p /out/etc && echo root:x:0:0::/root:/bin/sh > /out/etc/passwd";
+    let copy = "chmod 755 /out && cp -a /bin /out/ && mkdir -p /out/etc && echo root:x:0:0::/root:/bin/sh > /out/etc/passwd";
     let words = [
         "run",
         "--rm",
@@ -45,11 +44,11 @@ fn root_folder(case: &Case, name: &str) -> PathBuf {
 
 /// A bundle with that folder and the configuration that `spec` writes, changed.
 fn bundle(case: &Case, change: impl FnOnce(&mut Value)) -> String {
-    if !case.root().join("bundle/rootfs").exists() {
+    if !case.dir.join("bundle/rootfs").exists() {
         case.make_dir("bundle");
         root_folder(case, "bundle/rootfs");
     }
-    let folder = case.root().join("bundle");
+    let folder = case.dir.join("bundle");
     let path = folder.join("config.json");
     let _ = fs::remove_file(&path);
     case.words(&["spec", "--bundle", folder.to_str().unwrap()])
@@ -90,7 +89,7 @@ fn what_is_written_runs(case: &Case) {
         .ok();
     assert_eq!(of_bundle.stdout, of_image.stdout);
     // It is not written over.
-    let folder = case.root().join("bundle");
+    let folder = case.dir.join("bundle");
     case.words(&["spec", "-b", folder.to_str().unwrap()])
         .fails(125, "config.json exists");
 }
@@ -164,7 +163,7 @@ fn mounts_with_options(case: &Case) {
 
 /// Each writes a line: its name, its state's status, and whether it sees the host's tree.
 fn with_hooks(case: &Case, config: &mut Value) {
-    let log = case.root().join("bundle/log");
+    let log = case.dir.join("bundle/log");
     let hook = |moment: &str| {
         let text = format!(
             "echo {moment} $(grep -o '\"status\":\"[a-z]*\"' | cut -d'\"' -f4) $(env | grep -c SECRET) >> {}",
@@ -193,7 +192,7 @@ fn hooks_in_their_order(case: &Case) {
     })
     .ok()
     .contains("\"status\":\"created\",\"pid\":1");
-    let log = fs::read_to_string(case.root().join("bundle/log")).unwrap();
+    let log = fs::read_to_string(case.dir.join("bundle/log")).unwrap();
     assert_eq!(
         log,
         "prestart creating 0\ncreateRuntime creating 0\ncreateContainer creating 0\npoststart running 0\npoststop stopped 0\n"
@@ -218,7 +217,7 @@ fn a_hook_that_fails(case: &Case) {
             125,
             &format!("{moment} hook /bin/sh failed: exit code 3: what went wrong"),
         );
-        let log = fs::read_to_string(case.root().join("bundle/log")).unwrap();
+        let log = fs::read_to_string(case.dir.join("bundle/log")).unwrap();
         assert!(
             log.ends_with("poststop stopped 0\n") && !log.contains("poststart"),
             "{log}"
@@ -265,7 +264,7 @@ fn what_cannot_be_honoured(case: &Case) {
         config["mounts"].as_array_mut().unwrap().push(mount);
     };
     run(case, "true", over_proc).fails(125, "below /proc and /sys");
-    let folder = case.root().join("bundle");
+    let folder = case.dir.join("bundle");
     case.make_file("bundle/config.json", "{");
     case.words(&["run", "--bundle", folder.to_str().unwrap()])
         .fails(125, "invalid config.json");
@@ -278,19 +277,19 @@ fn a_bundle_is_a_container(case: &Case) {
     let bundle = bundle(case, |config| {
         config["process"]["args"] = json!(["sleep", "60"]);
     });
-    case.words(&["run", "-d", "--name", "b", "--bundle", &bundle])
+    case.words(&["run", "-d", "--name", "bb", "--bundle", &bundle])
         .ok();
     // What was made stays as it was.
     case.make_file("bundle/config.json", "changed");
-    case.engine("exec b echo in").ok().prints("in");
+    case.engine("exec bb echo in").ok().prints("in");
     case.engine("ps --format {{.Names}}:{{.Command}}")
         .ok()
         .contains("sleep 60");
-    case.engine("stop -t 0 b").ok();
-    case.engine("start b").ok();
-    case.engine("top b -o args").ok().contains("sleep 60");
-    case.engine("rm -f b").ok();
-    assert!(case.root().join("bundle/rootfs/bin").exists());
+    case.engine("stop -t 0 bb").ok();
+    case.engine("start bb").ok();
+    case.engine("top bb -o args").ok().contains("sleep 60");
+    case.engine("rm -f bb").ok();
+    assert!(case.dir.join("bundle/rootfs/bin").exists());
     case.words(&["run", "--rm", "--bundle", &bundle, "echo"])
         .fails(125, "invalid config.json");
 }
@@ -324,12 +323,12 @@ fn a_root_folder(case: &Case) {
 
 fn annotations(case: &Case) {
     case.load_busybox();
-    case.engine("create --name a --annotation org.x=y --annotation z= localhost/busybox true")
+    case.engine("create --name aa --annotation org.x=y --annotation z= localhost/busybox true")
         .ok();
-    let object = case.engine("inspect a").ok().json();
+    let object = case.engine("inspect aa").ok().json();
     assert_eq!(
         object[0]["HostConfig"]["Annotations"],
         json!({"org.x": "y", "z": ""})
     );
-    case.engine("rm a").ok();
+    case.engine("rm aa").ok();
 }

@@ -67,6 +67,9 @@ fn planned(spec: ContainerSpec, host: &HostFacts) -> SandboxPlan {
         directory: "/c".into(),
         root: RootSource::Directory("rootfs".into()),
         found: Found::default(),
+        first_start: true,
+        image_mounts: Default::default(),
+        volumes: Default::default(),
     };
     let nobody = Surroundings::default();
     plan::container(

@@ -37,6 +37,12 @@ pub fn export(plan: &SandboxPlan, asked: &ContainerSpec, host: &HostFacts) -> Re
             ),
         ));
     }
+    if plan.mounts.iter().any(is_unsayable) {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "a runtime configuration has no words for volumes that are filled, overlays, subpaths and changes of owner",
+        ));
+    }
     if resources::unsayable(&asked.resources) {
         return Err(Error::new(
             ErrorKind::Unsupported,
@@ -318,101 +324,36 @@ fn mounts(step: &MountStep, host: &HostFacts) -> Built<Vec<oci::Mount>> {
     let one = |target: &str, kind: &str, source: &str, options: &[&str]| {
         mount(target, kind, source, options).map(|mount| vec![mount])
     };
+    if let Some((target, kind, source, options)) = of_kernel(step) {
+        return one(target, kind, source, options);
+    }
     match step {
-        MountStep::Proc { fresh: true } => {
-            one("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])
-        }
-        MountStep::Proc { fresh: false } => one(
-            "/proc",
-            "none",
-            "/proc",
-            &["rbind", "nosuid", "noexec", "nodev"],
-        ),
-        MountStep::Sys { fresh: true } => one(
-            "/sys",
-            "sysfs",
-            "sysfs",
-            &["nosuid", "noexec", "nodev", "ro"],
-        ),
-        MountStep::Sys { fresh: false } => one(
-            "/sys",
-            "none",
-            "/sys",
-            &["rbind", "nosuid", "noexec", "nodev", "ro"],
-        ),
-        MountStep::HostShm => one("/dev/shm", "bind", "/dev/shm", &["bind", "nosuid", "nodev"]),
-        MountStep::HostMessageQueue => one(
-            "/dev/mqueue",
-            "bind",
-            "/dev/mqueue",
-            &["bind", "nosuid", "noexec", "nodev"],
-        ),
-        MountStep::Cgroup { writable: true, .. } => one(
-            "/sys/fs/cgroup",
-            "cgroup",
-            "cgroup",
-            &["nosuid", "noexec", "nodev", "relatime", "rw"],
-        ),
-        MountStep::Cgroup { .. } => one(
-            "/sys/fs/cgroup",
-            "cgroup",
-            "cgroup",
-            &["nosuid", "noexec", "nodev", "relatime", "ro"],
-        ),
         MountStep::Dev { .. } => dev(host),
         MountStep::Shm { bytes } => {
             let size = format!("size={bytes}");
             let options = ["nosuid", "noexec", "nodev", "mode=1777", &size];
             one("/dev/shm", "tmpfs", "shm", &options)
         }
-        MountStep::MessageQueue => one(
-            "/dev/mqueue",
-            "mqueue",
-            "mqueue",
-            &["nosuid", "noexec", "nodev"],
-        ),
-        MountStep::OwnFile { source, target } => one(
-            target,
-            "bind",
-            &source.to_string_lossy(),
-            &["bind", "rprivate"],
-        ),
-        MountStep::Tmpfs { .. }
-        | MountStep::Bind { .. }
-        | MountStep::FileSystem { .. }
-        | MountStep::Overlay { .. }
-        | MountStep::DeviceMount { .. } => of_user(step),
-        // Said elsewhere: linux.devices. Secrets were refused.
-        MountStep::DeviceNodes | MountStep::Secrets => Ok(Vec::new()),
-        // It is found in the container that it is shared with, which was refused.
-        MountStep::JoinedShm => Ok(Vec::new()),
-        // Only plans that were made of a configuration have these: that is their public form.
-        MountStep::Attached { .. } => Ok(Vec::new()),
-    }
-}
-
-/// What a user asked for, with devices or without.
-fn of_user(step: &MountStep) -> Built<Vec<oci::Mount>> {
-    let one = |target: &str, kind: &str, source: &str, options: &[&str]| {
-        mount(target, kind, source, options).map(|mount| vec![mount])
-    };
-    match step {
         MountStep::Tmpfs {
             target,
             options,
             attributes,
             ..
         } => tmpfs(target, options, *attributes),
+        MountStep::OwnFile { source, target } => one(
+            target,
+            "bind",
+            &source.to_string_lossy(),
+            &["bind", "rprivate"],
+        ),
         MountStep::Bind {
             source,
             target,
             options,
-        } => one(
-            target,
-            "bind",
-            &source.to_string_lossy(),
-            &bind_words(options),
-        ),
+        } => {
+            let words = bind_words(options);
+            one(target, "bind", &source.to_string_lossy(), &words)
+        }
         MountStep::FileSystem {
             kind,
             device,
@@ -422,7 +363,11 @@ fn of_user(step: &MountStep) -> Built<Vec<oci::Mount>> {
         } => {
             let parameters: Vec<String> = parameters.iter().map(parameter_word).collect();
             let mut words: Vec<&str> = parameters.iter().map(String::as_str).collect();
-            words.extend(bind_words(options).into_iter().skip(1));
+            words.extend(
+                bind_words(options)
+                    .iter()
+                    .filter(|word| !word.ends_with("bind")),
+            );
             one(target, kind, device, &words)
         }
         MountStep::DeviceMount {
@@ -435,9 +380,51 @@ fn of_user(step: &MountStep) -> Built<Vec<oci::Mount>> {
             options.extend(attribute_words(*attributes));
             one(target, "bind", &source.to_string_lossy(), &options)
         }
-        // Overlays are of the store, and were refused.
+        // Nodes are said elsewhere (linux.devices); secrets and memory of another container were
+        // refused; what a configuration listed is its public form already.
         _ => Ok(Vec::new()),
     }
+}
+
+/// Whether a mount needs more than the specification has words for.
+fn is_unsayable(step: &MountStep) -> bool {
+    match step {
+        MountStep::Bind { options, .. } => {
+            options.subpath.is_some() || options.chown || options.fill.is_some()
+        }
+        MountStep::Overlay { .. } => true,
+        MountStep::Tmpfs { copy_up, .. } => *copy_up,
+        _ => false,
+    }
+}
+
+/// Target, type, source and options.
+type Fixed = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+);
+
+/// The kernel's file systems, which are the same for every container.
+fn of_kernel(step: &MountStep) -> Option<Fixed> {
+    const PLAIN: &[&str] = &["nosuid", "noexec", "nodev"];
+    const READ_ONLY: &[&str] = &["nosuid", "noexec", "nodev", "ro"];
+    const OF_HOST: &[&str] = &["rbind", "nosuid", "noexec", "nodev"];
+    const OF_HOST_READ_ONLY: &[&str] = &["rbind", "nosuid", "noexec", "nodev", "ro"];
+    const CGROUP: &str = "/sys/fs/cgroup";
+    Some(match step {
+        MountStep::Proc { fresh: true } => ("/proc", "proc", "proc", PLAIN),
+        MountStep::Proc { fresh: false } => ("/proc", "none", "/proc", OF_HOST),
+        MountStep::Sys { fresh: true } => ("/sys", "sysfs", "sysfs", READ_ONLY),
+        MountStep::Sys { fresh: false } => ("/sys", "none", "/sys", OF_HOST_READ_ONLY),
+        MountStep::Cgroup { writable: true, .. } => (CGROUP, "cgroup", "cgroup", PLAIN),
+        MountStep::Cgroup { .. } => (CGROUP, "cgroup", "cgroup", READ_ONLY),
+        MountStep::MessageQueue => ("/dev/mqueue", "mqueue", "mqueue", PLAIN),
+        MountStep::HostMessageQueue => ("/dev/mqueue", "bind", "/dev/mqueue", OF_HOST),
+        MountStep::HostShm => ("/dev/shm", "bind", "/dev/shm", OF_HOST),
+        _ => return None,
+    })
 }
 
 fn tmpfs(

@@ -89,10 +89,8 @@ pub(super) fn run(
     }
 
     if let Some(hooks) = &plan.hooks {
-        let state = hooks.state(Moment::Created, own_number());
         let confine = || credentials::confine(&plan.process, &identity, &outside);
-        let programs = &hooks.hooks.start_container;
-        hooks::run("startContainer", programs, &state, &confine)?;
+        before_program(hooks, &confine)?;
     }
 
     // With an init of ours the program is its child; both are confined alike.
@@ -122,6 +120,17 @@ fn connect(
     let master = devices::open_terminal(tree, credentials.uid, plan.process.terminal_size)?;
     packet::send(supervisor, super::TERMINAL, &[], Some(&master), true)
         .system(|| "cannot hand over the terminal".to_owned())
+}
+
+/// The hooks in the container, each with the program's rights.
+fn before_program(plan: &HookPlan, confine: &dyn Fn() -> Result<()>) -> Result<()> {
+    let state = plan.state(Moment::Created, own_number());
+    hooks::run(
+        "startContainer",
+        &plan.hooks.start_container,
+        &state,
+        confine,
+    )
 }
 
 /// 1, unless the pid namespace is somebody else's too.
