@@ -17,6 +17,7 @@ pub mod requests;
 pub mod sandbox;
 pub mod secrets;
 pub mod supervisor;
+pub mod volumes;
 
 use std::path::PathBuf;
 

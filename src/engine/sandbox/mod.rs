@@ -11,6 +11,7 @@
 
 mod accounts;
 mod configured;
+mod copy_up;
 mod credentials;
 pub mod device_filter;
 mod devices;
@@ -23,6 +24,7 @@ mod outside;
 mod program;
 mod reaper;
 mod seccomp;
+mod user_mounts;
 
 use std::{
     ffi::CString,

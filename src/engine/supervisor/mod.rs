@@ -71,6 +71,8 @@ pub struct LaunchPlan {
     pub client: Attachment,
     pub log: LogDriver,
     pub auto_remove: bool,
+    /// What goes with the container when it is removed at its end.
+    pub nameless_volumes: Vec<String>,
     /// Seconds after which the container is killed.
     pub timeout: Option<u32>,
     /// This process is in a user namespace that others may join.
@@ -459,9 +461,10 @@ impl Container<'_> {
     ) -> Result<()> {
         self.remove_socket();
         if self.plan.auto_remove {
-            return self
-                .store
-                .remove_ended_container(&self.directory, &self.plan.name, self.lock);
+            self.store
+                .remove_ended_container(&self.directory, &self.plan.name, self.lock)?;
+            let nameless = &self.plan.nameless_volumes;
+            return self.store.remove_unused_volumes(nameless).map(drop);
         }
         let record = ExitRecord {
             code,
