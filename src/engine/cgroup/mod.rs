@@ -168,6 +168,19 @@ impl Made {
 /// # Errors
 /// As [`make`] with a strict plan: nobody asks for a change that does nothing.
 pub fn change(group: &Group, legacy: &[PathBuf], old: &CgroupPlan, new: &CgroupPlan) -> Result<()> {
+    apply_changes(group, legacy, old, new).inspect_err(|_| {
+        // All or nothing, as far as there was a limit before.
+        let _ = limits::set(group, &place::of_group(group), &old.writes);
+        let _ = v1::change(legacy, &old.legacy_writes, &mut Vec::new());
+    })
+}
+
+fn apply_changes(
+    group: &Group,
+    legacy: &[PathBuf],
+    old: &CgroupPlan,
+    new: &CgroupPlan,
+) -> Result<()> {
     let differs = |write: &&CgroupWrite| !old.writes.contains(write);
     let writes: Vec<CgroupWrite> = new.writes.iter().filter(differs).cloned().collect();
     let base = place::of_group(group);

@@ -21,7 +21,7 @@ use rustix::{
 
 use super::{Unheld, limits::device_number, place::FOLDER_NAME, value_of};
 use crate::{
-    engine::plan::CgroupWrite,
+    engine::{Usage, plan::CgroupWrite},
     model::{ContainerId, Context, Error, ErrorKind, Result},
 };
 
@@ -96,6 +96,25 @@ pub(super) fn controllers() -> Vec<String> {
         .filter(|name| Path::new(MOUNTS).join(name).join("cgroup.procs").exists())
         .map(str::to_owned)
         .collect()
+}
+
+/// What the version 1 controllers of a container count, which version 2 has not.
+pub fn add_usage(groups: &[PathBuf], usage: &mut Usage) {
+    for group in groups {
+        let text = |file| std::fs::read_to_string(group.join(file)).unwrap_or_default();
+        let number = |file| text(file).trim().parse::<u64>().ok();
+        if let Some(charged) = number("memory.usage_in_bytes") {
+            let stat = text("memory.stat");
+            let idle = value_of(&stat, "total_inactive_file").unwrap_or(0);
+            usage.memory.charged = charged;
+            usage.memory.used = charged.checked_sub(idle).unwrap_or(charged);
+            usage.memory.limit = number("memory.limit_in_bytes").unwrap_or(0);
+        }
+        if let Some(count) = number("pids.current") {
+            usage.pids = count;
+            usage.pids_limit = number("pids.max");
+        }
+    }
 }
 
 /// Gives living groups other limits.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{pause::group_of, top};
 use crate::{
-    engine::{ContainerStats, CpuUsage, Engine, Usage, machine, supervisor},
+    engine::{ContainerStats, CpuUsage, Engine, Usage, cgroup, machine, supervisor},
     model::{
         Result,
         container::{ContainerRecord, ContainerState},
@@ -39,6 +39,9 @@ fn reading(directory: &ContainerDir, record: &ContainerRecord) -> Result<Contain
             Some(group) => group.usage(),
             None => Usage::default(),
         };
+        if let Some(start) = &status.start {
+            cgroup::v1::add_usage(&start.legacy_cgroups, &mut figures);
+        }
         // Where no controller counts, the living processes' own counters say nearly the same.
         if figures.memory.charged == 0 || figures.pids == 0 || figures.cpu.total == 0 {
             let sum = top::sum(&status);
