@@ -10,6 +10,8 @@ cases! {
     device_with_its_owner_and_mode: root;
     folder_of_devices: root;
     device_of_the_host_is_opened: root;
+    device_rules_are_in_force: root;
+    privileged_containers_have_the_machines: root ordinary;
     devices_that_do_not_exist: root ordinary;
     limits_that_nobody_enforces: ordinary;
     image_with_a_link_for_a_device: root ordinary;
@@ -110,6 +112,50 @@ fn device_of_the_host_is_opened(case: &Case) {
     )
     .ok()
     .prints("a:e5\nopen");
+}
+
+/// A program that may make nodes can open only those that the rules name.
+fn device_rules_are_in_force(case: &Case) {
+    case.load_busybox();
+    let has_version_2 = std::fs::read_to_string("/proc/mounts")
+        .unwrap()
+        .lines()
+        .any(|line| line.split(' ').nth(2) == Some("cgroup2"));
+    if !has_version_2 || !std::path::Path::new("/dev/fuse").exists() {
+        return case.skip("needs cgroup2 and /dev/fuse");
+    }
+    let opens = "mknod /tmp/n c 10 229 && (: < /tmp/n) 2>/dev/null && echo read; \
+                 (: > /tmp/n) 2>/dev/null && echo write; true";
+    let run = |flags: &[&str]| {
+        let mut words = vec!["run", "--rm", "--network=none", "--cap-add=MKNOD"];
+        words.extend(flags);
+        words.extend(["localhost/busybox", "sh", "-c", opens]);
+        case.words(&words).ok()
+    };
+    run(&[]).prints("");
+    run(&["--device-cgroup-rule", "c 10:229 r"]).prints("read");
+    run(&["--device", "/dev/fuse:/dev/x:w"]).prints("write");
+    run(&["--device", "/dev/fuse"]).prints("read\nwrite");
+    run(&["--privileged"]).prints("read\nwrite");
+}
+
+fn privileged_containers_have_the_machines(case: &Case) {
+    case.load_busybox();
+    let devices = "cd /dev && find . -type c -o -type b | grep -v pts | sort";
+    let outcome = case.shell("--privileged", devices).ok();
+    let own = case.shell("", devices).ok();
+    for name in own.stdout.lines() {
+        assert!(outcome.stdout.contains(name), "{name}: {outcome}");
+    }
+    if case.is_root() && std::path::Path::new("/dev/fuse").exists() {
+        assert!(outcome.stdout.contains("./fuse"), "{outcome}");
+    }
+    for name in ["./ptmx", "./console"] {
+        assert!(
+            !outcome.stdout.lines().any(|line| line == name),
+            "{outcome}"
+        );
+    }
 }
 
 fn devices_that_do_not_exist(case: &Case) {

@@ -10,21 +10,19 @@
 use std::{
     collections::HashMap,
     ffi::{CStr, CString},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use rustix::{
-    fs::{
-        AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, SeekFrom, Stat, Timespec,
-        Timestamps, XattrFlags,
-    },
+    fs::{AtFlags, FileType, Mode, ResolveFlags, Stat},
     io::{Errno, Result},
 };
 
 use super::{FOLDER, delete};
+use crate::sys::file_copy::{
+    Refused, copy_attributes, copy_content, entries, set_owner, set_owner_mode_times,
+};
 
-/// Overlayfs's own attributes, as root and with `userxattr`: they mean nothing in a copy.
-const OVERLAY_PREFIXES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 const OPAQUE: [&CStr; 2] = [c"trusted.overlay.opaque", c"user.overlay.opaque"];
 /// Deeper than PATH_MAX allows to address.
 const DEEPEST: usize = 2100;
@@ -71,7 +69,7 @@ impl Copy<'_> {
         let stat = rustix::fs::fstat(from)?;
         // A directory that was there already shows the upper one's attributes only.
         drop_attributes(to)?;
-        copy_attributes((from, c"."), (to, c"."))?;
+        copy_attributes((from, c"."), (to, c"."), Refused::Fails)?;
         set_owner_mode_times(to, c".", &stat)
     }
 
@@ -125,7 +123,7 @@ impl Copy<'_> {
         }
         // The owner first: changing it drops file capabilities and set-id bits.
         set_owner(to, name, stat)?;
-        copy_attributes((from, name), (to, name))?;
+        copy_attributes((from, name), (to, name), Refused::Fails)?;
         set_owner_mode_times(to, name, stat)
     }
 
@@ -152,19 +150,6 @@ impl Copy<'_> {
     }
 }
 
-fn entries(folder: BorrowedFd<'_>) -> Result<Vec<CString>> {
-    let mut names = Vec::new();
-    let mut space = Vec::with_capacity(32 << 10);
-    let mut reader = RawDir::new(folder, space.spare_capacity_mut());
-    while let Some(entry) = reader.next() {
-        let entry = entry?;
-        if entry.file_name() != c"." && entry.file_name() != c".." {
-            names.push(entry.file_name().to_owned());
-        }
-    }
-    Ok(names)
-}
-
 fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
@@ -187,109 +172,6 @@ fn delete_entry(folder: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     }
 }
 
-fn copy_content(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Result<()> {
-    let reading = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let source = rustix::fs::openat(from, name, reading, Mode::empty())?;
-    let writing =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let target = rustix::fs::openat(to, name, writing, Mode::from(0o600))?;
-    if stat.st_size == 0 || rustix::fs::ioctl_ficlone(&target, &source).is_ok() {
-        return Ok(());
-    }
-    rustix::fs::ftruncate(&target, stat.st_size.cast_unsigned())?;
-    let mut at = 0;
-    while let Some((begin, end)) = next_data(&source, at, stat.st_size.cast_unsigned())? {
-        copy_range(&source, &target, begin, end)?;
-        at = end;
-    }
-    Ok(())
-}
-
-/// The next stretch of a file that is not a hole, from `at` on.
-fn next_data(file: &OwnedFd, at: u64, size: u64) -> Result<Option<(u64, u64)>> {
-    if at >= size {
-        return Ok(None);
-    }
-    match rustix::fs::seek(file, SeekFrom::Data(at)) {
-        Ok(begin) => {
-            let end = rustix::fs::seek(file, SeekFrom::Hole(begin))?;
-            Ok(Some((begin, end)))
-        }
-        Err(Errno::NXIO) => Ok(None),
-        // The file system does not know holes.
-        Err(Errno::INVAL) => Ok(Some((at, size))),
-        Err(errno) => Err(errno),
-    }
-}
-
-fn copy_range(source: &OwnedFd, target: &OwnedFd, begin: u64, end: u64) -> Result<()> {
-    let (mut from, mut to) = (begin, begin);
-    while from < end {
-        let length = usize::try_from(end - from)
-            .unwrap_or(usize::MAX)
-            .min(1 << 30);
-        match rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), length) {
-            // The file became shorter: a layer never does, so it is damaged.
-            Ok(0) => return Err(Errno::IO),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => {
-                return copy_by_hand(source, target, from, end);
-            }
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}
-
-fn copy_by_hand(source: &OwnedFd, target: &OwnedFd, mut at: u64, end: u64) -> Result<()> {
-    let mut buffer = vec![0; 128 << 10];
-    while at < end {
-        let length = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let count = rustix::io::pread(source, &mut buffer[..length], at)?;
-        if count == 0 {
-            return Err(Errno::IO);
-        }
-        let mut written = 0;
-        while written < count {
-            let position = at + written as u64;
-            written += rustix::io::pwrite(target, &buffer[written..count], position)?;
-        }
-        at += count as u64;
-    }
-    Ok(())
-}
-
-/// Copies extended attributes, also of symlinks and devices, which cannot be opened: through
-/// the link in /proc that stands for their directory.
-fn copy_attributes(from: (BorrowedFd<'_>, &CStr), to: (BorrowedFd<'_>, &CStr)) -> Result<()> {
-    let path = |(folder, name): (BorrowedFd<'_>, &CStr)| {
-        let mut path = format!("/proc/self/fd/{}/", folder.as_raw_fd()).into_bytes();
-        path.extend_from_slice(name.to_bytes());
-        path
-    };
-    let (from, to) = (path(from), path(to));
-    let mut names = vec![0; 64 << 10];
-    let length = match rustix::fs::llistxattr(&from, &mut names) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP) => return Ok(()),
-        Err(errno) => return Err(errno),
-    };
-    let mut value = Vec::new();
-    for name in names[..length].split(|&byte| byte == 0) {
-        let ours = OVERLAY_PREFIXES
-            .iter()
-            .any(|prefix| name.starts_with(prefix));
-        // SELinux labels belong to the place, not to the file.
-        if name.is_empty() || ours || name == b"security.selinux" {
-            continue;
-        }
-        value.resize(64 << 10, 0);
-        let size = rustix::fs::lgetxattr(&from, name, &mut value[..])?;
-        rustix::fs::lsetxattr(&to, name, &value[..size], XattrFlags::empty())?;
-    }
-    Ok(())
-}
-
 fn drop_attributes(folder: BorrowedFd<'_>) -> Result<()> {
     let mut names = vec![0; 64 << 10];
     let length = match rustix::fs::flistxattr(folder, &mut names) {
@@ -303,39 +185,4 @@ fn drop_attributes(folder: BorrowedFd<'_>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn set_owner(folder: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Result<()> {
-    let now = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    if (now.st_uid, now.st_gid) == (stat.st_uid, stat.st_gid) {
-        return Ok(());
-    }
-    rustix::fs::chownat(
-        folder,
-        name,
-        Some(rustix::fs::Uid::from_raw(stat.st_uid)),
-        Some(rustix::fs::Gid::from_raw(stat.st_gid)),
-        AtFlags::SYMLINK_NOFOLLOW,
-    )
-}
-
-fn set_owner_mode_times(folder: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Result<()> {
-    set_owner(folder, name, stat)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-        rustix::fs::chmodat(
-            folder,
-            name,
-            Mode::from_raw_mode(stat.st_mode),
-            AtFlags::empty(),
-        )?;
-    }
-    let time = |seconds: i64, nanoseconds: u64| Timespec {
-        tv_sec: seconds,
-        tv_nsec: nanoseconds.cast_signed(),
-    };
-    let times = Timestamps {
-        last_access: time(stat.st_atime, stat.st_atime_nsec),
-        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
-    };
-    rustix::fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)
 }

@@ -73,6 +73,7 @@ impl Engine {
                 init: start.init.clone(),
                 namespaces: start.namespaces,
                 cgroup: start.cgroup.clone(),
+                legacy_cgroups: start.legacy_cgroups.clone(),
                 process: self.with_secrets(self.process_plan(&start, &spec)?, &record.spec.account),
             },
             interactive: spec.interactive,
@@ -163,7 +164,7 @@ pub fn main(arguments: &[std::ffi::OsString]) -> Result<i32> {
     let [memory, program] = exec::inherited(numbers).system(what)?;
     exec::seal(program).system(|| "cannot seal this program".to_owned())?;
     let text = process::read_whole(&memory).system(what)?;
-    // What enters the container holds as little as can be.
+    // Before the container sees the process that is forked: one that may trace could take it over.
     drop(memory);
     let plan: ExecPlan = serde_json::from_slice(&text).context(ErrorKind::System, what)?;
     let (streams, ends) = if plan.join.process.terminal {

@@ -10,22 +10,26 @@ mod environment;
 mod hooks;
 mod mounts;
 mod namespaces;
+mod requested;
 mod security;
 mod systemd;
+mod user_mounts;
 
 pub use accounts::{AccountPlan, Found, SecretFile, SecretPlan, lines_of};
 pub use cgroup::{CgroupPlace, CgroupPlan, CgroupWrite};
 pub use devices::DevicePlan;
 pub use environment::set as set_variable;
-pub use mounts::{SHM_BYTES, check_target};
+pub use mounts::{SHM_BYTES, check_target, kernel_place};
 pub use namespaces::{
     Join, NamespacePlan, Neighbour, Surroundings, Target, check as check_namespaces,
     check_shareable, targets,
 };
+pub use requested::all_mounts;
 pub use security::{asks_for_kernel, check, masks};
 pub use systemd::{STOP_SIGNAL as SYSTEMD_STOP_SIGNAL, is_wanted as wants_systemd};
+pub use user_mounts::check_mounts;
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +43,7 @@ use crate::model::{
     namespace::Personality,
     seccomp::SockFilter,
     security::Ulimit,
+    volume::Backing,
 };
 
 /// Everything the sandbox carries out, in the order in which it does.
@@ -154,6 +159,8 @@ pub enum MountStep {
         target: String,
         options: Vec<TmpfsParameter>,
         attributes: TmpfsAttributes,
+        /// What the root has there is copied into it.
+        copy_up: bool,
     },
     /// A file of ours over one of the image's; a link there that leads nowhere is replaced.
     OwnFile {
@@ -165,9 +172,24 @@ pub enum MountStep {
     Bind {
         source: PathBuf,
         target: String,
-        read_only: bool,
-        recursive: bool,
-        propagation: Propagation,
+        options: BindOptions,
+    },
+    /// Layers as one tree, topmost first.
+    Overlay {
+        lower: Vec<PathBuf>,
+        /// Where changes go, and the work directory beside it; without them it is read-only.
+        changes: Option<(PathBuf, PathBuf)>,
+        user_xattr: bool,
+        target: String,
+        options: BindOptions,
+    },
+    /// Another file system, which the kernel may refuse to mount.
+    FileSystem {
+        kind: String,
+        device: String,
+        parameters: Vec<TmpfsParameter>,
+        target: String,
+        options: BindOptions,
     },
     /// As a runtime configuration lists it: exactly these attributes.
     Attached {
@@ -176,6 +198,34 @@ pub enum MountStep {
         change: AttributeChange,
         propagation: Propagation,
     },
+}
+
+/// How a source of the user's is mounted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindOptions {
+    pub read_only: bool,
+    /// What is mounted below a read-only source stays as it is.
+    pub writable_below: bool,
+    pub recursive: bool,
+    pub propagation: Propagation,
+    /// What of the source is mounted; a link on the way must not lead out of it.
+    pub subpath: Option<String>,
+    /// `None` leaves it as the source has it.
+    pub no_exec: Option<bool>,
+    pub no_suid: Option<bool>,
+    pub no_dev: Option<bool>,
+    /// The source is given to the process's user, with everything in it.
+    pub chown: bool,
+    /// What the root has at the target is copied into an empty volume.
+    pub fill: Option<FillPlan>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FillPlan {
+    /// The volume's folder, where copies are staged.
+    pub folder: PathBuf,
+    /// The container was never started before. Later starts only go on with what was interrupted.
+    pub first_start: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -272,6 +322,19 @@ pub enum FilterPlan {
     },
 }
 
+impl FilterPlan {
+    /// Says to the listener, if there is one, whose calls it gets.
+    fn tell_listener(&mut self, container: &str) {
+        if let FilterPlan::Program {
+            listener: Some(listener),
+            ..
+        } = self
+        {
+            container.clone_into(&mut listener.container);
+        }
+    }
+}
+
 /// A socket whose owner takes the descriptor of seccomp_unotify(2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
@@ -313,6 +376,36 @@ pub struct ContainerFiles {
     pub directory: PathBuf,
     pub root: RootSource,
     pub found: Found,
+    /// Every volume that a mount names.
+    pub volumes: BTreeMap<String, VolumeFiles>,
+    /// The container was never started before.
+    pub first_start: bool,
+    /// For mounts of images and overlays, at the mount's place in the request; may be shorter.
+    pub image_mounts: Vec<Option<ImageFiles>>,
+}
+
+/// A volume as it lies in the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VolumeFiles {
+    /// Its files.
+    pub data: PathBuf,
+    /// Where they are staged when it is filled.
+    pub folder: PathBuf,
+    /// What is mounted instead of its files.
+    pub backing: Option<Backing>,
+}
+
+/// What an overlay of the user's is made of. Relative to the store's root, as the layers are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageFiles {
+    /// Topmost first.
+    pub layers: Vec<PathBuf>,
+    /// For changes.
+    pub upper: PathBuf,
+    pub work: PathBuf,
+    /// An empty folder, for an image with one layer.
+    pub empty: PathBuf,
+    pub user_xattr: bool,
 }
 
 /// The plan of a container's first process.
@@ -328,6 +421,10 @@ pub fn container(
     let namespaces = namespaces::plan(record, surroundings, hostname);
     let placement = namespaces.placement;
     let systemd = systemd::is_wanted(spec, &record.path);
+    let cgroup = cgroup::cgroup(
+        &spec.resources,
+        systemd || spec.security.writable_cgroups == Some(true),
+    )?;
     let arguments = [std::slice::from_ref(&record.path), &record.args].concat();
     let working_directory = working_directory(spec, image)?;
     let user = user(spec, image);
@@ -339,13 +436,7 @@ pub fn container(
     )?;
     let (capabilities, ambient) = security::capabilities(&spec.security, host.capabilities)?;
     let mut filter = security::filter(&spec.security, capabilities, host.kernel)?;
-    if let FilterPlan::Program {
-        listener: Some(listener),
-        ..
-    } = &mut filter
-    {
-        record.id.as_str().clone_into(&mut listener.container);
-    }
+    filter.tell_listener(record.id.as_str());
     let mut environment = environment::compose(spec, image, hostname, &files.found.edits.env);
     if systemd {
         for variable in systemd::variables(record) {
@@ -380,7 +471,7 @@ pub fn container(
         )?,
         sys_writable: spec.security.privileged,
         sysctls,
-        cgroup: cgroup::cgroup(&spec.resources)?,
+        cgroup,
         process: ProcessPlan {
             arguments,
             environment,

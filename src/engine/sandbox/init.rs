@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::{
-    Streams, accounts, credentials, devices, hooks, mounts, namespaces, outside::Outside, program,
-    reaper,
+    Streams, accounts, copy_up, credentials, devices, hooks, mounts, namespaces, outside::Outside,
+    program, reaper, user_mounts,
 };
 use crate::{
     engine::plan::{NamespacePlan, SandboxPlan},
@@ -43,7 +43,7 @@ pub(super) fn run(
     let outside = Outside::open(&plan.process)?;
     let shared_memory = namespaces::joined_shared_memory(&plan.namespaces, held)?;
     namespaces::enter_others(&plan.namespaces, held)?;
-    let connected = mounts::clone_connected(&plan.mounts)?;
+    let connected = user_mounts::clone_connected(&plan.mounts)?;
     mount::make_all_private().system(|| "cannot make the container's mounts private".to_owned())?;
 
     // A mask must be the host's own null device, opened before anything of the image is visible
@@ -52,6 +52,7 @@ pub(super) fn run(
 
     let root = mounts::attach_root(&plan.root)?;
     accounts::write(&plan.accounts, root.as_fd())?;
+    copy_up::fill_volumes(&plan.mounts, root.as_fd())?;
     let tree = mounts::build(
         plan,
         connected,
@@ -63,6 +64,7 @@ pub(super) fn run(
 
     let working_directory = open_working_directory(&plan.process.working_directory, root.as_fd())?;
     let mut identity = credentials::look_up(&plan.process, root.as_fd())?;
+    user_mounts::give_away(&tree.to_give, &identity.credentials)?;
     accounts::add_variables(&mut identity.environment, &plan.secrets.variables)?;
     if plan.root.read_only {
         mount::set_attributes(&root, Attributes::READ_ONLY, None, false)

@@ -15,11 +15,9 @@ use std::{
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::{accounts, c_string, configured, devices};
+use super::{accounts, c_string, configured, devices, user_mounts};
 use crate::{
-    engine::plan::{
-        FileSystem, MountStep, RootPlan, RootSource, SandboxPlan, Sysctl, TmpfsAttributes,
-    },
+    engine::plan::{MountStep, RootPlan, RootSource, SandboxPlan, Sysctl, TmpfsAttributes},
     model::{Context, Error, ErrorKind, Result, mount::Propagation as Wanted},
     sys::{
         in_root,
@@ -37,6 +35,8 @@ pub(super) struct Tree {
     /// Our devpts, from which a terminal is opened, and our /dev, for its console.
     pub pseudo_terminals: Option<OwnedFd>,
     pub dev: Option<OwnedFd>,
+    /// Sources that are to be given to the program's user.
+    pub to_give: Vec<OwnedFd>,
 }
 
 /// Mounts the root file system where the plan says and returns its root directory.
@@ -54,7 +54,8 @@ pub(super) fn attach_root(plan: &RootPlan) -> Result<OwnedFd> {
                 .iter()
                 .map(|layer| path(layer))
                 .collect::<Result<_>>()?;
-            overlay(&layers, &path(upper)?, &path(work)?, *volatile, *user_xattr)?
+            let (upper, work) = (path(upper)?, path(work)?);
+            overlay(&layers, Some((&upper, &work)), *volatile, *user_xattr)?
         }
         RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, true)
             .system(|| format!("cannot use {} as root file system", tree.display()))?,
@@ -68,10 +69,9 @@ pub(super) fn attach_root(plan: &RootPlan) -> Result<OwnedFd> {
     Ok(root)
 }
 
-fn overlay(
+pub(super) fn overlay(
     lower: &[CString],
-    upper: &CStr,
-    work: &CStr,
+    changes: Option<(&CStr, &CStr)>,
     volatile: bool,
     user_xattr: bool,
 ) -> Result<OwnedFd> {
@@ -79,8 +79,10 @@ fn overlay(
         .iter()
         .map(|layer| Parameter::String(c"lowerdir+", layer))
         .collect();
-    parameters.push(Parameter::String(c"upperdir", upper));
-    parameters.push(Parameter::String(c"workdir", work));
+    if let Some((upper, work)) = changes {
+        parameters.push(Parameter::String(c"upperdir", upper));
+        parameters.push(Parameter::String(c"workdir", work));
+    }
     if volatile {
         parameters.push(Parameter::Flag(c"volatile"));
     }
@@ -125,32 +127,6 @@ fn lowerdir_list(lower: &[CString]) -> CString {
     CString::new(list).unwrap_or_default()
 }
 
-/// Copies of the bind sources whose mounts stay connected with the host's. They have to be made
-/// before the namespace's mounts become private; one place a step, empty for all others.
-pub(super) fn clone_connected(steps: &[MountStep]) -> Result<Vec<Option<OwnedFd>>> {
-    steps
-        .iter()
-        .map(|step| match step {
-            MountStep::Bind {
-                source,
-                recursive,
-                propagation,
-                ..
-            }
-            | MountStep::Attached {
-                file_system: FileSystem::Bind { source, recursive },
-                propagation,
-                ..
-            } if !matches!(propagation, Wanted::Private | Wanted::RPrivate) => {
-                let copy = mount::clone_mount(rustix::fs::CWD, &path(source)?, *recursive);
-                copy.map(Some)
-                    .system(|| format!("cannot use bind source {}", source.display()))
-            }
-            _ => Ok(None),
-        })
-        .collect()
-}
-
 /// Attaches everything that the plan names, in its order, then hides what must be hidden.
 pub(super) fn build(
     plan: &SandboxPlan,
@@ -184,28 +160,16 @@ pub(super) fn build(
             MountStep::Secrets | MountStep::DeviceNodes | MountStep::DeviceMount { .. } => {
                 granted(root, plan, step)?;
             }
-            MountStep::Tmpfs {
-                target,
-                options,
-                attributes,
-            } => tmpfs(root, target, options, *attributes)?,
             MountStep::OwnFile { source, target } => {
                 own_file(root, source, target, plan.root.read_only)?;
             }
-            MountStep::Bind {
-                source,
-                target,
-                read_only,
-                recursive,
-                propagation,
-            } => {
-                let copy = match copy {
-                    Some(copy) => copy,
-                    None => mount::clone_mount(rustix::fs::CWD, &path(source)?, *recursive)
-                        .system(|| format!("cannot use bind source {}", source.display()))?,
-                };
-                bind(root, copy, target, *read_only, *propagation)
-                    .system(|| format!("cannot mount {} on {target}", source.display()))?;
+            MountStep::Bind { .. }
+            | MountStep::Overlay { .. }
+            | MountStep::FileSystem { .. }
+            | MountStep::Tmpfs { .. } => {
+                let kernel = (proc.as_ref(), sys.as_ref());
+                tree.to_give
+                    .extend(user_mounts::carry_out(step, copy, root, kernel)?);
             }
             MountStep::Attached {
                 file_system,
@@ -462,7 +426,7 @@ fn attach_in_dev(dev: &OwnedFd, name: &CStr, mounted: OwnedFd) -> Result<()> {
     Ok(())
 }
 
-fn bits(wanted: TmpfsAttributes) -> Attributes {
+pub(super) fn bits(wanted: TmpfsAttributes) -> Attributes {
     let mut attributes = Attributes::NONE;
     for (on, attribute) in [
         (wanted.read_only, Attributes::READ_ONLY),
@@ -475,33 +439,6 @@ fn bits(wanted: TmpfsAttributes) -> Attributes {
         }
     }
     attributes
-}
-
-fn tmpfs(
-    root: BorrowedFd<'_>,
-    target: &str,
-    options: &[(String, Option<String>)],
-    wanted: TmpfsAttributes,
-) -> Result<()> {
-    let what = || format!("cannot mount a tmpfs on {target}");
-    let attributes = bits(wanted);
-    let options: Vec<(CString, Option<CString>)> = options
-        .iter()
-        .map(|(key, value)| Ok((c_string(key)?, value.as_deref().map(c_string).transpose()?)))
-        .collect::<Result<_>>()?;
-    let parameters: Vec<Parameter<'_>> = options
-        .iter()
-        .map(|(key, value)| match value {
-            Some(value) => Parameter::String(key, value),
-            None => Parameter::Flag(key),
-        })
-        .collect();
-    let mounted = mount::new_mount(c"tmpfs", &parameters, attributes).system(what)?;
-    let place = in_root::open_or_make_directory(root, target.as_ref(), Mode::from_raw_mode(0o755))
-        .system(what)?;
-    // The plan has checked the text; a link of the image may lead there nevertheless.
-    in_root::refuse_kernel_file_systems(&place).system(what)?;
-    mount::attach(&mounted, &place).system(what)
 }
 
 fn own_file(root: BorrowedFd<'_>, source: &Path, target: &str, read_only: bool) -> Result<()> {
@@ -553,31 +490,6 @@ fn device_mount(
     .system(what)?;
     in_root::refuse_kernel_file_systems(&place).system(what)?;
     mount::attach(&copy, place).system(what)
-}
-
-fn bind(
-    root: BorrowedFd<'_>,
-    copy: OwnedFd,
-    target: &str,
-    read_only: bool,
-    propagation: Wanted,
-) -> std::io::Result<()> {
-    let (kind, deep) = propagation_of(propagation);
-    // Read-only goes all the way down: a mount below a `:ro` volume must not stay writable.
-    let attributes = if read_only {
-        Attributes::READ_ONLY
-    } else {
-        Attributes::NONE
-    };
-    mount::set_attributes(&copy, attributes, Some(kind), read_only || deep)?;
-    let stat = rustix::fs::fstat(&copy)?;
-    let place = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        in_root::open_or_make_directory(root, target.as_ref(), Mode::from_raw_mode(0o755))?
-    } else {
-        in_root::open_or_make_file(root, target.as_ref())?
-    };
-    in_root::refuse_kernel_file_systems(&place)?;
-    mount::attach(&copy, place)
 }
 
 /// The kernel's kind, and whether it goes down to the mounts below.
