@@ -730,5 +730,6 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
         "the area of devices: a secret has to be made first",
     ),
     ("bundle", "the area of bundles"),
+    ("hooks-dir", "the area of bundles"),
     ("rootfs", "the area of bundles"),
 ];
