@@ -58,6 +58,9 @@ fn place(name: &str) -> Option<(PathBuf, String)> {
 
 /// Whether the file has the function, and an integration file also its line in `cases!`.
 fn exists(file: &Path, function: &str) -> bool {
+    if file.is_dir() {
+        return function.is_empty();
+    }
     let Ok(text) = fs::read_to_string(file) else {
         return false;
     };

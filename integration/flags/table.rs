@@ -37,11 +37,11 @@ const fn row(
 }
 
 impl Row {
-    const fn as_root(self, root: Expect) -> Row {
+    const fn for_root(self, root: Expect) -> Row {
         Row { root, ..self }
     }
 
-    const fn as_ordinary(self, ordinary: Expect) -> Row {
+    const fn for_ordinary(self, ordinary: Expect) -> Row {
         Row { ordinary, ..self }
     }
 }
@@ -248,22 +248,22 @@ pub const NAMESPACES: &[Row] = &[
         "readlink /proc/self/ns/user",
         "{host:user}",
     )
-    .as_ordinary(Prints("{peer:user}")),
+    .for_ordinary(Prints("{peer:user}")),
     row(
         "userns",
         &["--userns=keep-id"],
         "id -u; id -g",
         "{uid}\n{gid}",
     )
-    .as_root(Untried("root keeps its id without it")),
+    .for_root(Untried("root keeps its id without it")),
     row(
         "userns",
         &["--userns=keep-id:uid=7,gid=8"],
         "id -u; id -g",
         "7\n8",
     )
-    .as_root(Untried("root keeps its id without it")),
-    row("userns", &["--userns=nomap"], "id -u", "0").as_root(Refused("nomap")),
+    .for_root(Untried("root keeps its id without it")),
+    row("userns", &["--userns=nomap"], "id -u", "0").for_root(Refused("nomap")),
     row(
         "uidmap",
         &["--uidmap=0:1000:500", "--gidmap=0:2000:600"],
@@ -282,14 +282,14 @@ pub const NAMESPACES: &[Row] = &[
         "awk '{print $1, $3}' /proc/self/uid_map",
         "0 65536",
     )
-    .as_ordinary(Untried("depends on the ranges of this machine")),
+    .for_ordinary(Untried("depends on the ranges of this machine")),
     row(
         "subgidname",
         &["--subuidname=coracle-test", "--subgidname=coracle-test"],
         "awk '{print $1, $3}' /proc/self/gid_map",
         "0 65536",
     )
-    .as_ordinary(Untried("depends on the ranges of this machine")),
+    .for_ordinary(Untried("depends on the ranges of this machine")),
     row(
         "no-hostname",
         &["--no-hostname", "--hostname=box"],
@@ -308,10 +308,10 @@ pub const NAMESPACES: &[Row] = &[
         "stat -f -c %T /run /tmp; echo $container",
         "tmpfs\ntmpfs\noci",
     )
-    .as_root(Untried(
+    .for_root(Untried(
         "what systemd needs of the machine differs: the area of namespaces tries it",
     ))
-    .as_ordinary(Untried(
+    .for_ordinary(Untried(
         "what systemd needs of the machine differs: the area of namespaces tries it",
     )),
 ];
@@ -347,8 +347,8 @@ pub const MOUNTS: &[Row] = &[
         "true",
         "",
     )
-    .as_root(Refused("/no/such/folder"))
-    .as_ordinary(Refused("/no/such/folder")),
+    .for_root(Refused("/no/such/folder"))
+    .for_ordinary(Refused("/no/such/folder")),
     row(
         "tmpfs",
         &["--tmpfs=/m:size=1m,noexec,mode=1770"],
@@ -398,20 +398,20 @@ pub const DEVICES: &[Row] = &[
         "1:3\nwrites",
     ),
     row("device", &["--device=/dev/no-such-device"], "true", "")
-        .as_root(Refused("/dev/no-such-device"))
-        .as_ordinary(Refused("/dev/no-such-device")),
+        .for_root(Refused("/dev/no-such-device"))
+        .for_ordinary(Refused("/dev/no-such-device")),
     row(
         "device-cgroup-rule",
         &["--device-cgroup-rule=c 1:* rwm"],
         "head -c 1 /dev/zero | wc -c",
         "1",
     )
-    .as_ordinary(Untried(
+    .for_ordinary(Untried(
         "an ordinary user's devices are those that it may open anyway",
     )),
     row("gpus", &["--gpus=all"], "true", "")
-        .as_root(Refused(""))
-        .as_ordinary(Refused("")),
+        .for_root(Refused(""))
+        .for_ordinary(Refused("")),
     row("cdi-spec-dir", &["--cdi-spec-dir={dir}/src"], "true", ""),
 ];
 
@@ -476,8 +476,8 @@ pub const SECURITY: &[Row] = &[
         "true",
         "",
     )
-    .as_root(Refused("/no/such/profile"))
-    .as_ordinary(Refused("/no/such/profile")),
+    .for_root(Refused("/no/such/profile"))
+    .for_ordinary(Refused("/no/such/profile")),
     row(
         "ulimit",
         &["--ulimit=nofile=100:200", "--ulimit=core=0"],
@@ -494,8 +494,8 @@ pub const SECURITY: &[Row] = &[
         "1\n4096",
     ),
     row("sysctl", &["--sysctl=kernel.panic=5"], "true", "")
-        .as_root(Refused("kernel.panic"))
-        .as_ordinary(Refused("kernel.panic")),
+        .for_root(Refused("kernel.panic"))
+        .for_ordinary(Refused("kernel.panic")),
     row(
         "oom-score-adj",
         &["--oom-score-adj=500"],
@@ -730,5 +730,6 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
         "the area of devices: a secret has to be made first",
     ),
     ("bundle", "the area of bundles"),
+    ("hooks-dir", "the area of bundles"),
     ("rootfs", "the area of bundles"),
 ];
