@@ -67,9 +67,9 @@ fn planned(spec: ContainerSpec, host: &HostFacts) -> SandboxPlan {
         directory: "/c".into(),
         root: RootSource::Directory("rootfs".into()),
         found: Found::default(),
+        volumes: std::collections::BTreeMap::new(),
         first_start: true,
-        image_mounts: Default::default(),
-        volumes: Default::default(),
+        image_mounts: Vec::new(),
     };
     let nobody = Surroundings::default();
     plan::container(
