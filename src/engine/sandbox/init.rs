@@ -88,13 +88,11 @@ pub(super) fn run(
         enter(directory, &plan.process.working_directory)?;
     }
 
-    if let Some(hooks) = &plan.hooks {
-        let confine = || credentials::confine(&plan.process, &identity, &outside);
-        before_program(hooks, &confine)?;
-    }
+    let confine = || credentials::confine(&plan.process, &identity, &outside);
+    before_program(plan, &confine)?;
 
     // With an init of ours the program is its child; both are confined alike.
-    credentials::confine(&plan.process, &identity, &outside)?;
+    confine()?;
     let in_shared_pids = placement.pid != Place::Own;
     if in_shared_pids {
         follow(supervisor)?;
@@ -123,7 +121,10 @@ fn connect(
 }
 
 /// The hooks in the container, each with the program's rights.
-fn before_program(plan: &HookPlan, confine: &dyn Fn() -> Result<()>) -> Result<()> {
+fn before_program(plan: &SandboxPlan, confine: &dyn Fn() -> Result<()>) -> Result<()> {
+    let Some(plan) = &plan.hooks else {
+        return Ok(());
+    };
     let state = plan.state(Moment::Created, own_number());
     hooks::run(
         "startContainer",
