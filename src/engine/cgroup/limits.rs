@@ -49,12 +49,20 @@ impl Unheld {
 /// Sets the limits of a group below `base`; those that cannot hold here.
 pub(super) fn set(group: &Group, base: &Base, writes: &[CgroupWrite]) -> Result<Vec<Unheld>> {
     let mut unheld = Vec::new();
+    // Asked once, and only if something is missing.
+    let mut in_tree: Option<String> = None;
     for wanted in writes {
         let (file, value) = file_and_value(group, wanted)?;
         let mut outcome = group.write(file, &value);
         if is_missing(&outcome) {
-            pass_on(base, wanted.controller());
-            outcome = group.write(file, &value);
+            let in_tree = in_tree.get_or_insert_with(|| controllers_of(base));
+            if in_tree
+                .split_whitespace()
+                .any(|name| name == wanted.controller())
+            {
+                pass_on(base, wanted.controller());
+                outcome = group.write(file, &value);
+            }
         }
         match outcome {
             Ok(()) => {}
@@ -64,6 +72,11 @@ pub(super) fn set(group: &Group, base: &Base, writes: &[CgroupWrite]) -> Result<
         }
     }
     Ok(unheld)
+}
+
+/// Those of the whole tree: what it has not, version 1 may have.
+pub(super) fn controllers_of(base: &Base) -> String {
+    std::fs::read_to_string(base.tree.join("cgroup.controllers")).unwrap_or_default()
 }
 
 /// A limit that this machine does not have is one thing, a value that makes no sense another.

@@ -93,7 +93,10 @@ pub fn prepare(plan: &CgroupPlan, caller: &Caller<'_>) {
     };
     let passed_on = std::fs::read_to_string(base.path.join("cgroup.subtree_control"));
     let passed_on = passed_on.unwrap_or_default();
-    for controller in plan.writes.iter().map(CgroupWrite::controller) {
+    let in_tree = limits::controllers_of(&base);
+    let is_there = |name: &&str| in_tree.split_whitespace().any(|other| other == *name);
+    let wanted = plan.writes.iter().map(CgroupWrite::controller);
+    for controller in wanted.filter(is_there) {
         if !passed_on.split_whitespace().any(|name| name == controller) {
             limits::pass_on(&base, controller);
         }
