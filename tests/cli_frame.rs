@@ -361,7 +361,6 @@ fn flags_that_are_not_there_yet_are_refused_or_noticed() {
         (vec!["run", "-m5m", "x"], "--memory"),
         (vec!["run", "-itm5m", "x"], "--memory"),
         (vec!["run", "--privileged", "x"], "--privileged"),
-        (vec!["run", "--userns=keep-id", "x"], "--userns"),
         (vec!["create", "--pids-limit", "10", "x"], "--pids-limit"),
         (vec!["run", "--restart", "always", "x"], "--restart"),
         (vec!["exec", "--privileged", "c", "sh"], "--privileged"),

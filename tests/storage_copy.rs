@@ -40,9 +40,9 @@ fn rootfs(world: &World, layers: &[Digest]) -> PathBuf {
     let image = world.add_image("alpine", "one");
     let (dir, _lock, _) = world.add_container("boat", &image);
     let lease = world.store.lease().unwrap();
-    lease.copy_rootfs(&dir, layers).unwrap();
+    lease.copy_rootfs(&dir, layers, None).unwrap();
     // A second time there is nothing to do.
-    lease.copy_rootfs(&dir, layers).unwrap();
+    lease.copy_rootfs(&dir, layers, None).unwrap();
     dir.path().join("rootfs")
 }
 

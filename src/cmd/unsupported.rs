@@ -152,7 +152,6 @@ pub static RUN: &[Unsupported] = &[
     valued("sysctl", Refuse),
     valued("ulimit", Refuse),
     boolean("use-api-socket", Refuse),
-    valued("userns", Refuse),
     harmless("uts", Refuse, &["", "private"]),
     valued("volume-driver", Refuse),
     valued("volumes-from", Refuse),

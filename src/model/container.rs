@@ -6,9 +6,14 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Digest, Error, ErrorKind, Platform, Result, account::AccountSpec, device::DeviceSpec,
-    mount::Mount, namespace::Namespaces, resources::Resources, security::SecuritySpec,
-    user_namespace::UserNamespace,
+    Digest, Error, ErrorKind, Platform, Result,
+    account::AccountSpec,
+    device::DeviceSpec,
+    mount::Mount,
+    namespace::Namespaces,
+    resources::Resources,
+    security::SecuritySpec,
+    user_namespace::{IdMaps, UserNamespace},
 };
 
 /// 64 hexadecimal digits.
@@ -183,6 +188,9 @@ pub struct ContainerRecord {
     /// both keep the image's content alive.
     pub image_id: Digest,
     pub layers: Vec<Digest>,
+    /// The container's own ids, if it has any; `None` are the engine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<IdMaps>,
     /// The program and its arguments after the image's defaults were applied.
     pub path: String,
     pub args: Vec<String>,

@@ -15,6 +15,7 @@
 //!     lock                      held by the supervisor as long as it lives
 //!     state.json exit.json      StartRecord, ExitRecord, each replaced as a whole
 //!     log upper/ work/ rootfs/ hosts hostname resolv.conf …
+//!   shifted/TOP-MAPS/         an image's tree with the owners of a container's own ids
 //!   names/NAME                symlink to ID; counts only if that container's record says so
 //!   partial/HEX               a blob whose download was begun; locked while someone writes it
 //!   tmp/LEASE/                staging: lock, keep (digests in use), blobs and layers to be
@@ -62,6 +63,7 @@ pub mod images;
 pub mod layers;
 pub mod lease;
 pub mod locks;
+pub mod shifted;
 pub mod unpack;
 
 use std::{

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::CString,
+    fmt::Write,
     fs, io,
     os::fd::{AsFd, OwnedFd},
 };
@@ -140,7 +141,74 @@ pub fn join(pid: i32, uids: &[IdRange], gids: &[IdRange]) -> io::Result<bool> {
     Ok(true)
 }
 
-fn enter(namespace: OwnedFd) -> io::Result<()> {
+/// Writes the maps of a child that was made in a user namespace nested in this process's own, in
+/// which this process has all rights. `pid` is its number in the mounted /proc.
+pub fn map_child(pid: i32, uids: &[IdRange], gids: &[IdRange]) -> io::Result<()> {
+    for (file, ranges) in [("uid_map", uids), ("gid_map", gids)] {
+        let mut text = String::new();
+        for range in ranges {
+            let _ = writeln!(text, "{} {} {}", range.inside, range.outside, range.count);
+        }
+        // The kernel takes a map in one write only.
+        fs::write(format!("/proc/{pid}/{file}"), text)?;
+    }
+    Ok(())
+}
+
+/// The user namespace of a process.
+pub fn of_process(pid: i32) -> io::Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/user");
+    Ok(rustix::fs::open(
+        path,
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
+}
+
+/// The maps of a namespace that is nested in this process's own: looked up by a process that enters it.
+///
+/// # Errors
+/// `PermissionDenied` if it cannot be entered.
+pub fn maps_of(namespace: impl AsFd) -> io::Result<(Vec<IdRange>, Vec<IdRange>)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let child = fork::fork(fork::Namespaces::NONE, || {
+        let maps = || -> io::Result<()> {
+            enter(&namespace)?;
+            for file in ["uid_map", "gid_map"] {
+                let mut text = process::read_small(&format!("/proc/self/{file}"))?;
+                text.push(0);
+                rustix::io::write(&write, &text)?;
+            }
+            Ok(())
+        };
+        i32::from(maps().is_err())
+    })?;
+    drop(write);
+    let status = process::reap(&child.pidfd)?;
+    if status != 0 {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let text = io::read_to_string(fs::File::from(read))?;
+    let mut maps = text.split('\0').map(parse_map);
+    let mut next = || maps.next().flatten().ok_or(io::ErrorKind::InvalidData);
+    Ok((next()?, next()?))
+}
+
+fn parse_map(text: &str) -> Option<Vec<IdRange>> {
+    let line = |line: &str| {
+        let mut numbers = line.split_ascii_whitespace().map(str::parse);
+        let mut next = || numbers.next()?.ok();
+        Some(IdRange {
+            inside: next()?,
+            outside: next()?,
+            count: next()?,
+        })
+    };
+    text.lines().map(line).collect()
+}
+
+/// Moves this process into a user namespace nested in its own.
+pub fn enter(namespace: impl AsFd) -> io::Result<()> {
     let kind = rustix::thread::LinkNameSpaceType::User;
     Ok(rustix::thread::move_into_link_name_space(
         namespace.as_fd(),

@@ -11,7 +11,7 @@ use crate::{
         mount::MountSource,
         names,
     },
-    storage::{ContainerDir, ContainerLock, Durability, files},
+    storage::{ContainerDir, ContainerLock, Durability, files, shifted},
 };
 
 /// A container that exists and whose lock this process holds.
@@ -82,14 +82,20 @@ impl Engine {
         for mount in &spec.mounts {
             prepare_source(&mount.source)?;
         }
+        let chosen = self.choose_ids(&spec, image, &config)?;
+        let record = |spec| {
+            let record = new_record(spec, image, &config)?;
+            let ids = chosen.ids.clone();
+            Ok::<_, Error>(ContainerRecord { ids, ..record })
+        };
         // Random names repeat now and then; nobody asked for this one.
         for _ in 0..20 {
-            match self.stage(new_record(spec.clone(), image, &config)?, image, &config) {
+            match self.stage(record(spec.clone())?, image, &config) {
                 Err(error) if error.kind() == ErrorKind::NameInUse && spec.name.is_none() => {}
                 other => return other,
             }
         }
-        self.stage(new_record(spec, image, &config)?, image, &config)
+        self.stage(record(spec)?, image, &config)
     }
 
     fn stage(
@@ -103,6 +109,12 @@ impl Engine {
             staged.make_overlay_folders(image.layers.last())?;
             write_network_files(staged.fd(), &record)
         })?;
+        if let Some(ids) = &record.ids {
+            // As root the mounts are mapped instead, if they can be.
+            if !self.user.is_real_root() {
+                self.store.shift_upper(staged.fd(), &record.layers, ids)?;
+            }
+        }
         let durability = if record.spec.auto_remove {
             Durability::Volatile
         } else {
@@ -202,6 +214,7 @@ fn new_record(
         spec,
         image_id: image.config.clone(),
         layers: image.layers.clone(),
+        ids: None,
         path,
         args,
     })
@@ -221,6 +234,7 @@ fn fill_random(bytes: &mut [u8]) -> Result<()> {
 
 /// The files that are mounted over /etc/hosts, /etc/hostname and /etc/resolv.conf.
 pub(super) fn write_network_files(folder: impl AsFd, record: &ContainerRecord) -> Result<()> {
+    let folder = folder.as_fd();
     let hostname = record.spec.hostname.as_deref().unwrap_or(record.id.short());
     let hosts = format!(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.0.1\t{hostname}\n"
@@ -236,5 +250,9 @@ pub(super) fn write_network_files(folder: impl AsFd, record: &ContainerRecord) -
         ("resolv.conf", &resolv_conf),
     ]
     .into_iter()
-    .try_for_each(|(name, text)| files::write_readable(folder.as_fd(), name, text))
+    .try_for_each(|(name, text)| files::write_readable(folder, name, text))?;
+    match &record.ids {
+        Some(ids) => shifted::give_to_root(folder, &["hosts", "hostname", "resolv.conf"], ids),
+        None => Ok(()),
+    }
 }

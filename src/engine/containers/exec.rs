@@ -49,16 +49,22 @@ impl Engine {
         if !directory.is_held()? {
             return Err(not_running());
         }
+        let process = process_plan(&start, &spec)?;
+        // From the supervisor's namespace, in which the container's own is nested.
+        let holder = match process.ids {
+            Some(_) => start.supervisor.pid,
+            None => start.init.pid,
+        };
         let plan = ExecPlan {
             join: JoinPlan {
                 init: start.init.clone(),
-                process: process_plan(&start, &spec)?,
+                process,
             },
             interactive: spec.interactive,
             detach: spec.detach,
             detach_keys: spec.detach_keys.clone(),
         };
-        if !self.user.join_namespace_of(start.init.pid)? {
+        if !self.user.join_namespace_of(holder)? {
             return Err(not_running());
         }
         become_joiner(&plan, self.user.has_namespace())

@@ -7,6 +7,7 @@ mod inspect;
 mod kill;
 mod list;
 mod logs;
+mod own_ids;
 mod remove;
 mod run;
 mod session;

@@ -3,10 +3,14 @@
 //! Running in the foreground is starting and attaching: one path. What a user namespace needs (two
 //! set-user-ID programs) goes on while the image is looked up and the container's folder is made.
 
-use std::{os::fd::OwnedFd, path::Path};
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use super::{
     create::{Created, with_exact_modes, write_network_files},
+    own_ids::Ownership,
     session::{self, CaughtSignals, Session},
 };
 use crate::{
@@ -21,9 +25,9 @@ use crate::{
     },
     model::{
         ContainerId, ContainerSpec, Error, ErrorKind, Result, container::ContainerRecord,
-        host::HostFacts, image::ImageConfig,
+        host::HostFacts, image::ImageConfig, user_namespace::IdMaps,
     },
-    storage::{ContainerDir, ContainerLock, Driver},
+    storage::{ContainerDir, ContainerLock, Driver, shifted},
     sys::packet,
 };
 
@@ -31,7 +35,7 @@ impl Engine {
     /// Makes a container and starts it; in the foreground, until it ends or is detached from.
     pub fn run(&self, spec: ContainerSpec, options: RunOptions<'_>) -> Result<RunOutcome> {
         let image = self.image_of(&spec, &options.pull)?;
-        self.user.begin_namespace(&self.store)?;
+        self.begin_namespace_for(&spec)?;
         let created = self.make_container(spec, &image)?;
         if let Err(error) = (options.created)(&created.record.id) {
             self.user.finish_namespace()?;
@@ -77,7 +81,7 @@ impl Engine {
                 None => Ok(RunOutcome::Detached(record.id)),
             };
         };
-        self.user.begin_namespace(&self.store)?;
+        self.begin_namespace_for(&record.spec)?;
         directory.forget_start()?;
         // They are never flushed: a power cut may have left them empty.
         with_exact_modes(|| write_network_files(directory.fd(), &record))?;
@@ -141,24 +145,34 @@ impl Engine {
             image,
         } = created;
         let copied = !is_new && directory.has_copied_root()?;
-        let driver = if copied { Driver::Copy } else { self.driver() };
-        let outcome = self.launch_with(driver, &directory, lock, &record, &image, attach);
-        match outcome {
-            Err(error)
-                if error.kind() == ErrorKind::OverlayRefused
-                    && self.forced_driver.is_none()
-                    && directory.has_written_nothing()? =>
+        let mut driver = if copied { Driver::Copy } else { self.driver() };
+        let mut ownership = self.ownership(&record, &directory)?;
+        let mut lock = lock;
+        loop {
+            let how = (driver, ownership);
+            let outcome = self.launch_with(how, &directory, lock, &record, &image, attach);
+            let error = match outcome {
+                Err(error) if error.kind() == ErrorKind::OverlayRefused => error,
+                other => return other,
+            };
+            if ownership == Ownership::Mapped && (copied || directory.has_written_nothing()?) {
+                directory.note_shifted_owners()?;
+                ownership = Ownership::Shifted;
+            } else if driver == Driver::Overlay
+                && self.forced_driver.is_none()
+                && directory.has_written_nothing()?
             {
-                let lock = directory.try_hold()?.ok_or(error)?;
-                self.launch_with(Driver::Copy, &directory, lock, &record, &image, attach)
+                driver = Driver::Copy;
+            } else {
+                return Err(error);
             }
-            other => other,
+            lock = directory.try_hold()?.ok_or(error)?;
         }
     }
 
     fn launch_with(
         &self,
-        driver: Driver,
+        how: (Driver, Ownership),
         directory: &ContainerDir,
         lock: ContainerLock,
         record: &ContainerRecord,
@@ -166,7 +180,7 @@ impl Engine {
         attach: Option<&AttachOptions>,
     ) -> Result<RunOutcome> {
         let host = self.user.host_facts()?;
-        let files = self.container_files(driver, directory, record, &host)?;
+        let files = self.container_files(how, directory, record, &host)?;
         let mut sandbox = plan::container(record, image, &host, &files)?;
         let client = match attach {
             Some(options) => Attachment {
@@ -227,22 +241,35 @@ impl Engine {
     /// The root file system as `driver` puts it together. Copies are made here, once.
     fn container_files(
         &self,
-        driver: Driver,
+        (driver, ownership): (Driver, Ownership),
         directory: &ContainerDir,
         record: &ContainerRecord,
         host: &HostFacts,
     ) -> Result<ContainerFiles> {
         let folder = absolute(directory.path())?;
+        let shifted = record
+            .ids
+            .as_ref()
+            .filter(|_| ownership == Ownership::Shifted);
         let root = match driver {
             Driver::Overlay => {
                 let base = absolute(self.store.root_path())?;
                 let relative = |path: &Path| path.strip_prefix(&base).unwrap_or(path).to_owned();
+                let relative_all = |paths: Vec<PathBuf>| -> Result<Vec<PathBuf>> {
+                    let paths = paths.iter();
+                    paths.map(|path| Ok(relative(&absolute(path)?))).collect()
+                };
                 let layers = self.store.overlay_lowers(&record.layers);
+                let (lower, data) = match shifted {
+                    None => (layers, Vec::new()),
+                    Some(ids) => match self.shifted_layers(directory, record, ids)? {
+                        (tree, shifted::Kind::Metadata) => (vec![tree], layers),
+                        (tree, shifted::Kind::Whole) => (vec![tree], Vec::new()),
+                    },
+                };
                 RootSource::Overlay {
-                    lower: layers
-                        .iter()
-                        .map(|layer| Ok(relative(&absolute(layer)?)))
-                        .collect::<Result<_>>()?,
+                    lower: relative_all(lower)?,
+                    data: relative_all(data)?,
                     upper: relative(&folder.join("upper")),
                     work: relative(&folder.join("work")),
                     volatile: record.spec.auto_remove,
@@ -251,14 +278,41 @@ impl Engine {
             }
             Driver::Copy => {
                 self.user.finish_namespace()?;
-                self.store.lease()?.copy_rootfs(directory, &record.layers)?;
+                self.store
+                    .lease()?
+                    .copy_rootfs(directory, &record.layers, shifted)?;
                 RootSource::Directory(folder.join("rootfs"))
             }
         };
         Ok(ContainerFiles {
             directory: folder,
             root,
+            user_namespace: self.user_namespace_plan(record, ownership)?,
         })
+    }
+
+    /// The image's tree with the container's owners, made if it is not there yet.
+    fn shifted_layers(
+        &self,
+        directory: &ContainerDir,
+        record: &ContainerRecord,
+        ids: &IdMaps,
+    ) -> Result<(PathBuf, shifted::Kind)> {
+        self.user.finish_namespace()?;
+        if self.user.is_real_root() && directory.has_written_nothing()? {
+            // Perhaps killed after it was noted that they are.
+            self.store
+                .shift_upper(directory.fd(), &record.layers, ids)?;
+        }
+        if let Some(made) = self.store.shifted_tree(&record.layers, ids)? {
+            return Ok(made);
+        }
+        let user_xattr = !self.user.is_real_root();
+        let image = &record.spec.image;
+        self.store
+            .make_shifted_tree(&record.layers, ids, user_xattr, || {
+                log::warn!("copying image {image} once for these ids: this kernel cannot change owners in place (Linux 6.16 can)");
+            })
     }
 }
 

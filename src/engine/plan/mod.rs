@@ -5,6 +5,7 @@
 
 mod environment;
 mod mounts;
+pub mod user_namespace;
 
 pub use environment::set as set_variable;
 pub use mounts::{MASKED, READ_ONLY, SHM_BYTES};
@@ -15,10 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     ContainerSpec, Error, ErrorKind, Result,
-    container::{ContainerRecord, NetworkMode},
+    container::{ContainerRecord, NetworkMode, ProcessIdentity},
     host::{HostFacts, UserMode},
     image::ImageConfig,
     mount::Propagation,
+    user_namespace::IdMaps,
 };
 
 /// Everything the sandbox carries out, in the order in which it does.
@@ -27,6 +29,8 @@ pub struct SandboxPlan {
     pub hostname: String,
     /// The container gets a network namespace with loopback, or shares the host's.
     pub own_network: bool,
+    /// The container's own user namespace, nested in the engine's.
+    pub user_namespace: Option<UserNamespacePlan>,
     pub root: RootPlan,
     /// Attached one after the other, below the root.
     pub mounts: Vec<MountStep>,
@@ -38,6 +42,25 @@ pub struct SandboxPlan {
     pub process: ProcessPlan,
     /// Run a small init as process 1 that reaps and forwards signals.
     pub init: bool,
+}
+
+/// How the container gets its own ids; which they are is in its [`ProcessPlan`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UserNamespacePlan {
+    pub origin: UserNamespaceOrigin,
+    /// The root's files are owned by the engine's ids, and mapped by the mounts; otherwise they are
+    /// owned by the container's.
+    pub maps_mounts: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum UserNamespaceOrigin {
+    /// A new one.
+    New,
+    /// That of a process, checked to be the one that is meant.
+    Process(ProcessIdentity),
+    /// That a file stands for.
+    File(PathBuf),
 }
 
 /// The root file system.
@@ -55,6 +78,9 @@ pub enum RootSource {
         /// Topmost layer first. All paths are relative to the store's root, in which the supervisor
         /// works: the kernel takes no more than 255 bytes of each.
         lower: Vec<PathBuf>,
+        /// Layers that only lend content to files of `lower` which name it ("data-only lower
+        /// layers" in the kernel's overlayfs documentation).
+        data: Vec<PathBuf>,
         upper: PathBuf,
         work: PathBuf,
         /// Never synced: only for containers that are removed when they end.
@@ -142,6 +168,8 @@ pub struct ProcessPlan {
     pub terminal_size: Option<(u16, u16)>,
     /// Supplementary groups can be set (they cannot in a single-id user namespace).
     pub set_groups: bool,
+    /// The ids that exist, if the container has a user namespace of its own.
+    pub ids: Option<IdMaps>,
     pub filter: FilterPlan,
 }
 
@@ -158,6 +186,7 @@ pub struct ContainerFiles {
     /// `containers/ID`
     pub directory: PathBuf,
     pub root: RootSource,
+    pub user_namespace: Option<UserNamespacePlan>,
 }
 
 /// The plan of a container's first process.
@@ -178,7 +207,8 @@ pub fn container(
             "net/ipv4/ip_unprivileged_port_start".to_owned(),
             "0".to_owned(),
         ));
-        if host.initial_user_namespace {
+        // The range must exist in the namespace's own map.
+        if host.initial_user_namespace && record.ids.is_none() {
             sysctls.push((
                 "net/ipv4/ping_group_range".to_owned(),
                 "0 2147483647".to_owned(),
@@ -187,6 +217,7 @@ pub fn container(
     }
     Ok(SandboxPlan {
         own_network,
+        user_namespace: files.user_namespace.clone(),
         root: RootPlan {
             source: files.root.clone(),
             mount_point: files.root.mount_point(),
@@ -204,11 +235,12 @@ pub fn container(
             arguments,
             environment: environment::compose(spec, image, &hostname),
             working_directory: working_directory(spec, image)?,
-            user: user(spec, image),
+            user: user(record, image),
             capabilities: crate::model::capability::DEFAULT & host.capabilities,
             terminal: spec.tty,
             terminal_size: None,
             set_groups: !matches!(host.user, UserMode::SingleId { .. }),
+            ids: record.ids.clone(),
             filter: FilterPlan::Default,
         },
         hostname,
@@ -248,9 +280,18 @@ fn hostname(record: &ContainerRecord) -> String {
         .unwrap_or_else(|| record.id.short().to_owned())
 }
 
-fn user(spec: &ContainerSpec, image: &ImageConfig) -> String {
-    let of_image = || image.config.as_ref().and_then(|config| config.user.clone());
-    spec.user.clone().or_else(of_image).unwrap_or_default()
+/// With `keep-id` the user who is kept, as Podman has it, if nobody names another.
+fn user(record: &ContainerRecord, image: &ImageConfig) -> String {
+    let of_image = || {
+        let user = image.config.as_ref().and_then(|config| config.user.clone());
+        user.filter(|user| !user.is_empty())
+    };
+    let kept = || {
+        let (uid, gid) = record.ids.as_ref()?.kept?;
+        Some(format!("{uid}:{gid}"))
+    };
+    let asked = record.spec.user.clone();
+    asked.or_else(of_image).or_else(kept).unwrap_or_default()
 }
 
 fn working_directory(spec: &ContainerSpec, image: &ImageConfig) -> Result<String> {

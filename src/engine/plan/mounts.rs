@@ -49,7 +49,7 @@ pub(super) fn steps(
     let mut steps = vec![
         MountStep::Proc,
         MountStep::Dev {
-            make_nodes: host.initial_user_namespace,
+            make_nodes: host.initial_user_namespace && files.user_namespace.is_none(),
         },
         MountStep::Shm { bytes: SHM_BYTES },
         MountStep::MessageQueue,

@@ -9,7 +9,11 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use super::{Streams, credentials, devices, mounts, program, reaper};
+use super::{
+    Streams, credentials, devices,
+    mounts::{self, Sources},
+    nested, program, reaper,
+};
 use crate::{
     engine::plan::SandboxPlan,
     model::{Context, Error, ErrorKind, Result},
@@ -26,15 +30,21 @@ pub(super) fn run(
     supervisor: BorrowedFd<'_>,
 ) -> Result<Infallible> {
     process::hide().system(|| "cannot hide this process".to_owned())?;
-    let connected = mounts::clone_connected(&plan.mounts)?;
+    let mut sources = match plan.user_namespace {
+        None => Sources {
+            root: None,
+            steps: mounts::clone_connected(&plan.mounts)?,
+        },
+        Some(_) => nested::await_supervisor(plan, supervisor)?,
+    };
     mount::make_all_private().system(|| "cannot make the container's mounts private".to_owned())?;
 
     // A mask must be the host's own null device, opened before anything of the image is visible
     // (CVE-2025-31133).
     let null = devices::trusted_null()?;
 
-    let root = mounts::attach_root(&plan.root)?;
-    let tree = mounts::build(plan, connected, root.as_fd(), null.as_fd())?;
+    let root = mounts::attach_root(&plan.root, sources.root.take())?;
+    let tree = mounts::build(plan, sources.steps, root.as_fd(), null.as_fd())?;
 
     let working_directory = open_working_directory(&plan.process.working_directory, root.as_fd())?;
     let identity = credentials::look_up(&plan.process, root.as_fd())?;

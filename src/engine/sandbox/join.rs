@@ -15,7 +15,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Started, Streams, credentials, devices, program};
+use super::{Started, Streams, credentials, devices, nested, program};
 use crate::{
     engine::plan::ProcessPlan,
     model::{Context, Error, ErrorKind, Result, container::ProcessIdentity},
@@ -47,15 +47,24 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
     let pidfd = process::open(plan.init.pid, plan.init.start_time)
         .system(|| "cannot open the container's first process".to_owned())?
         .ok_or_else(stopped)?;
-    let namespaces = ThreadNameSpaceType::MOUNT
+    let mut namespaces = ThreadNameSpaceType::MOUNT
         | ThreadNameSpaceType::PROCESS_ID
         | ThreadNameSpaceType::NETWORK
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
         | ThreadNameSpaceType::CONTROL_GROUP;
+    if let Some(ids) = &plan.process.ids {
+        namespaces |= ThreadNameSpaceType::USER;
+        if let Some(streams) = &streams {
+            nested::give_streams(streams, ids)?;
+        }
+    }
     match rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), namespaces) {
         Err(rustix::io::Errno::SRCH) => return Err(stopped()),
         other => other.system(|| "cannot enter the container's namespaces".to_owned())?,
+    }
+    if plan.process.ids.is_some() {
+        nested::become_root().system(|| "cannot become root of the container's ids".to_owned())?;
     }
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
     let child = fork::fork(Namespaces::NONE, || {

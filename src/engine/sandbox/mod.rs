@@ -14,6 +14,7 @@ mod devices;
 mod init;
 mod join;
 mod mounts;
+mod nested;
 mod program;
 mod reaper;
 mod seccomp;
@@ -31,7 +32,7 @@ use crate::{
     model::{Context, Error, ErrorKind, Result},
     sys::{
         fork::{self, Child, Namespaces},
-        packet,
+        packet, process,
     },
 };
 
@@ -87,11 +88,25 @@ pub fn start(plan: &SandboxPlan, streams: Option<Streams>) -> Result<Started> {
     if plan.own_network {
         namespaces = namespaces.with(Namespaces::NET);
     }
-    let child = fork::fork(namespaces, || {
+    let first = || {
         let Err(error) = init::run(plan, streams.as_ref(), theirs.as_fd());
         report(theirs.as_fd(), &error)
-    });
-    let child = child.map_err(namespaces_refused)?;
+    };
+    let child = match &plan.user_namespace {
+        None => fork::fork(namespaces, first).map_err(namespaces_refused)?,
+        Some(nested) => {
+            if let Some(streams) = &streams {
+                nested::give_streams(streams, nested::ids(plan)?)?;
+            }
+            let child = nested::fork_into(&nested.origin, namespaces, first)?;
+            if let Err(error) = nested::prepare(plan, nested, &child, ours.as_fd()) {
+                let _ = process::signal(&child.pidfd, libc::SIGKILL);
+                let _ = process::reap(&child.pidfd);
+                return Err(error);
+            }
+            child
+        }
+    };
     drop(theirs);
     drop(streams);
     match await_program(ours.as_fd()) {
@@ -101,7 +116,7 @@ pub fn start(plan: &SandboxPlan, streams: Option<Streams>) -> Result<Started> {
         }),
         Err(error) => {
             // It has reported and is ending; nobody else will reap it.
-            let _ = crate::sys::process::reap(&child.pidfd);
+            let _ = process::reap(&child.pidfd);
             Err(error)
         }
     }

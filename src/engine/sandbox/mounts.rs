@@ -37,26 +37,25 @@ pub(super) struct Tree {
     pub dev: Option<OwnedFd>,
 }
 
-/// Mounts the root file system where the plan says and returns its root directory.
-pub(super) fn attach_root(plan: &RootPlan) -> Result<OwnedFd> {
+/// Mounts that were made before the straight line begins.
+#[derive(Debug)]
+pub(super) struct Sources {
+    /// By the supervisor, where the container's root could not.
+    pub root: Option<OwnedFd>,
+    /// One place a step of the plan.
+    pub steps: Vec<Option<OwnedFd>>,
+}
+
+/// Mounts the root file system where the plan says and returns its root directory. One that was
+/// `made` by the supervisor goes on its current directory, for the container's root can search
+/// no way to the other.
+pub(super) fn attach_root(plan: &RootPlan, made: Option<OwnedFd>) -> Result<OwnedFd> {
+    if let Some(root) = made {
+        mount::attach_here(&root).system(|| "cannot mount the root file system".to_owned())?;
+        return Ok(root);
+    }
+    let root = mount_root(plan)?;
     let place = path(&plan.mount_point)?;
-    let root = match &plan.source {
-        RootSource::Overlay {
-            lower,
-            upper,
-            work,
-            volatile,
-            user_xattr,
-        } => {
-            let layers: Vec<CString> = lower
-                .iter()
-                .map(|layer| path(layer))
-                .collect::<Result<_>>()?;
-            overlay(&layers, &path(upper)?, &path(work)?, *volatile, *user_xattr)?
-        }
-        RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, false)
-            .system(|| format!("cannot use {} as root file system", tree.display()))?,
-    };
     mount::attach_at(&root, rustix::fs::CWD, &place).system(|| {
         format!(
             "cannot mount the root file system on {}",
@@ -66,8 +65,38 @@ pub(super) fn attach_root(plan: &RootPlan) -> Result<OwnedFd> {
     Ok(root)
 }
 
+/// The root file system, detached.
+pub(super) fn mount_root(plan: &RootPlan) -> Result<OwnedFd> {
+    match &plan.source {
+        RootSource::Overlay {
+            lower,
+            data,
+            upper,
+            work,
+            volatile,
+            user_xattr,
+        } => {
+            let paths = |layers: &[std::path::PathBuf]| -> Result<Vec<CString>> {
+                layers.iter().map(|layer| path(layer)).collect()
+            };
+            let (layers, data) = (paths(lower)?, paths(data)?);
+            overlay(
+                &layers,
+                &data,
+                &path(upper)?,
+                &path(work)?,
+                *volatile,
+                *user_xattr,
+            )
+        }
+        RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, false)
+            .system(|| format!("cannot use {} as root file system", tree.display())),
+    }
+}
+
 fn overlay(
     lower: &[CString],
+    data: &[CString],
     upper: &CStr,
     work: &CStr,
     volatile: bool,
@@ -77,6 +106,11 @@ fn overlay(
         .iter()
         .map(|layer| Parameter::String(c"lowerdir+", layer))
         .collect();
+    // Unknown before Linux 6.8, as is what they are for to ordinary users before 6.16.
+    parameters.extend(
+        data.iter()
+            .map(|layer| Parameter::String(c"datadir+", layer)),
+    );
     parameters.push(Parameter::String(c"upperdir", upper));
     parameters.push(Parameter::String(c"workdir", work));
     if volatile {
@@ -144,6 +178,36 @@ pub(super) fn clone_connected(steps: &[MountStep]) -> Result<Vec<Option<OwnedFd>
         .collect()
 }
 
+/// Whether a step mounts something of the host's that has to be opened by a path.
+pub(super) fn has_source(step: &MountStep) -> bool {
+    matches!(step, MountStep::Bind { .. } | MountStep::OwnFile { .. })
+}
+
+/// Copies of all sources, one for each step that [has one](has_source): by the supervisor, for a
+/// container whose root may not look for them. What the host mounts there later appears in the
+/// container; nothing of the container's reaches the host.
+pub(super) fn clone_all(steps: &[MountStep]) -> Result<Vec<Option<OwnedFd>>> {
+    let clone = |source: &Path, recursive| {
+        mount::clone_mount(rustix::fs::CWD, &path(source)?, recursive)
+            .system(|| format!("cannot use bind source {}", source.display()))
+    };
+    steps
+        .iter()
+        .map(|step| match step {
+            MountStep::Bind {
+                source, recursive, ..
+            } => {
+                let copy = clone(source, *recursive)?;
+                mount::set_attributes(&copy, Attributes::NONE, Some(Propagation::Slave), true)
+                    .system(|| format!("cannot use bind source {}", source.display()))?;
+                Ok(Some(copy))
+            }
+            MountStep::OwnFile { source, .. } => clone(source, false).map(Some),
+            _ => Ok(None),
+        })
+        .collect()
+}
+
 /// Attaches everything that the plan names, in its order, then hides what must be hidden.
 pub(super) fn build(
     plan: &SandboxPlan,
@@ -169,7 +233,7 @@ pub(super) fn build(
                 attributes,
             } => tmpfs(root, target, options, *attributes)?,
             MountStep::OwnFile { source, target } => {
-                own_file(root, source, target, plan.root.read_only)?;
+                own_file(root, copy, source, target, plan.root.read_only)?;
             }
             MountStep::Bind {
                 source,
@@ -385,9 +449,18 @@ fn tmpfs(
     mount::attach(&mounted, &place).system(what)
 }
 
-fn own_file(root: BorrowedFd<'_>, source: &Path, target: &str, read_only: bool) -> Result<()> {
+fn own_file(
+    root: BorrowedFd<'_>,
+    copy: Option<OwnedFd>,
+    source: &Path,
+    target: &str,
+    read_only: bool,
+) -> Result<()> {
     let what = || format!("cannot mount {} on {target}", source.display());
-    let copy = mount::clone_mount(rustix::fs::CWD, &path(source)?, false).system(what)?;
+    let copy = match copy {
+        Some(copy) => copy,
+        None => mount::clone_mount(rustix::fs::CWD, &path(source)?, false).system(what)?,
+    };
     if read_only {
         mount::set_attributes(&copy, Attributes::READ_ONLY, None, false).system(what)?;
     }
@@ -531,7 +604,7 @@ pub(super) fn pivot_into(root: BorrowedFd<'_>) -> Result<()> {
     mount::detach_current_directory().system(what)
 }
 
-fn path(path: &Path) -> Result<CString> {
+pub(super) fn path(path: &Path) -> Result<CString> {
     in_root::c_string(path.as_os_str())
         .system(|| format!("invalid path {:?}", path.as_os_str().as_bytes()))
 }
