@@ -193,7 +193,8 @@ impl Lease<'_> {
 
     fn probe(&self, lower: &str, data: &str, user_xattr: bool) -> std::io::Result<()> {
         // The kernel takes no more than 255 bytes of each path.
-        rustix::process::fchdir(self.dir())?;
+        // By its path: the open directory is of the mount namespace that was left.
+        rustix::process::chdir(self.path())?;
         let path = |name: &str| std::ffi::CString::new(format!("{name}/tree"));
         let (lower, data) = (path(lower)?, path(data)?);
         let mut parameters = vec![
