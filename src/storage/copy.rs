@@ -132,7 +132,7 @@ struct Copy<'a> {
     /// The first copy of every file with several links, by its inode in the layer.
     links: HashMap<(u64, u64), Vec<u8>>,
     /// Files with several links whose content is elsewhere: their inode and all their names.
-    referring: Vec<(u64, Vec<Vec<u8>>)>,
+    referring: HashMap<u64, Vec<Vec<u8>>>,
     /// Names from the top to the current directory.
     way: Vec<CString>,
     /// For names and values of attributes.
@@ -147,7 +147,7 @@ impl<'a> Copy<'a> {
             owners,
             content,
             links: HashMap::new(),
-            referring: Vec::new(),
+            referring: HashMap::new(),
             way: Vec::new(),
             names: vec![0; 64 << 10],
             value: vec![0; 64 << 10],
@@ -228,7 +228,7 @@ impl<'a> Copy<'a> {
             self.links.insert(inode, self.path_of(name));
         }
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile if refers => self.refer(to, name, stat)?,
+            FileType::RegularFile if refers => return self.refer(from, to, name, stat),
             FileType::RegularFile => copy_content(from, to, name, stat)?,
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(from, name, Vec::new())?;
@@ -250,16 +250,30 @@ impl<'a> Copy<'a> {
 
     /// A file without content that names its own path as the place to find it. That is right
     /// whatever lies above: if any higher layer had the path, it would be seen instead.
-    fn refer(&mut self, to: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Result<()> {
+    fn refer(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        name: &CStr,
+        stat: &Stat,
+    ) -> Result<()> {
         let file = create(to, name)?;
         rustix::fs::ftruncate(&file, stat.st_size.cast_unsigned())?;
+        let (uid, gid) = self.owner(stat);
+        let (uid, gid) = (
+            rustix::fs::Uid::from_raw(uid),
+            rustix::fs::Gid::from_raw(gid),
+        );
+        rustix::fs::fchown(&file, Some(uid), Some(gid))?;
         let (mark, _) = self.reference_names();
         rustix::fs::fsetxattr(&file, mark, b"", XattrFlags::empty())?;
         self.set_reference(&file, &self.path_of(name))?;
+        self.copy_attributes((from, name), (to, name))?;
         if stat.st_nlink > 1 {
             self.note_reference(to, name)?;
         }
-        Ok(())
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(stat.st_mode))?;
+        rustix::fs::futimens(&file, &times(stat))
     }
 
     fn reference_names(&self) -> (&'static CStr, &'static CStr) {
@@ -279,14 +293,7 @@ impl<'a> Copy<'a> {
     fn note_reference(&mut self, to: BorrowedFd<'_>, name: &CStr) -> Result<()> {
         let inode = rustix::fs::statat(to, name, AtFlags::SYMLINK_NOFOLLOW)?.st_ino;
         let path = self.path_of(name);
-        match self
-            .referring
-            .iter_mut()
-            .rfind(|(known, _)| *known == inode)
-        {
-            Some((_, names)) => names.push(path),
-            None => self.referring.push((inode, vec![path])),
-        }
+        self.referring.entry(inode).or_default().push(path);
         Ok(())
     }
 
@@ -487,11 +494,15 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn set_owner(&self, folder: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Result<()> {
-        let wanted = match self.owners {
+    fn owner(&self, stat: &Stat) -> (u32, u32) {
+        match self.owners {
             Some(owners) => owners.of(stat.st_uid, stat.st_gid),
             None => (stat.st_uid, stat.st_gid),
-        };
+        }
+    }
+
+    fn set_owner(&self, folder: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Result<()> {
+        let wanted = self.owner(stat);
         let now = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
         if (now.st_uid, now.st_gid) == wanted {
             return Ok(());
@@ -515,15 +526,18 @@ impl Copy<'_> {
                 AtFlags::empty(),
             )?;
         }
-        let time = |seconds: i64, nanoseconds: u64| Timespec {
-            tv_sec: seconds,
-            tv_nsec: nanoseconds.cast_signed(),
-        };
-        let times = Timestamps {
-            last_access: time(stat.st_atime, stat.st_atime_nsec),
-            last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
-        };
-        rustix::fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+        rustix::fs::utimensat(folder, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
+    }
+}
+
+fn times(stat: &Stat) -> Timestamps {
+    let time = |seconds: i64, nanoseconds: u64| Timespec {
+        tv_sec: seconds,
+        tv_nsec: nanoseconds.cast_signed(),
+    };
+    Timestamps {
+        last_access: time(stat.st_atime, stat.st_atime_nsec),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
         image::ProcessDefaults,
         mount::{Mount, MountSource},
         signal::signal_name,
+        user_namespace::lines,
     },
     storage::{ContainerDir, containers::Status},
 };
@@ -231,7 +232,16 @@ fn host_config(record: &ContainerRecord) -> Value {
     object.put("ReadonlyRootfs", json!(spec.read_only));
     object.put("SecurityOpt", Value::Null);
     object.put_some("Tmpfs", tmpfs(&spec.mounts));
-    object.put_all(&["UTSMode", "UsernsMode"], &json!(""));
+    object.put("UTSMode", json!(""));
+    object.put("UsernsMode", json!(spec.user_namespace.typed));
+    // Podman's.
+    object.put_some(
+        "IDMappings",
+        record
+            .ids
+            .as_ref()
+            .map(|ids| json!({"UidMap": lines(&ids.uids, ':'), "GidMap": lines(&ids.gids, ':')})),
+    );
     object.put("ShmSize", json!(plan::SHM_BYTES));
     object.put("Runtime", json!("coracle"));
     object.put("Isolation", json!(""));
