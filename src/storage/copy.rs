@@ -30,6 +30,8 @@ use crate::model::{host::IdRange, user_namespace::IdMaps};
 /// Overlayfs's own attributes, as root and with `userxattr`: they mean nothing in a copy.
 const OVERLAY_PREFIXES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 const OPAQUE: [&CStr; 2] = [c"trusted.overlay.opaque", c"user.overlay.opaque"];
+/// The kernel looks for no longer path.
+const LONGEST_REFERENCE: usize = 4095;
 /// Deeper than PATH_MAX allows to address.
 const DEEPEST: usize = 2100;
 
@@ -228,7 +230,14 @@ impl<'a> Copy<'a> {
             self.links.insert(inode, self.path_of(name));
         }
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile if refers => return self.refer(from, to, name, stat),
+            FileType::RegularFile if refers => match self.refer(from, to, name, stat) {
+                // No room for so long a path among its attributes: then the content is copied.
+                Err(Errno::NOSPC | Errno::TOOBIG | Errno::RANGE | Errno::NAMETOOLONG) => {
+                    delete_entry(to, name)?;
+                    copy_content(from, to, name, stat)?;
+                }
+                outcome => return outcome,
+            },
             FileType::RegularFile => copy_content(from, to, name, stat)?,
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(from, name, Vec::new())?;
@@ -287,6 +296,9 @@ impl<'a> Copy<'a> {
 
     fn set_reference(&self, file: &OwnedFd, path: &[u8]) -> Result<()> {
         let path = [b"/", path].concat();
+        if path.len() > LONGEST_REFERENCE {
+            return Err(Errno::NAMETOOLONG);
+        }
         rustix::fs::fsetxattr(file, self.reference_names().1, &path, XattrFlags::empty())
     }
 

@@ -4,7 +4,7 @@ use std::{
     ffi::CString,
     fmt::Write,
     fs, io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
 use rustix::{
@@ -155,6 +155,13 @@ pub fn map_child(pid: i32, uids: &[IdRange], gids: &[IdRange]) -> io::Result<()>
     Ok(())
 }
 
+/// Whether a process is in the user namespace that this process is in.
+pub fn is_own(pid: i32) -> bool {
+    let link = |process: &str| fs::read_link(format!("/proc/{process}/ns/user")).ok();
+    let own = link("self");
+    own.is_some() && own == link(&pid.to_string())
+}
+
 /// The user namespace of a process.
 pub fn of_process(pid: i32) -> io::Result<OwnedFd> {
     let path = format!("/proc/{pid}/ns/user");
@@ -173,6 +180,9 @@ pub fn maps_of(namespace: impl AsFd) -> io::Result<(Vec<IdRange>, Vec<IdRange>)>
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let child = fork::fork(fork::Namespaces::NONE, || {
         let maps = || -> io::Result<()> {
+            if !is_nested_here(namespace.as_fd())? {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
             enter(&namespace)?;
             for file in ["uid_map", "gid_map"] {
                 let mut text = process::read_small(&format!("/proc/self/{file}"))?;
@@ -192,6 +202,21 @@ pub fn maps_of(namespace: impl AsFd) -> io::Result<(Vec<IdRange>, Vec<IdRange>)>
     let mut maps = text.split('\0').map(parse_map);
     let mut next = || maps.next().flatten().ok_or(io::ErrorKind::InvalidData);
     Ok((next()?, next()?))
+}
+
+/// Whether this process's user namespace is the parent of that one: maps are in ids of the parent.
+fn is_nested_here(namespace: BorrowedFd<'_>) -> io::Result<bool> {
+    /// ioctl_ns(2): `_IO(0xb7, 0x2)`.
+    const NS_GET_PARENT: libc::Ioctl = 0xb702;
+    // SAFETY: this request takes no argument and returns a new descriptor or -1.
+    let parent = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_PARENT) };
+    if parent == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it, and nobody else knows it.
+    let parent = unsafe { OwnedFd::from_raw_fd(parent) };
+    let own = rustix::fs::stat("/proc/self/ns/user")?;
+    Ok(rustix::fs::fstat(parent)?.st_ino == own.st_ino)
 }
 
 fn parse_map(text: &str) -> Option<Vec<IdRange>> {

@@ -51,10 +51,12 @@ impl Engine {
         match &spec.user_namespace.mode {
             UserNamespaceMode::Host => self.user.begin_namespace(&self.store),
             UserNamespaceMode::Container(other) => {
-                let start = self.running(other)?;
-                match self.user.join_namespace_of(start.supervisor.pid)? {
-                    true => Ok(()),
-                    false => Err(not_running(other)),
+                let holder = self.running(other)?.supervisor.pid;
+                // Also asked when it was entered before.
+                if user_namespace::is_own(holder) || self.user.join_namespace_of(holder)? {
+                    Ok(())
+                } else {
+                    Err(not_running(other))
                 }
             }
             _ => self.enter_user_namespace(),

@@ -246,10 +246,13 @@ pub(super) fn fork_into(
             if process::boot_id().system(what)? != identity.boot_id {
                 return Err(gone());
             }
-            let _pidfd = process::open(identity.pid, identity.start_time)
-                .system(what)?
-                .ok_or_else(gone)?;
-            user_namespace::of_process(identity.pid).system(what)?
+            // By its number in the mounted /proc: this process's own pid namespace is another.
+            let namespace = user_namespace::of_process(identity.pid).map_err(|_| gone())?;
+            // Looked at after opening: if it is the right process now, it was then.
+            if process::start_time(identity.pid).ok() != Some(identity.start_time) {
+                return Err(gone());
+            }
+            namespace
         }
         UserNamespaceOrigin::File(file) => {
             let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
