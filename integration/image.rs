@@ -163,7 +163,8 @@ pub fn busybox_layer() -> Layer {
         &program,
     );
     for applet in [
-        "sh", "cat", "ls", "pwd", "true", "id", "readlink", "env", "stat",
+        "sh", "cat", "ls", "pwd", "true", "id", "readlink", "env", "stat", "sleep", "rm", "ln",
+        "mv", "head", "wc", "grep", "mkdir", "touch",
     ] {
         layer = layer.symlink(&format!("bin/{applet}"), "busybox");
     }

@@ -17,10 +17,13 @@
 //! | tree | an unpacked image equals what umoci unpacks |
 //! | bad_input | hostile and broken input: one line, the right code, the store as before |
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
+//! | flags | every flag of `run`, one row each, seen from inside or from the kernel |
 //! | many | a hundred at once |
 //! | crash | killed anywhere, and asked again |
 //! | power | cut anywhere, and asked again |
+//! | namespaces | shared with the host and with other containers |
 //! | modes | root, subordinate ids, one id |
+//! | security | capabilities, filters, masks, limits, groups: flags that change them |
 //! | regressions | faults that were found, each with its story |
 //! | perf | system calls of a run |
 //!
@@ -42,14 +45,17 @@ mod bad_input;
 mod crash;
 mod escape;
 mod exec;
+mod flags;
 mod images;
 mod isolation;
 mod life;
 mod many;
 mod modes;
+mod namespaces;
 mod perf;
 mod power;
 mod pull;
 mod regressions;
 mod run;
+mod security;
 mod tree;

@@ -9,8 +9,10 @@
 //! | [`storage`] | what lasts; the one room that knows a path below the root | model, sys |
 //! | [`registry`] | what is far; the one asynchronous room; bytes go into a sink the caller gives | model |
 //! | [`engine::plan`] | request + image + host facts → what will be done, as a value | model |
+//! | [`engine::bundle`] | the plan as a bundle of the OCI runtime specification, and back | model, plan |
+//! | [`engine::cgroup`] | the container's control group: where it is made, limits, freezing, figures | model, sys, plan |
 //! | [`engine::sandbox`] | carries a plan out, between clone3 and execve | model, sys, plan |
-//! | [`engine::supervisor`] | looks after one running container | model, sys, storage, sandbox |
+//! | [`engine::supervisor`] | looks after one running container | model, sys, storage, cgroup, sandbox |
 //! | [`engine`] | the use-cases, one file a verb, methods of [`engine::Engine`] | all above |
 //! | [`cmd`] | the command line: flags → values → one engine call → output | model, the engine's facade |
 //!

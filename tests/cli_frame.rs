@@ -351,19 +351,11 @@ fn an_unknown_command_is_code_1() {
 #[test]
 fn flags_that_are_not_there_yet_are_refused_or_noticed() {
     for (words, flag) in [
-        (vec!["run", "--cap-drop", "ALL", "x"], "--cap-drop"),
-        (vec!["run", "--cap-drop=ALL", "x"], "--cap-drop"),
-        (
-            vec!["run", "--security-opt", "no-new-privileges", "x"],
-            "--security-opt",
-        ),
         (vec!["run", "-m", "5m", "x"], "--memory"),
         (vec!["run", "-m5m", "x"], "--memory"),
         (vec!["run", "-itm5m", "x"], "--memory"),
-        (vec!["run", "--privileged", "x"], "--privileged"),
         (vec!["create", "--pids-limit", "10", "x"], "--pids-limit"),
         (vec!["run", "--restart", "always", "x"], "--restart"),
-        (vec!["exec", "--privileged", "c", "sh"], "--privileged"),
     ] {
         let refused = coracle(&words);
         let expected = format!("coracle: {flag} is not supported yet\n");
@@ -482,7 +474,7 @@ fn values_are_checked_before_anything_is_done() {
         (
             vec!["run", "--network=container:x", "y"],
             125,
-            "coracle: --network container:x is not supported yet",
+            "coracle: No such container: x",
         ),
         (
             vec!["start", "-a", "x", "y"],

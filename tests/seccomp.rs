@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use coracle::model::{
     capability,
     seccomp::{
-        DEFAULT_PROFILE, SockFilter,
+        DEFAULT_PROFILE, NESTING, SockFilter, WIDE,
         compile::{Architecture, MAX_INSTRUCTIONS, Target, compile},
         default_filter,
         profile::{Action, Argument, Operator, Profile, Rule},
@@ -90,6 +90,29 @@ fn go_name(architecture: Architecture) -> &'static str {
     }
 }
 
+/// Whether a profile names the second architecture of a machine.
+fn names_architecture(profile: &Profile, architecture: Architecture) -> bool {
+    let (name, machine) = match architecture {
+        Architecture::X86 => ("SCMP_ARCH_X86", "SCMP_ARCH_X86_64"),
+        Architecture::Arm => ("SCMP_ARCH_ARM", "SCMP_ARCH_AARCH64"),
+        _ => return true,
+    };
+    let entries = profile.arch_map.iter().flatten();
+    entries.into_iter().any(|entry| {
+        let below = entry.sub_architectures.iter().any(|other| other == name);
+        entry.architecture == name || entry.architecture == machine && below
+    }) || profile
+        .architectures
+        .iter()
+        .flatten()
+        .any(|other| other == name)
+}
+
+fn kernel_is_at_least(target: &Target, version: Option<&String>) -> Option<bool> {
+    let (major, minor) = version?.split_once('.').unwrap();
+    Some(target.kernel >= (major.parse().unwrap(), minor.parse().unwrap()))
+}
+
 /// The profile as it reads for one target, call numbers in place of names.
 struct Table<'a> {
     profile: &'a Profile,
@@ -106,10 +129,15 @@ impl<'a> Table<'a> {
             };
             (architecture, profile.syscalls.iter().map(of_rule).collect())
         };
+        let known = target.architectures.iter().copied();
+        let native = target.architectures.first().copied();
+        let allowed = |architecture: &Architecture| {
+            Some(*architecture) == native || names_architecture(profile, *architecture)
+        };
         Table {
             profile,
             target,
-            architectures: target.architectures.iter().copied().map(numbers).collect(),
+            architectures: known.filter(allowed).map(numbers).collect(),
         }
     }
 
@@ -129,6 +157,13 @@ impl<'a> Table<'a> {
                 && rule.includes.caps.iter().all(has)
                 && !rule.excludes.caps.iter().any(has)
                 && (arches.is_empty() || arches.iter().any(|name| name == go_name(*architecture)))
+                && !rule
+                    .excludes
+                    .arches
+                    .iter()
+                    .any(|name| name == go_name(*architecture))
+                && kernel_is_at_least(self.target, rule.includes.min_kernel.as_ref()) != Some(false)
+                && kernel_is_at_least(self.target, rule.excludes.min_kernel.as_ref()) != Some(true)
                 && rule.args.iter().flatten().all(|test| holds(test, call))
             {
                 return rule.action.verdict(rule.errno_ret);
@@ -352,7 +387,7 @@ fn known_attacks_are_refused() {
 #[test]
 fn unknown_fields_and_absurd_values_are_refused() {
     for text in [
-        r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/x"}"#,
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","listener":"/x"}"#,
         r#"{"defaultAction":"SCMP_ACT_DANCE"}"#,
         r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ERRNO","if":"x"}]}"#,
     ] {
@@ -363,9 +398,125 @@ fn unknown_fields_and_absurd_values_are_refused() {
             "args":[{"index":6,"value":1,"op":"SCMP_CMP_EQ"}]}]}"#,
         r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ERRNO",
             "includes":{"minKernel":"new"}}]}"#,
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/x"}"#,
+        r#"{"defaultAction":"SCMP_ACT_NOTIFY","listenerPath":"/x"}"#,
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_NOTIFY"}]}"#,
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/x","syscalls":[{"names":["sendmsg"],"action":"SCMP_ACT_NOTIFY"}]}"#,
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"x","syscalls":[{"names":["read"],"action":"SCMP_ACT_NOTIFY"}]}"#,
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","flags":["SECCOMP_FILTER_FLAG_FAST"]}"#,
+        r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":4096}"#,
+        r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrno":"EDANCE"}"#,
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"name":"read","names":["write"],"action":"SCMP_ACT_ERRNO"}]}"#,
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86"],"archMap":[{"architecture":"SCMP_ARCH_X86_64"}]}"#,
     ] {
         let profile = serde_json::from_str(text).unwrap();
         assert!(compile(&profile, &target(0, X86)).is_err(), "{text}");
+    }
+}
+
+/// What Docker's and Podman's own files have, and what the OCI specification has beyond them.
+#[test]
+fn every_field_of_the_format_is_understood() {
+    let text = r#"{"comment":null,"defaultAction":"SCMP_ACT_ERRNO","defaultErrno":"ENOSYS","architectures":null,
+        "archMap":[{"architecture":"SCMP_ARCH_X86_64","subArchitectures":["SCMP_ARCH_X86","SCMP_ARCH_X32"]},
+                   {"architecture":"SCMP_ARCH_S390X","subArchitectures":null}],
+        "flags":["SECCOMP_FILTER_FLAG_LOG","SECCOMP_FILTER_FLAG_SPEC_ALLOW","SECCOMP_FILTER_FLAG_TSYNC"],
+        "listenerPath":"/run/agent","listenerMetadata":"text",
+        "syscalls":[{"name":"read","names":null,"action":"SCMP_ACT_ALLOW","args":null,"includes":null,"excludes":{}},
+                    {"names":["write"],"action":"SCMP_ACT_TRACE","errnoRet":7},
+                    {"names":["open"],"action":"SCMP_ACT_NOTIFY"},
+                    {"names":["close"],"action":"SCMP_ACT_TRAP"},
+                    {"names":["mkdir"],"action":"SCMP_ACT_ERRNO","errno":"EACCES"},
+                    {"names":["rmdir"],"action":"SCMP_ACT_KILL"}]}"#;
+    let profile: Profile = serde_json::from_str(text).unwrap();
+    profile.check().unwrap();
+    assert_eq!(profile.filter_flags(), Ok(6));
+    let program = program(&profile, &target(0, X86));
+    for (name, verdict) in [
+        ("read", ALLOW),
+        ("write", 0x7ff0_0007),
+        ("open", 0x7fc0_0000),
+        ("close", 0x0003_0000),
+        ("mkdir", 0x0005_000d),
+        ("rmdir", 0),
+        ("uname", ENOSYS),
+    ] {
+        for architecture in X86 {
+            let call = Call {
+                number: architecture.number(name).unwrap(),
+                architecture: architecture.audit_number(),
+                arguments: [0; 6],
+            };
+            assert_eq!(run(&program, &call), verdict, "{name}");
+        }
+    }
+}
+
+/// A profile that names one architecture says nothing about calls of others.
+#[test]
+fn other_architectures_run_only_if_they_are_named() {
+    let i386 = Call {
+        number: 3,
+        architecture: Architecture::X86.audit_number(),
+        arguments: [0; 6],
+    };
+    for (lists, verdict) in [
+        ("", KILL_PROCESS),
+        (r#","architectures":["SCMP_ARCH_X86_64"]"#, KILL_PROCESS),
+        (r#","architectures":["SCMP_ARCH_X86"]"#, ALLOW),
+        (
+            r#","archMap":[{"architecture":"SCMP_ARCH_X86_64","subArchitectures":["SCMP_ARCH_X86"]}]"#,
+            ALLOW,
+        ),
+        (
+            r#","archMap":[{"architecture":"SCMP_ARCH_AARCH64","subArchitectures":["SCMP_ARCH_X86"]}]"#,
+            KILL_PROCESS,
+        ),
+    ] {
+        let text = format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW"{lists}}}"#);
+        let profile: Profile = serde_json::from_str(&text).unwrap();
+        let program = program(&profile, &target(0, X86));
+        assert_eq!(run(&program, &i386), verdict, "{text}");
+    }
+}
+
+/// With the names that `--security-opt seccomp=nesting` and `wide` put first.
+#[test]
+fn extensions_of_the_default_profile_open_what_they_name() {
+    let base = program(&default_profile(), &target(capability::DEFAULT, X86));
+    for names in [NESTING, WIDE] {
+        let mut profile = default_profile();
+        profile.allow_first(names);
+        let target = target(capability::DEFAULT, X86);
+        let wider = program(&profile, &target);
+        assert!(wider.len() <= 700, "{} instructions", wider.len());
+        for number in 0..480 {
+            let call = Call {
+                number,
+                architecture: Architecture::X86_64.audit_number(),
+                arguments: [0; 6],
+            };
+            let named = names
+                .iter()
+                .any(|name| Architecture::X86_64.number(name) == Some(number));
+            let expected = if named { ALLOW } else { run(&base, &call) };
+            assert_eq!(run(&wider, &call), expected, "{number}");
+        }
+        for name in names {
+            let known = X86.iter().any(|known| known.number(name).is_some());
+            assert!(known, "{name}");
+        }
+    }
+}
+
+/// What the kernel walks through when a container starts, whatever capabilities it has.
+#[test]
+fn no_set_of_capabilities_makes_the_default_program_long() {
+    for capabilities in (0..41).map(|number| capability::DEFAULT ^ 1 << number) {
+        for architectures in [X86, ARM] {
+            let program = program(&default_profile(), &target(capabilities, architectures));
+            assert!(program.len() <= 700, "{} instructions", program.len());
+        }
     }
 }
 
@@ -392,15 +543,54 @@ fn any_profile() -> impl Strategy<Value = String> {
         format!(r#"{{"index":{index},"value":{value},"valueTwo":{two},"op":"SCMP_CMP_{op}"}}"#)
     });
     let arguments = prop::collection::vec(argument, 0..4);
-    let action = prop::sample::select(vec!["ALLOW", "ERRNO", "LOG", "KILL_PROCESS"]);
-    let rule = (names, action.clone(), arguments, 1..100_u16).prop_map(|(names, action, arguments, errno)| {
+    let action = prop::sample::select(vec![
+        "ALLOW",
+        "ERRNO",
+        "LOG",
+        "KILL_PROCESS",
+        "TRACE",
+        "TRAP",
+        "KILL",
+    ]);
+    let rule = (
+        names,
+        action.clone(),
+        arguments,
+        1..100_u16,
+        any_conditions(),
+        any_conditions(),
+    );
+    let rule = rule.prop_map(|(names, action, arguments, errno, includes, excludes)| {
         let arguments = arguments.join(",");
-        format!(r#"{{"names":{names:?},"action":"SCMP_ACT_{action}","errnoRet":{errno},"args":[{arguments}]}}"#)
+        format!(r#"{{"names":{names:?},"action":"SCMP_ACT_{action}","errnoRet":{errno},"args":[{arguments}],
+            "includes":{includes},"excludes":{excludes}}}"#)
     });
-    (action, prop::collection::vec(rule, 0..40)).prop_map(|(action, rules)| {
+    let architectures = prop::sample::select(vec![
+        "",
+        r#""architectures":["SCMP_ARCH_X86_64"],"#,
+        r#""architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86"],"#,
+        r#""archMap":[{"architecture":"SCMP_ARCH_X86_64","subArchitectures":["SCMP_ARCH_X86"]}],"#,
+    ]);
+    let rules = prop::collection::vec(rule, 0..40);
+    (action, architectures, rules).prop_map(|(action, architectures, rules)| {
         let rules = rules.join(",");
-        format!(r#"{{"defaultAction":"SCMP_ACT_{action}","syscalls":[{rules}]}}"#)
+        format!(r#"{{"defaultAction":"SCMP_ACT_{action}",{architectures}"syscalls":[{rules}]}}"#)
     })
+}
+
+/// Mostly none: every condition turns a rule off half of the time.
+fn any_conditions() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "{}",
+        "{}",
+        "{}",
+        "null",
+        r#"{"caps":["CAP_SYS_ADMIN"]}"#,
+        r#"{"caps":["CAP_SYS_ADMIN","CAP_BPF"],"arches":["amd64"]}"#,
+        r#"{"arches":["x86","x32"]}"#,
+        r#"{"minKernel":"5.12"}"#,
+        r#"{"minKernel":"6.1"}"#,
+    ])
 }
 
 proptest! {

@@ -299,7 +299,9 @@ fn started(at: &str) -> StartRecord {
         supervisor: process.clone(),
         init: process,
         started: at.to_owned(),
+        namespaces: Default::default(),
         process: String::new(),
+        cgroup: None,
     }
 }
 

@@ -60,7 +60,7 @@ pub struct ContainerFlags {
     /// Name the container
     #[arg(long, value_name = "string")]
     name: Option<String>,
-    /// Network of the container: none or host
+    /// Network of the container: none, host, container:NAME or ns:PATH
     #[arg(long, alias = "net", value_name = "network")]
     network: Vec<String>,
     /// Platform to choose from a multi-platform image
@@ -105,7 +105,7 @@ pub struct ContainerFlags {
     #[command(flatten)]
     account: AccountFlags,
     #[command(flatten)]
-    bundle: BundleFlags,
+    pub bundle: BundleFlags,
     #[command(flatten)]
     pub registry: RegistryFlags,
 }
@@ -273,17 +273,22 @@ fn labels(files: &[PathBuf], flags: &[String]) -> Result<BTreeMap<String, String
         all.extend(parsed);
     }
     all.extend_from_slice(flags);
-    let mut labels = BTreeMap::new();
-    for label in all {
-        let (key, value) = label.split_once('=').unwrap_or((&label, ""));
+    key_values("label", &all)
+}
+
+/// `KEY=VALUE`, or a key alone, each; of several with the same key the last counts.
+pub fn key_values(what: &str, texts: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut map = BTreeMap::new();
+    for text in texts {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
         if key.is_empty() {
             return Err(Error::invalid(format!(
-                "invalid label {label:?}: the key is missing"
+                "invalid {what} {text:?}: the key is missing"
             )));
         }
-        labels.insert(key.to_owned(), value.to_owned());
+        map.insert(key.to_owned(), value.to_owned());
     }
-    Ok(labels)
+    Ok(map)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -298,12 +303,6 @@ fn network(names: &[String]) -> Result<NetworkMode> {
     for name in names {
         mode = match NetworkMode::parse(name)? {
             Some(mode) => mode,
-            None if name.starts_with("container:") || name.starts_with("ns:") => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!("--network {name} is not supported yet"),
-                ));
-            }
             None => {
                 ui::notice(&format!(
                     "--network {name} has no effect yet: the container gets a loopback interface only"

@@ -22,7 +22,7 @@ pub const VERB: Verb = Verb {
     spellings: &["container create", "create"],
     about: "Create a container without starting it",
     usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
-    arity: Arity::AtLeast(1),
+    arity: Arity::OneUnless("bundle"),
     program_after: Some(1),
     unsupported: super::unsupported::RUN,
     class: Class::Run,
@@ -36,7 +36,8 @@ fn run(session: &Session, flags: Flags, arguments: Vec<String>) -> Outcome {
         registry: flags.container.registry.options(session)?,
         progress: &show,
     };
-    let spec = flags.container.into_spec(false, arguments)?;
+    let mut spec = flags.container.into_spec(false, arguments)?;
+    spec.resources.strict_limits |= session.settings.strict_limits;
     let cidfile = spec.cidfile.clone();
     let engine = session.starting_engine()?;
     let id = engine.create(spec, &pull)?;

@@ -42,7 +42,7 @@ pub fn forgive_missing(force: bool, result: Result<()>) -> Result<bool> {
             if force
                 && matches!(
                     error.kind(),
-                    ErrorKind::NoSuchContainer | ErrorKind::NoSuchImage
+                    ErrorKind::NoSuchContainer | ErrorKind::NoSuchImage | ErrorKind::NoSuchSecret
                 ) =>
         {
             tell(&error);

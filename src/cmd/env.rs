@@ -78,3 +78,29 @@ pub fn https_proxy() -> Option<String> {
 pub fn no_proxy() -> Option<String> {
     text("no_proxy").or_else(|| text("NO_PROXY"))
 }
+
+/// Everything, for `--env-host`. What is not UTF-8 stays here.
+pub fn all() -> Vec<String> {
+    let variables = env::vars_os().filter_map(|(name, value)| {
+        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+        // A name is never empty in a shell; execve(2) lets anything through.
+        (!name.is_empty()).then(|| format!("{name}={value}"))
+    });
+    variables.collect()
+}
+
+/// The variables by which programs are told of proxies, in either case, for `--http-proxy`.
+pub fn proxies() -> Vec<String> {
+    let names = [
+        "http_proxy",
+        "https_proxy",
+        "ftp_proxy",
+        "no_proxy",
+        "all_proxy",
+    ];
+    let both = names
+        .iter()
+        .flat_map(|name| [(*name).to_owned(), name.to_ascii_uppercase()]);
+    both.filter_map(|name| env::var(&name).ok().map(|value| format!("{name}={value}")))
+        .collect()
+}

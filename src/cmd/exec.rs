@@ -27,6 +27,9 @@ struct Flags {
     /// Keep standard input open
     #[arg(long, short = 'i')]
     interactive: bool,
+    /// Give the program nearly all rights of the caller
+    #[arg(long)]
+    privileged: bool,
     /// Give the program a terminal
     #[arg(long, short = 't')]
     tty: bool,
@@ -62,6 +65,7 @@ fn run(session: &Session, flags: Flags, mut arguments: Vec<String>) -> Outcome {
         tty: flags.tty,
         interactive: flags.interactive,
         detach: flags.detach,
+        privileged: flags.privileged,
     };
     Ok(terminal::low_byte(
         session.engine()?.exec(&container, spec)?,

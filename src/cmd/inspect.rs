@@ -169,7 +169,7 @@ fn look_up(
 }
 
 /// Four spaces a level, as Go's `json.MarshalIndent` is called there.
-fn pretty(objects: &[Value]) -> Vec<u8> {
+pub(super) fn pretty(objects: &[Value]) -> Vec<u8> {
     let mut text = Vec::new();
     let mut serializer =
         serde_json::Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));

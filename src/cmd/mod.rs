@@ -28,6 +28,7 @@ mod help;
 mod mount_flags;
 mod namespace_flags;
 mod parse;
+mod process_columns;
 mod progress;
 mod registry_flags;
 mod resource_flags;
@@ -53,14 +54,20 @@ mod inspect;
 mod kill;
 mod load;
 mod logs;
+mod pause;
 mod ps;
 mod pull;
 mod rm;
 mod rmi;
 mod run;
+mod secret;
+mod spec;
 mod start;
+mod stats;
 mod stop;
 mod tag;
+mod top;
+mod update;
 mod version;
 mod wait;
 
@@ -242,7 +249,8 @@ fn execute(globals: GlobalFlags, found: &Found) -> Outcome {
             Ok(0)
         }
         Parsed::Flags(matches, arguments) => {
-            verb.arity.check(found.spelling, arguments.len())?;
+            verb.arity
+                .check(found.spelling, arguments.len(), &matches)?;
             let session = Session {
                 settings: Settings::resolve(globals)?,
                 engine: OnceCell::new(),

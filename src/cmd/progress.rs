@@ -137,6 +137,10 @@ fn bar(name: &str, total: u64) -> ProgressBar {
 }
 
 impl Progress for Show {
+    fn notice(&self, text: &str) {
+        ui::notice(text);
+    }
+
     fn layer_started(&self, layer: &Digest, total: u64) {
         match self.bars() {
             Some(bars) => {

@@ -121,6 +121,18 @@ fn run(session: &Session, flags: &Flags) -> Outcome {
     Ok(0)
 }
 
+/// All containers that fit the filters, which are `ps`'s.
+pub(super) fn fitting(
+    engine: &Engine,
+    filters: &[String],
+) -> Result<Vec<ContainerSummary>, Failure> {
+    let filters = Filters::parse(filters, FILTERS)?;
+    check_values(&filters)?;
+    let mut containers = engine.containers(true, false)?;
+    select(&mut containers, &filters, engine)?;
+    Ok(containers)
+}
+
 fn select(
     containers: &mut Vec<ContainerSummary>,
     filters: &Filters,
@@ -222,7 +234,12 @@ fn ancestors(filters: &Filters, engine: &Engine) -> Option<Vec<Ancestor>> {
 /// below it.
 fn is_descendant(container: &ContainerSummary, wanted: &[Ancestor]) -> bool {
     wanted.iter().any(|ancestor| {
-        ancestor.id.as_deref() == Some(container.image_id.as_str())
+        ancestor.id.is_some()
+            && ancestor.id.as_deref()
+                == container
+                    .image_id
+                    .as_ref()
+                    .map(crate::model::Digest::as_str)
             || ancestor.name == container.image
             || ancestor.top.as_deref().is_some_and(|top| {
                 container
@@ -241,10 +258,12 @@ fn has_mount(container: &ContainerSummary, wanted: &str) -> bool {
     })
 }
 
+/// Who shares another's network is in none of her own.
 fn network(container: &ContainerSummary) -> &'static str {
     match container.network {
         NetworkMode::None => "none",
         NetworkMode::Host => "host",
+        NetworkMode::Container(_) | NetworkMode::Path(_) => "",
     }
 }
 
@@ -336,9 +355,14 @@ fn status(container: &ContainerSummary) -> String {
     let ago = |moment: &Option<String>| moment.as_deref().map_or_else(String::new, times::ago);
     match container.state {
         ContainerState::Created => "Created".to_owned(),
-        ContainerState::Running => {
+        ContainerState::Running | ContainerState::Paused => {
             let length = container.started.as_deref().and_then(times::since);
-            format!("Up {}", human::duration(length.unwrap_or_default()))
+            let paused = match container.state {
+                ContainerState::Paused => " (Paused)",
+                _ => "",
+            };
+            let length = human::duration(length.unwrap_or_default());
+            format!("Up {length}{paused}")
         }
         ContainerState::Exited => format!(
             "Exited ({}) {}",
@@ -391,7 +415,7 @@ mod tests {
             id: crate::model::ContainerId::from_random([fill; 32]),
             name: name.to_owned(),
             image: "alpine".to_owned(),
-            image_id: crate::model::Digest::sha256([7; 32]),
+            image_id: Some(crate::model::Digest::sha256([7; 32])),
             layers: Vec::new(),
             command: words(&["sleep", "1000"]),
             created: moment(7205),

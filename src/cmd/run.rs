@@ -31,7 +31,7 @@ pub const VERB: Verb = Verb {
     spellings: &["container run", "run"],
     about: "Create a container from an image and run a program in it",
     usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
-    arity: Arity::AtLeast(1),
+    arity: Arity::OneUnless("bundle"),
     program_after: Some(1),
     unsupported: super::unsupported::RUN,
     class: Class::Run,
@@ -52,7 +52,8 @@ fn run(session: &Session, flags: Flags, arguments: Vec<String>) -> Outcome {
         progress: &show,
     };
     let detach_keys = flags.keys.keys(session)?;
-    let spec = flags.container.into_spec(flags.detach, arguments)?;
+    let mut spec = flags.container.into_spec(flags.detach, arguments)?;
+    spec.resources.strict_limits |= session.settings.strict_limits;
     terminal::check_tty(spec.attach.stdin, spec.tty)?;
     let cidfile = spec.cidfile.clone();
     let options = RunOptions {

@@ -67,6 +67,8 @@ struct File {
     /// Defaults of `ps --format` and `images --format`.
     ps_format: Option<String>,
     images_format: Option<String>,
+    /// `true` is `--strict-limits` for every container.
+    strict_limits: Option<bool>,
 }
 
 pub struct Settings {
@@ -81,6 +83,7 @@ pub struct Settings {
     pub detach_keys: Option<String>,
     pub ps_format: Option<String>,
     pub images_format: Option<String>,
+    pub strict_limits: bool,
 }
 
 impl Settings {
@@ -126,6 +129,7 @@ impl Settings {
             detach_keys: env::setting("DETACH_KEYS").or(file.detach_keys),
             ps_format: file.ps_format,
             images_format: file.images_format,
+            strict_limits: file.strict_limits.unwrap_or(false),
         })
     }
 

@@ -4,14 +4,15 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, create, doctor, exec, images, import, info, inspect, kill, load, logs, ps, pull, rm,
-    rmi, run, start, stop, tag, verb::Verb, version, wait,
+    attach, create, doctor, exec, images, import, info, inspect, kill, load, logs, pause, ps, pull,
+    rm, rmi, run, secret, spec, start, stats, stop, tag, top, update, verb::Verb, version, wait,
 };
 
 /// The groups that some spellings begin with.
 pub const GROUPS: &[(&str, &str)] = &[
     ("container", "Commands on containers"),
     ("image", "Commands on images"),
+    ("secret", "Commands on secrets"),
     ("system", "Commands on the engine"),
 ];
 
@@ -36,7 +37,18 @@ pub static VERBS: &[&Verb] = &[
     &import::VERB,
     &kill::VERB,
     &wait::VERB,
+    &spec::VERB,
+    &top::VERB,
+    &stats::VERB,
+    &pause::PAUSE,
+    &pause::UNPAUSE,
+    &update::VERB,
     &attach::VERB,
+    &secret::CREATE,
+    &secret::LS,
+    &secret::INSPECT,
+    &secret::RM,
+    &secret::EXISTS,
     &info::VERB,
     &doctor::VERB,
     &version::VERB,

@@ -69,34 +69,10 @@ const fn boolean(long: &'static str, answer: Answer) -> Unsupported {
     }
 }
 
-/// A limit of 0 is none.
-const NO_LIMIT: &[&str] = &["0", "0b", "-1"];
-
 pub static RUN: &[Unsupported] = &[
     valued("add-host", NoNetwork),
-    valued("annotation", Ignore),
-    harmless("blkio-weight", Refuse, NO_LIMIT),
-    valued("blkio-weight-device", Refuse),
-    valued("cap-add", Refuse),
-    valued("cap-drop", Refuse),
-    valued("cgroup-parent", Refuse),
-    harmless("cgroupns", Refuse, &["private"]),
     valued("cpu-count", Refuse),
     valued("cpu-percent", Refuse),
-    harmless("cpu-period", Refuse, NO_LIMIT),
-    harmless("cpu-quota", Refuse, NO_LIMIT),
-    harmless("cpu-rt-period", Refuse, NO_LIMIT),
-    harmless("cpu-rt-runtime", Refuse, NO_LIMIT),
-    short('c', harmless("cpu-shares", Refuse, NO_LIMIT)),
-    harmless("cpus", Refuse, NO_LIMIT),
-    valued("cpuset-cpus", Refuse),
-    valued("cpuset-mems", Refuse),
-    valued("device", Refuse),
-    valued("device-cgroup-rule", Refuse),
-    valued("device-read-bps", Refuse),
-    valued("device-read-iops", Refuse),
-    valued("device-write-bps", Refuse),
-    valued("device-write-iops", Refuse),
     Unsupported {
         harmless: &["true", "false"],
         ..boolean("disable-content-trust", Ignore)
@@ -105,10 +81,7 @@ pub static RUN: &[Unsupported] = &[
     valued("dns-opt", NoNetwork),
     valued("dns-option", NoNetwork),
     valued("dns-search", NoNetwork),
-    valued("domainname", Refuse),
     valued("expose", NoNetwork),
-    valued("gpus", Refuse),
-    valued("group-add", Refuse),
     valued("health-cmd", Ignore),
     valued("health-interval", Ignore),
     valued("health-retries", Ignore),
@@ -119,17 +92,11 @@ pub static RUN: &[Unsupported] = &[
     valued("io-maxiops", Refuse),
     valued("ip", NoNetwork),
     valued("ip6", NoNetwork),
-    harmless("ipc", Refuse, &["private", ""]),
     harmless("isolation", Refuse, &["default", ""]),
-    harmless("kernel-memory", Refuse, NO_LIMIT),
     valued("link", NoNetwork),
     valued("link-local-ip", NoNetwork),
     valued("log-opt", Ignore),
     valued("mac-address", NoNetwork),
-    short('m', harmless("memory", Refuse, NO_LIMIT)),
-    harmless("memory-reservation", Refuse, NO_LIMIT),
-    harmless("memory-swap", Refuse, NO_LIMIT),
-    harmless("memory-swappiness", Refuse, &["-1"]),
     valued("net-alias", NoNetwork),
     valued("network-alias", NoNetwork),
     Unsupported {
@@ -137,28 +104,19 @@ pub static RUN: &[Unsupported] = &[
         harmless: &["true", "false"],
         ..boolean("no-healthcheck", Ignore)
     },
-    boolean("oom-kill-disable", Refuse),
-    harmless("oom-score-adj", Refuse, &["0"]),
-    harmless("pid", Refuse, &["", "private"]),
-    harmless("pids-limit", Refuse, NO_LIMIT),
-    boolean("privileged", Refuse),
     short('p', valued("publish", NoNetwork)),
     short('P', boolean("publish-all", NoNetwork)),
     harmless("restart", Refuse, &["no", ""]),
     valued("runtime", Refuse),
-    valued("security-opt", Refuse),
     valued("shm-size", Refuse),
     valued("storage-opt", Refuse),
-    valued("sysctl", Refuse),
-    valued("ulimit", Refuse),
     boolean("use-api-socket", Refuse),
-    harmless("uts", Refuse, &["", "private"]),
     valued("volume-driver", Refuse),
     valued("volumes-from", Refuse),
 ];
 
 /// `exec`'s share.
-pub static EXEC: &[Unsupported] = &[boolean("privileged", Refuse)];
+pub static EXEC: &[Unsupported] = &[];
 
 /// The words without the flags of the table, after a notice about those that were taken out.
 /// Looks no further than the `count`-th argument.

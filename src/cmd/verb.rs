@@ -33,6 +33,8 @@ pub enum Arity {
     None,
     Exactly(usize),
     AtLeast(usize),
+    /// At least one, unless this flag says what the first argument would.
+    OneUnless(&'static str),
     AtMost(usize),
     Between(usize, usize),
 }
@@ -69,11 +71,14 @@ impl Verb {
 
 impl Arity {
     /// Docker's words for a wrong count.
-    pub fn check(self, name: &str, count: usize) -> Result<(), Failure> {
+    pub fn check(self, name: &str, count: usize, flags: &ArgMatches) -> Result<(), Failure> {
         let plural = |n: usize| if n == 1 { "" } else { "s" };
         let wants = match self {
             Arity::None if count > 0 => "accepts no arguments".to_owned(),
             Arity::Exactly(n) if count != n => format!("requires {n} argument{}", plural(n)),
+            Arity::OneUnless(flag) if count == 0 && !flags.contains_id(flag) => {
+                "requires at least 1 argument".to_owned()
+            }
             Arity::AtLeast(n) if count < n => {
                 format!("requires at least {n} argument{}", plural(n))
             }

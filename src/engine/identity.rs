@@ -5,7 +5,12 @@
 //! programs that write the id maps (1.2 ms, the dearest step of a rootless start). Otherwise the
 //! maps are being written while the command goes on with whatever needs only the user's own files.
 
-use std::{cell::RefCell, fs, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    cell::RefCell,
+    fs,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    path::Path,
+};
 
 use crate::{
     model::{
@@ -86,6 +91,7 @@ impl User {
             initial_user_namespace: self.initial_namespace,
             capabilities,
             thermal_folders: thermal_folders(),
+            kernel: None,
         })
     }
 
@@ -134,6 +140,29 @@ impl User {
             *self.namespace.borrow_mut() = Namespace::Inside;
         }
         Ok(joined)
+    }
+
+    /// Joins the user namespace that owns a namespace of another kind, which nobody else may enter.
+    /// Nothing happens if that is the host's.
+    pub(super) fn join_owner_of(&self, namespace: &OwnedFd) -> Result<()> {
+        let (uids, gids) = match &self.mode {
+            UserMode::Root => return Ok(()),
+            UserMode::Rootless { uids, gids } => (uids.clone(), gids.clone()),
+            UserMode::SingleId { uid, gid, .. } => (id_map(*uid, &[]), id_map(*gid, &[])),
+        };
+        let (uids, gids) = (kernel_ranges(&uids), kernel_ranges(&gids));
+        match user_namespace::join_owner(namespace, &uids, &gids) {
+            Ok(Some(true)) => *self.namespace.borrow_mut() = Namespace::Inside,
+            Ok(Some(false)) => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "cannot join a namespace whose owner has other user ids",
+                ));
+            }
+            // Entering it later says why not.
+            Ok(None) | Err(_) => {}
+        }
+        Ok(())
     }
 
     /// Waits until the ids of a namespace that was begun are mapped.

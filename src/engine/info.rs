@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Engine, machine};
+use super::{Engine, containers, machine};
 use crate::{
     model::{
         Digest, Result,
@@ -52,10 +52,14 @@ impl Engine {
     }
 
     fn objects(&self) -> Result<Value> {
-        let mut running = 0;
+        let (mut running, mut paused) = (0, 0);
         let containers = self.store.containers()?;
         for (directory, _) in &containers {
-            running += usize::from(directory.state()?.state == ContainerState::Running);
+            match containers::state_of(directory)? {
+                ContainerState::Running => running += 1,
+                ContainerState::Paused => paused += 1,
+                _ => {}
+            }
         }
         let mut images: Vec<Digest> = self
             .store
@@ -68,8 +72,8 @@ impl Engine {
         Ok(json!({
             "Containers": containers.len(),
             "ContainersRunning": running,
-            "ContainersPaused": 0,
-            "ContainersStopped": containers.len() - running,
+            "ContainersPaused": paused,
+            "ContainersStopped": containers.len() - running - paused,
             "Images": images.len(),
         }))
     }

@@ -66,6 +66,19 @@ pub(super) fn memory_total() -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
+/// Time of all processors together since boot, idle time included, in nanoseconds: the first line
+/// of /proc/stat (proc_stat(5)) without the guests' share, which is part of the user's.
+pub(super) fn cpu_nanoseconds() -> Option<u64> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let numbers = text.lines().next()?.strip_prefix("cpu ")?;
+    let ticks: u64 = numbers
+        .split_ascii_whitespace()
+        .take(8)
+        .filter_map(|number| number.parse::<u64>().ok())
+        .sum();
+    Some(ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second().max(1)))
+}
+
 /// Of `uname`: release, machine, host name.
 pub(super) struct Kernel {
     pub release: String,
@@ -80,6 +93,18 @@ pub(super) fn kernel() -> Kernel {
         machine: uname.machine().to_string_lossy().into_owned(),
         hostname: uname.nodename().to_string_lossy().into_owned(),
     }
+}
+
+/// The kernel's version, major and minor.
+pub(super) fn kernel_version() -> Option<(u32, u32)> {
+    version_numbers(&kernel().release)
+}
+
+fn version_numbers(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release
+        .split(|letter: char| !letter.is_ascii_digit())
+        .map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 #[cfg(test)]
@@ -97,5 +122,12 @@ mod tests {
         assert_eq!(value("NAME").as_deref(), Some("Debian"));
         assert_eq!(value("X").as_deref(), Some("a b"));
         assert_eq!(value("PRETTY"), None);
+    }
+
+    #[test]
+    fn versions_are_two_numbers() {
+        assert_eq!(version_numbers("6.18.0-rc1+"), Some((6, 18)));
+        assert_eq!(version_numbers("5.12"), Some((5, 12)));
+        assert_eq!(version_numbers("linux"), None);
     }
 }

@@ -2,7 +2,11 @@
 //!
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
+mod accounts;
+pub mod bundle;
+pub mod cgroup;
 pub mod containers;
+mod devices;
 mod doctor;
 mod identity;
 pub mod images;
@@ -11,15 +15,16 @@ mod machine;
 pub mod plan;
 pub mod requests;
 pub mod sandbox;
+pub mod secrets;
 pub mod supervisor;
 
 use std::path::PathBuf;
 
 pub use crate::model::RegistryOptions;
 pub use requests::{
-    AttachOptions, Check, ContainerSize, ContainerSummary, ExecSpec, Health, ImportRequest,
-    LoadRequest, LogLine, LogOptions, LogStream, PullSettings, Removed, RunOptions, RunOutcome,
-    StartOptions,
+    AttachOptions, Check, ContainerSize, ContainerStats, ContainerSummary, CpuUsage, ExecSpec,
+    Health, ImportRequest, IoUsage, LoadRequest, LogLine, LogOptions, LogStream, MemoryUsage,
+    PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
 };
 
 use crate::{
@@ -63,6 +68,8 @@ pub trait Progress: Sync {
     fn layer_done(&self, layer: &crate::model::Digest);
     /// An attempt failed and will be repeated.
     fn retrying(&self, what: &str, why: &str);
+    /// Something that was asked for has no effect.
+    fn notice(&self, _: &str) {}
     /// `run` or `create` wants an image that the store does not have; a pull begins.
     fn image_missing(&self, _: &Reference) {}
     /// That pull is over.
@@ -90,12 +97,19 @@ pub struct Pulled {
     pub up_to_date: bool,
 }
 
+/// Bytes of memory that the machine has.
+pub fn memory_bytes() -> Option<u64> {
+    machine::memory_total()
+}
+
 /// The door of the library. Opening it reads no image and no container.
 pub struct Engine {
     pub(crate) store: Store,
     /// `--storage-driver`, if it was given.
     pub(crate) forced_driver: Option<Driver>,
     user: identity::User,
+    /// The socket of an ordinary user's D-Bus, where it would be.
+    user_bus: Option<PathBuf>,
 }
 
 impl Engine {
@@ -105,6 +119,7 @@ impl Engine {
         let is_root = *user.mode() == UserMode::Root;
         let root = options.store_root(is_root)?;
         let runroot = options.store_runroot(user.uid());
+        let user_bus = (!is_root).then(|| options.user_bus(user.uid()));
         let forced_driver = options
             .storage_driver
             .as_deref()
@@ -114,6 +129,7 @@ impl Engine {
             store: Store::open(&root, &runroot)?,
             forced_driver,
             user,
+            user_bus,
         })
     }
 
@@ -164,6 +180,13 @@ impl EngineOptions {
             }
         };
         Ok(data.join("coracle"))
+    }
+
+    fn user_bus(&self, uid: u32) -> PathBuf {
+        match &self.xdg_runtime_dir {
+            Some(dir) if dir.is_absolute() => dir.join("bus"),
+            _ => PathBuf::from(format!("/run/user/{uid}/bus")),
+        }
     }
 
     /// The last resort is in /tmp, where [`Store::open`] checks whose it is.

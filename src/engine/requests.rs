@@ -83,6 +83,8 @@ pub struct ExecSpec {
     pub env: Vec<String>,
     pub user: Option<String>,
     pub workdir: Option<String>,
+    /// All of the caller's capabilities, and no filter.
+    pub privileged: bool,
     pub tty: bool,
     pub interactive: bool,
     pub detach: bool,
@@ -97,7 +99,8 @@ pub struct ContainerSummary {
     pub name: String,
     /// The image as it was asked for.
     pub image: String,
-    pub image_id: Digest,
+    /// `None` for a container without an image (`--rootfs`, `--bundle`).
+    pub image_id: Option<Digest>,
     /// Layers' chain ids, lowest first: `--filter ancestor` compares them.
     pub layers: Vec<Digest>,
     /// The program and its arguments.
@@ -121,6 +124,71 @@ pub struct ContainerSummary {
 pub struct ContainerSize {
     pub writable: u64,
     pub image: u64,
+}
+
+/// What a container has used and may use: one reading. Counters go up from the container's start,
+/// so a rate is the difference of two readings by the difference of their times.
+#[derive(Clone, Debug)]
+pub struct ContainerStats {
+    pub id: ContainerId,
+    pub name: String,
+    /// When it was read: RFC 3339 with nanoseconds, UTC, and on a clock that never jumps.
+    pub read: String,
+    pub at: std::time::Duration,
+    /// `None` if the container does not run.
+    pub usage: Option<Usage>,
+}
+
+/// Figures of a running container. What the kernel does not count for it is 0, or `None` for a
+/// limit that is not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub cpu: CpuUsage,
+    pub memory: MemoryUsage,
+    pub io: IoUsage,
+    /// Tasks.
+    pub pids: u64,
+    pub pids_limit: Option<u64>,
+}
+
+/// Nanoseconds of processor time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CpuUsage {
+    pub total: u64,
+    pub user: u64,
+    pub system: u64,
+    /// Of each processor; empty where the kernel does not tell (cgroup version 2).
+    pub per_processor: Vec<u64>,
+    /// Of the whole machine, all processors together, idle time included.
+    pub machine: u64,
+    pub online_processors: u32,
+    /// Scheduling periods, those in which the quota was used up, and the time waited then.
+    pub periods: u64,
+    pub throttled_periods: u64,
+    pub throttled: u64,
+}
+
+/// Bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUsage {
+    /// Everything that is charged to the container.
+    pub charged: u64,
+    /// As Docker shows it: without file pages that nobody has used for a while.
+    pub used: u64,
+    /// Its own limit or the machine's memory, whichever is less.
+    pub limit: u64,
+    pub swap: u64,
+    /// The kernel's own words, memory.stat.
+    pub details: BTreeMap<String, u64>,
+}
+
+/// Block devices together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IoUsage {
+    pub read_bytes: u64,
+    pub written_bytes: u64,
+    pub reads: u64,
+    pub writes: u64,
 }
 
 /// Which part of a log is wanted, and whether to wait for more.

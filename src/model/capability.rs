@@ -1,6 +1,6 @@
 //! Capabilities by name and number, capabilities(7).
 
-use super::{Error, Result};
+use super::{Error, ErrorKind, Result};
 
 /// Every capability in the order of its number; the newest, 40, came with Linux 5.9.
 pub const NAMES: [&str; 41] = [
@@ -116,4 +116,49 @@ pub fn names(mask: u64) -> Vec<String> {
         .filter(|number| mask & (1 << number) != 0)
         .filter_map(name)
         .collect()
+}
+
+/// What adding and dropping make of [`DEFAULT`], the way Docker resolves them: `ALL` counts first,
+/// on either side, and what is named then is the exception; of a name on both sides adding wins.
+/// `available` is what there is to be had. Fails for a named capability that there is not, and for
+/// `ALL` on both sides.
+pub fn resolve(add: &[String], drop: &[String], available: u64) -> Result<u64> {
+    let (added, all_added) = mask(add)?;
+    let (dropped, all_dropped) = mask(drop)?;
+    if added & !available != 0 {
+        let missing = names(added & !available).join(", ");
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("cannot add {missing}: this process does not have it itself"),
+        )
+        .with_hint("an outer container or service withholds it; give it there first"));
+    }
+    match (all_added, all_dropped) {
+        (true, true) => Err(Error::invalid(
+            "all capabilities are added and dropped at once",
+        )),
+        (true, false) => Ok(available & !dropped),
+        (false, true) => Ok(added),
+        (false, false) => Ok(DEFAULT & available & !dropped | added),
+    }
+}
+
+/// Names as a mask, and whether `ALL` is among them.
+fn mask(list: &[String]) -> Result<(u64, bool)> {
+    let mut mask = 0;
+    let mut all = false;
+    for name in list {
+        if name.eq_ignore_ascii_case("all") {
+            all = true;
+        } else {
+            mask |= 1 << parse(name)?;
+        }
+    }
+    Ok((mask, all))
+}
+
+/// What of `granted` was asked for by name (or `ALL`): a user other than root holds it too.
+pub fn explicit(add: &[String], granted: u64) -> Result<u64> {
+    let (added, all) = mask(add)?;
+    Ok(if all { granted } else { added & granted })
 }

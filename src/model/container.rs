@@ -1,7 +1,7 @@
 //! A container as it is asked for ([`ContainerSpec`]), kept ([`ContainerRecord`]) and ended
 //! ([`ExitRecord`]).
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use super::{
     account::AccountSpec,
     device::DeviceSpec,
     mount::Mount,
-    namespace::Namespaces,
+    namespace::{self, Namespaces, Placement},
     resources::Resources,
     security::SecuritySpec,
     user_namespace::{IdMaps, UserNamespace},
@@ -103,6 +103,8 @@ pub fn check_name(name: &str) -> Result<()> {
 pub struct ContainerSpec {
     /// The image as the user typed it: a reference, an ID or a prefix of one.
     pub image: String,
+    /// What the root file system is made of.
+    pub root: RootRequest,
     pub platform: Option<Platform>,
     pub pull: PullPolicy,
     pub name: Option<String>,
@@ -142,6 +144,20 @@ pub struct ContainerSpec {
     pub attach: AttachedStreams,
 }
 
+/// Where a container's root file system comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootRequest {
+    /// From the layers of the spec's `image`.
+    #[default]
+    Image,
+    /// A folder of the host (`--rootfs`), by its absolute path. As an `overlay` it is only read,
+    /// and what the container writes lies in the container's own folder.
+    Directory { path: PathBuf, overlay: bool },
+    /// An OCI runtime bundle (`--bundle`): its `config.json` says everything, and is kept as it
+    /// was when the container was made.
+    Bundle { path: PathBuf },
+}
+
 /// Which streams the command that starts the container shows, for `inspect`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachedStreams {
@@ -165,6 +181,10 @@ pub enum NetworkMode {
     None,
     /// The host's network namespace.
     Host,
+    /// That of a container: a name or an id, after `create` its whole id.
+    Container(String),
+    /// That which a file stands for, like `/run/netns/NAME`.
+    Path(String),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,8 +205,9 @@ pub struct ContainerRecord {
     pub created: String,
     pub spec: ContainerSpec,
     /// The image ID (digest of its configuration) and its layers' chain ids, lowest first:
-    /// both keep the image's content alive.
-    pub image_id: Digest,
+    /// both keep the image's content alive. A container with a root file system of the user's
+    /// own ([`RootRequest`]) has neither.
+    pub image_id: Option<Digest>,
     pub layers: Vec<Digest>,
     /// The container's own ids, if it has any; `None` are the engine's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -205,9 +226,15 @@ pub struct StartRecord {
     pub init: ProcessIdentity,
     /// RFC 3339 with nanoseconds, UTC.
     pub started: String,
+    /// In which namespaces the first process is: `exec` enters those that are not the host's.
+    #[serde(default)]
+    pub namespaces: Placement,
     /// How the first process was confined (the planner's `ProcessPlan`, as JSON): `exec` does it
     /// alike, whatever has changed since.
     pub process: String,
+    /// The container's version 2 cgroup: a path of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<std::path::PathBuf>,
 }
 
 /// A process that cannot be mistaken for a later one with the same number.
@@ -238,6 +265,8 @@ pub struct ExitRecord {
 pub enum ContainerState {
     Created,
     Running,
+    /// Running, and standing still: the kernel's freezer says so.
+    Paused,
     Exited,
     Dead,
 }
@@ -247,6 +276,7 @@ impl fmt::Display for ContainerState {
         f.write_str(match self {
             ContainerState::Created => "created",
             ContainerState::Running => "running",
+            ContainerState::Paused => "paused",
             ContainerState::Exited => "exited",
             ContainerState::Dead => "dead",
         })
@@ -254,7 +284,8 @@ impl fmt::Display for ContainerState {
 }
 
 impl NetworkMode {
-    /// `none` or `host`; everything else is named as not there yet by the caller.
+    /// `none`, `host`, `container:NAME` or `ns:PATH`; everything else is named as not there yet by
+    /// the caller.
     pub fn parse(text: &str) -> Result<Option<Self>> {
         match text {
             "none" => Ok(Some(NetworkMode::None)),
@@ -263,7 +294,30 @@ impl NetworkMode {
                 ErrorKind::InvalidArgument,
                 "invalid network \"\": a name is missing",
             )),
-            _ => Ok(None),
+            _ => match namespace::shared(text) {
+                Some(namespace::Shared::Container(whose)) => {
+                    Ok(Some(NetworkMode::Container(whose)))
+                }
+                Some(namespace::Shared::Path(path)) => Ok(Some(NetworkMode::Path(path))),
+                None if text.starts_with("container:") => Err(Error::invalid(
+                    "Invalid network mode: invalid container format container:<name|id>",
+                )),
+                None if text.starts_with("ns:") => Err(Error::invalid(format!(
+                    "invalid network mode {text:?}: the path must be absolute"
+                ))),
+                None => Ok(None),
+            },
+        }
+    }
+}
+
+impl fmt::Display for NetworkMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NetworkMode::None => f.write_str("none"),
+            NetworkMode::Host => f.write_str("host"),
+            NetworkMode::Container(whose) => write!(f, "container:{whose}"),
+            NetworkMode::Path(path) => write!(f, "ns:{path}"),
         }
     }
 }

@@ -13,6 +13,8 @@ pub struct HostFacts {
     /// Folders below /sys that tell of a processor's temperature events, without the leading
     /// slash: a side channel that is masked (GHSA-6fw5-f8r9-fgfm).
     pub thermal_folders: Vec<String>,
+    /// `uname -r` as numbers, where the plan depends on it; no system call is made otherwise.
+    pub kernel: Option<(u32, u32)>,
 }
 
 /// How ids of the container become ids of the host (design.md, "Rootless first").

@@ -5,11 +5,15 @@
 
 pub mod account;
 pub mod capability;
+pub mod cdi;
 pub mod container;
 pub mod device;
+pub mod device_program;
 pub mod digest;
 pub mod env;
 pub mod error;
+pub mod gpu;
+pub mod hook;
 pub mod host;
 pub mod human;
 pub mod image;
@@ -18,10 +22,12 @@ pub mod mount;
 pub mod names;
 pub mod namespace;
 pub mod platform;
+pub mod process;
 pub mod reference;
 pub mod registry;
 pub mod resources;
 pub mod seccomp;
+pub mod secret;
 pub mod security;
 pub mod signal;
 pub mod sink;

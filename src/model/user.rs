@@ -189,6 +189,26 @@ fn find_group(wanted: &str, group: &[u8]) -> Result<u32> {
     )))
 }
 
+/// Adds groups by name or number to those of a user, in place and in order. A number needs no line.
+pub fn add_groups(groups: &mut Vec<u32>, more: &[String], group_file: &[u8]) -> Result<()> {
+    for group in more {
+        let id = parse_id(group)
+            .map_err(|why| Error::invalid(format!("invalid group {group:?}: {why}")))?;
+        groups.push(match id {
+            Id::Number(gid) => gid,
+            Id::Name(name) => find_group(&name, group_file)?,
+        });
+    }
+    if !more.is_empty() {
+        groups.sort_unstable();
+        groups.dedup();
+    }
+    if groups.len() > MAX_GROUPS {
+        return Err(too_big("/etc/group"));
+    }
+    Ok(())
+}
+
 /// The ids of the groups that list the user.
 fn memberships(user: &[u8], group: &[u8]) -> Result<Vec<u32>> {
     let mut ids = Vec::new();

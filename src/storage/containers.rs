@@ -27,7 +27,10 @@ use super::{
 use crate::model::{
     ContainerId, Context, Error, ErrorKind, Result,
     container::{ContainerRecord, ContainerState, ExitRecord, StartRecord},
+    resources::Resources,
 };
+
+const BUNDLE_CONFIG: &str = "config.json";
 
 /// The right to start a container, and then the sign that it runs. Inherited by `fork`; free as
 /// soon as the last process that has it is gone. Dropping it only closes this process's copy.
@@ -96,6 +99,24 @@ impl ContainerDir {
         self.put("exit.json", record, durability)
     }
 
+    /// The limits that an update has left; `None` if there was none: those of the record.
+    pub fn resources(&self) -> Result<Option<Resources>> {
+        match files::read_json(&self.dir, "resources.json")? {
+            Stored::Good(resources) => Ok(Some(resources)),
+            Stored::Foreign(error) => Err(Error::new(
+                ErrorKind::Store,
+                format!("cannot understand the limits of container {:?}", self.id),
+            )
+            .with_source(error)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Replaced as a whole; of two writers the last one wins.
+    pub fn put_resources(&self, resources: &Resources, durability: Durability) -> Result<()> {
+        self.put("resources.json", resources, durability)
+    }
+
     fn put(
         &self,
         name: &str,
@@ -105,6 +126,13 @@ impl ContainerDir {
         let text = serde_json::to_vec(record)
             .context(ErrorKind::System, || format!("cannot describe {name}"))?;
         files::put(&self.dir, name, &text, durability)
+    }
+
+    /// The configuration of the bundle that it was made from.
+    pub fn bundle_config(&self) -> Result<Vec<u8>> {
+        let what = || format!("cannot read the configuration of container {:?}", self.id);
+        let text = files::read(&self.dir, BUNDLE_CONFIG, files::MAX_RECORD_BYTES).system(what)?;
+        text.ok_or_else(|| Error::new(ErrorKind::Store, what()))
     }
 
     /// Whether its root is a copy of its layers, and stays one.
@@ -241,6 +269,11 @@ impl StagedContainer<'_> {
             .map_or(self.store.root.as_fd(), |dir| dir.fd())
     }
 
+    /// Keeps the configuration of the bundle that the container is made from.
+    pub fn put_bundle_config(&self, text: &[u8], durability: Durability) -> Result<()> {
+        files::write_new(self.fd(), BUNDLE_CONFIG, text, durability)
+    }
+
     /// Makes a directory in it.
     pub fn make_folder(&self, name: &str) -> Result<()> {
         make_folder(self.fd(), name).system(|| format!("cannot make {name}"))
@@ -329,7 +362,9 @@ impl StagedContainer<'_> {
         // changes from one lock to the other, so all is looked at again. Twice is only needed if
         // another process dies in between.
         for _ in 0..8 {
-            if !exists(&self.store.root, &blobs::place(&record.image_id))? {
+            if let Some(image) = &record.image_id
+                && !exists(&self.store.root, &blobs::place(image))?
+            {
                 return Err(Error::new(
                     ErrorKind::NoSuchImage,
                     format!("image {} was removed meanwhile", record.spec.image),
@@ -656,7 +691,9 @@ mod tests {
             supervisor: process.clone(),
             init: process,
             started: at.into(),
+            namespaces: Default::default(),
             process: String::new(),
+            cgroup: None,
         })
     }
 

@@ -142,7 +142,8 @@ impl Store {
         let configs: HashSet<&Digest> = images.iter().map(|image| &image.config).collect();
         let orphans = containers
             .iter()
-            .any(|container| !configs.contains(&container.image_id));
+            .filter_map(|container| container.image_id.as_ref())
+            .any(|image| !configs.contains(image));
         let mut digests: HashSet<String> = self.leased()?.iter().map(hex).collect();
         for image in &images {
             digests.extend([&image.manifest, &image.config].map(hex));
@@ -150,7 +151,7 @@ impl Store {
             digests.extend(image.blobs.iter().chain(&image.layers).map(hex));
         }
         for container in &containers {
-            digests.insert(hex(&container.image_id));
+            digests.extend(container.image_id.iter().map(hex));
             digests.extend(container.layers.iter().map(hex));
         }
         Ok(Some(Marked {

@@ -12,10 +12,12 @@
 //!   images/sha256:HEX         an ImageRecord without a name, by the digest of its configuration
 //!   containers/ID/            appears by one rename
 //!     record.json               ContainerRecord, written once
+//!     config.json               of the bundle it was made from, if it was: as it was then
 //!     lock                      held by the supervisor as long as it lives
 //!     state.json exit.json      StartRecord, ExitRecord, each replaced as a whole
 //!     log upper/ work/ rootfs/ hosts hostname resolv.conf …
 //!   shifted/TOP-MAPS/         an image's tree with the owners of a container's own ids
+//!   secrets/NAME              one SecretRecord a secret; there with the first
 //!   names/NAME                symlink to ID; counts only if that container's record says so
 //!   partial/HEX               a blob whose download was begun; locked while someone writes it
 //!   tmp/LEASE/                staging: lock, keep (digests in use), blobs and layers to be
@@ -63,6 +65,7 @@ pub mod images;
 pub mod layers;
 pub mod lease;
 pub mod locks;
+pub mod secrets;
 pub mod shifted;
 pub mod unpack;
 

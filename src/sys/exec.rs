@@ -142,6 +142,18 @@ pub fn hand_over(descriptors: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<CStr
 /// Takes the descriptors that [`hand_over`] let through, from its text. To be called once, before
 /// anything is opened.
 pub fn inherited<const COUNT: usize>(numbers: &str) -> io::Result<[OwnedFd; COUNT]> {
+    let (first, more) = inherited_with_more(numbers)?;
+    if more.is_empty() {
+        Ok(first)
+    } else {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+}
+
+/// [`inherited`] for as many descriptors, and any number behind them.
+pub fn inherited_with_more<const COUNT: usize>(
+    numbers: &str,
+) -> io::Result<([OwnedFd; COUNT], Vec<OwnedFd>)> {
     let mut descriptors = Vec::with_capacity(COUNT);
     for number in numbers.split(',') {
         let number: i32 = number.parse().map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -153,9 +165,14 @@ pub fn inherited<const COUNT: usize>(numbers: &str) -> io::Result<[OwnedFd; COUN
         descriptors.push(unsafe { OwnedFd::from_raw_fd(number) });
     }
     close_on_exec_from(3)?;
-    descriptors
+    if descriptors.len() < COUNT {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let more = descriptors.split_off(COUNT);
+    let first = descriptors
         .try_into()
-        .map_err(|_| io::ErrorKind::InvalidInput.into())
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    Ok((first, more))
 }
 
 /// Closes every descriptor but `kept`, in a process that never returns to the code that owns the

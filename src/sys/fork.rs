@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
 use rustix::process::Pid;
@@ -41,6 +41,21 @@ pub struct Child {
 /// # Panics
 /// If this process has more than one thread: the child would hold locks that nobody releases.
 pub fn fork(namespaces: Namespaces, child: impl FnOnce() -> i32) -> io::Result<Child> {
+    fork_into(namespaces, None, child)
+}
+
+/// [`fork`], with the child in another version 2 cgroup from its first instruction: `cgroup` is
+/// its directory (`CLONE_INTO_CGROUP`). That cgroup is also the root of a new cgroup namespace.
+///
+/// # Panics
+/// As [`fork`].
+pub fn fork_into(
+    namespaces: Namespaces,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: impl FnOnce() -> i32,
+) -> io::Result<Child> {
+    /// <linux/sched.h>
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     assert!(
         is_single_threaded(),
         "fork in a process with several threads"
@@ -54,9 +69,14 @@ pub fn fork(namespaces: Namespaces, child: impl FnOnce() -> i32) -> io::Result<C
     if namespaces.0 & libc::CLONE_PARENT as u64 == 0 {
         args.exit_signal = libc::SIGCHLD as u64;
     }
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
+    }
     // SAFETY: without CLONE_VM and with a null stack the call acts like fork(2): the child gets a
     // copy of the address space. Only this thread exists (asserted above), so no lock of the C
-    // library or of the allocator can be held in the copy. `args` and `pidfd` outlive the call.
+    // library or of the allocator can be held in the copy. `args`, `pidfd` and the borrowed cgroup
+    // outlive the call.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<libc::clone_args>()) };
     match pid {
         -1 => Err(io::Error::last_os_error()),
@@ -89,6 +109,7 @@ pub fn fork(namespaces: Namespaces, child: impl FnOnce() -> i32) -> io::Result<C
 pub fn fork_through(
     enter: impl FnOnce() -> bool,
     namespaces: Namespaces,
+    cgroup: Option<BorrowedFd<'_>>,
     child: impl FnOnce() -> i32,
 ) -> io::Result<Child> {
     let (ours, theirs) = super::packet::pair()?;
@@ -97,7 +118,7 @@ pub fn fork_through(
             return 1;
         }
         let parent = Namespaces(libc::CLONE_PARENT as u64);
-        match fork(namespaces.with(parent), child) {
+        match fork_into(namespaces.with(parent), cgroup, child) {
             Ok(made) => {
                 let sent = super::packet::send(&theirs, b"P", &[], Some(&made.pidfd), true);
                 i32::from(sent.is_err())

@@ -36,6 +36,15 @@ pub fn open(root: impl AsFd, path: &CStr, flags: OFlags) -> io::Result<OwnedFd> 
     }
 }
 
+/// Opens `path` below a directory of a file system of ours: neither up nor out of it, not onto a mount
+/// on top of it, and through none of procfs's own links (CVE-2025-52881).
+pub fn open_beneath(directory: impl AsFd, path: &CStr, flags: OFlags) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    let flags = flags | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat2(directory.as_fd(), path, flags, Mode::empty(), resolve)?;
+    Ok(opened)
+}
+
 /// Refuses a place that lies in one of the kernel's file systems. A mount target's text says nothing
 /// about that where the image has links: nothing may cover our /proc and /sys (CVE-2019-16884).
 pub fn refuse_kernel_file_systems(place: impl AsFd) -> io::Result<()> {

@@ -10,6 +10,7 @@
     reason = "this room is where unsafe code lives; see style.md 13"
 )]
 
+pub mod bpf;
 pub mod entry;
 pub mod exec;
 pub mod fork;

@@ -26,6 +26,15 @@ impl Attributes {
     pub const NO_DEV: Attributes = Attributes(libc::MOUNT_ATTR_NODEV);
     pub const NO_EXEC: Attributes = Attributes(libc::MOUNT_ATTR_NOEXEC);
 
+    pub const NO_SYMLINK_FOLLOW: Attributes = Attributes(libc::MOUNT_ATTR_NOSYMFOLLOW);
+    pub const NO_DIR_ACCESS_TIME: Attributes = Attributes(libc::MOUNT_ATTR_NODIRATIME);
+    /// The three that exclude each other.
+    pub const NO_ACCESS_TIME: Attributes = Attributes(libc::MOUNT_ATTR_NOATIME);
+    pub const RELATIVE_ACCESS_TIME: Attributes = Attributes(libc::MOUNT_ATTR_RELATIME);
+    pub const STRICT_ACCESS_TIME: Attributes = Attributes(libc::MOUNT_ATTR_STRICTATIME);
+    /// Taken away before one of the three is set: mount_setattr(2) wants the whole field.
+    pub const ALL_ACCESS_TIMES: Attributes = Attributes(libc::MOUNT_ATTR__ATIME);
+
     #[must_use]
     pub const fn with(self, other: Attributes) -> Attributes {
         Attributes(self.0 | other.0)
@@ -198,6 +207,28 @@ pub fn id_map(mount: impl AsFd, user_namespace: impl AsFd) -> io::Result<()> {
 /// Attaches a detached mount on this process's current directory, which need not be searchable.
 pub fn attach_here(mount: impl AsFd) -> io::Result<()> {
     attach(mount, rustix::fs::CWD)
+}
+
+/// mount_setattr(2) that takes attributes away, then adds some.
+pub fn change_attributes(
+    mount: impl AsFd,
+    add: Attributes,
+    remove: Attributes,
+    recursive: bool,
+) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: add.0,
+        attr_clr: remove.0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    let recursive = if recursive { libc::AT_RECURSIVE } else { 0 };
+    mount_setattr(
+        mount.as_fd(),
+        c"",
+        &attributes,
+        libc::AT_EMPTY_PATH | recursive,
+    )
 }
 
 fn mount_setattr(

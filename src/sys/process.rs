@@ -226,16 +226,31 @@ pub fn limit_bounding_set(mask: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Sets effective and permitted to `mask`; inheritable to nothing, which also empties the ambient
-/// set (CVE-2022-24769 and its kin were inheritable sets that were not empty).
-pub fn set_capabilities(mask: u64) -> io::Result<()> {
+/// Sets effective and permitted to `mask`; inheritable and ambient to `ambient`, a part of it, which
+/// programs keep whose files have no capabilities of their own. Inheritable is never more than that
+/// (CVE-2022-24769 and its kin were inheritable sets that were not empty).
+pub fn set_capabilities(mask: u64, ambient: u64) -> io::Result<()> {
     let set = rustix::thread::CapabilitySet::from_bits_retain(mask);
     let sets = rustix::thread::CapabilitySets {
         effective: set,
         permitted: set,
-        inheritable: rustix::thread::CapabilitySet::empty(),
+        inheritable: rustix::thread::CapabilitySet::from_bits_retain(ambient),
     };
-    Ok(rustix::thread::set_capabilities(None, sets)?)
+    // An inheritable set that shrinks takes the ambient one with it.
+    rustix::thread::set_capabilities(None, sets)?;
+    caps::all()
+        .into_iter()
+        .filter(|capability| ambient & capability.bitmask() != 0)
+        .try_for_each(|capability| caps::raise(None, caps::CapSet::Ambient, capability))
+        .map_err(io::Error::other)
+}
+
+/// The ambient capabilities of this process as a mask.
+pub fn ambient_capabilities() -> io::Result<u64> {
+    let set = caps::read(None, caps::CapSet::Ambient).map_err(io::Error::other)?;
+    Ok(set
+        .iter()
+        .fold(0, |mask, capability| mask | capability.bitmask()))
 }
 
 /// The effective capabilities of this process as a mask.
@@ -272,6 +287,44 @@ pub fn hide() -> io::Result<()> {
     Ok(rustix::process::set_dumpable_behavior(
         rustix::process::DumpableBehavior::NotDumpable,
     )?)
+}
+
+/// Has this process killed when the thread that made it ends: `PR_SET_PDEATHSIG`, prctl(2). Is
+/// forgotten at every change of credentials and by children.
+pub fn die_with_parent() -> io::Result<()> {
+    let kill = rustix::process::Signal::KILL;
+    Ok(rustix::process::set_parent_process_death_signal(Some(
+        kill,
+    ))?)
+}
+
+/// Makes this process the parent of all its descendants' orphans, `PR_SET_CHILD_SUBREAPER`, prctl(2).
+pub fn adopt_orphans() -> io::Result<()> {
+    // SAFETY: plain numbers.
+    let result = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    check(libc::c_long::from(result))
+}
+
+/// Whether the other end of a socket has been closed.
+pub fn is_hung_up(socket: impl AsFd) -> io::Result<bool> {
+    let mut descriptors = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::empty())];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    loop {
+        match poll(&mut descriptors, Some(&at_once)) {
+            Ok(_) => return Ok(!descriptors[0].revents().is_empty()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Sets the execution domain, personality(2).
+pub fn set_personality(domain: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: a plain number.
+    check(libc::c_long::from(unsafe { libc::personality(domain) }))
 }
 
 /// Brings the loopback interface up and gives it its addresses, netdevice(7).

@@ -120,15 +120,7 @@ pub fn enter_single_id(uid: u32, gid: u32) -> io::Result<()> {
 /// ids exactly as `uids` and `gids` say: then it is as good as a new one, whoever `pid` is by now.
 /// Whether it was joined.
 pub fn join(pid: i32, uids: &[IdRange], gids: &[IdRange]) -> io::Result<bool> {
-    let maps_as = |file: &str, ranges: &[IdRange]| -> bool {
-        let Ok(text) = process::read_small(&format!("/proc/{pid}/{file}")) else {
-            return false;
-        };
-        let text = String::from_utf8_lossy(&text);
-        text.split_ascii_whitespace().map(str::parse).eq(ranges
-            .iter()
-            .flat_map(|range| [Ok(range.inside), Ok(range.outside), Ok(range.count)]))
-    };
+    let maps_as = |file: &str, ranges: &[IdRange]| has_map(&format!("/proc/{pid}/{file}"), ranges);
     if !maps_as("uid_map", uids) || !maps_as("gid_map", gids) {
         return Ok(false);
     }
@@ -230,6 +222,42 @@ fn parse_map(text: &str) -> Option<Vec<IdRange>> {
         })
     };
     text.lines().map(line).collect()
+}
+
+/// Joins the user namespace that owns a namespace of another kind, ioctl_nsfs(2), unless this
+/// process is in it already (`None`). Whether it then maps ids exactly as `uids` and `gids` say; if
+/// not, this process is of no more use.
+pub fn join_owner(of: impl AsFd, uids: &[IdRange], gids: &[IdRange]) -> io::Result<Option<bool>> {
+    /// `_IO(0xb7, 1)`
+    const NS_GET_USERNS: u64 = 0xb701;
+    // SAFETY: the request takes no argument and returns a new descriptor or -1.
+    let owner = unsafe { libc::ioctl(of.as_fd().as_raw_fd(), NS_GET_USERNS as _) };
+    if owner == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it for this call; nobody else owns it.
+    let owner = unsafe { OwnedFd::from_raw_fd(owner) };
+    let (there, here) = (
+        rustix::fs::fstat(&owner)?,
+        rustix::fs::stat("/proc/self/ns/user")?,
+    );
+    if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) {
+        return Ok(None);
+    }
+    enter(owner)?;
+    let maps_as = |file: &str, ranges: &[IdRange]| has_map(&format!("/proc/self/{file}"), ranges);
+    Ok(Some(maps_as("uid_map", uids) && maps_as("gid_map", gids)))
+}
+
+/// Whether a file like /proc/PID/uid_map says exactly these ranges.
+fn has_map(path: &str, ranges: &[IdRange]) -> bool {
+    let Ok(text) = process::read_small(path) else {
+        return false;
+    };
+    let text = String::from_utf8_lossy(&text);
+    text.split_ascii_whitespace().map(str::parse).eq(ranges
+        .iter()
+        .flat_map(|range| [Ok(range.inside), Ok(range.outside), Ok(range.count)]))
 }
 
 /// Moves this process into a user namespace nested in its own.

@@ -4,5 +4,6 @@
 mod env;
 mod human;
 mod mount;
+mod security;
 mod small;
 mod user;

@@ -135,7 +135,7 @@ pub fn container_record(name: &str, image: &ImageRecord) -> ContainerRecord {
         name: name.to_owned(),
         created: format!("2026-01-01T00:00:00.{count:09}Z"),
         spec: ContainerSpec::default(),
-        image_id: image.config.clone(),
+        image_id: Some(image.config.clone()),
         layers: image.layers.clone(),
         ids: None,
         path: "/bin/true".to_owned(),

@@ -67,7 +67,7 @@ impl World {
                 image: "boat".to_owned(),
                 ..spec
             },
-            image_id: self.image.config.clone(),
+            image_id: Some(self.image.config.clone()),
             layers: self.image.layers.clone(),
             ids: None,
             path: "sleep".to_owned(),
@@ -90,7 +90,9 @@ impl World {
             supervisor: identity(&stand_in),
             init: identity(&init),
             started: "2026-01-01T00:00:01.000000000Z".to_owned(),
+            namespaces: Default::default(),
             process: String::new(),
+            cgroup: None,
         };
         directory.put_start_record(&start).unwrap();
         let name = supervisor::socket_name(directory.id());

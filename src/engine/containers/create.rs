@@ -2,14 +2,16 @@
 
 use std::os::fd::AsFd;
 
+use super::own_root::Source;
 use crate::{
-    engine::{Engine, PullRequest, PullSettings, plan, supervisor},
+    engine::{Engine, PullRequest, PullSettings, devices, machine, plan, supervisor},
     model::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
         container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
         image::{ImageConfig, ImageRecord},
         mount::MountSource,
         names,
+        security::SecuritySpec,
     },
     storage::{ContainerDir, ContainerLock, Durability, files, shifted},
 };
@@ -25,8 +27,8 @@ pub(super) struct Created {
 impl Engine {
     /// Makes a container, pulling its image if the spec's policy says so.
     pub fn create(&self, spec: ContainerSpec, pull: &PullSettings<'_>) -> Result<ContainerId> {
-        let image = self.image_of(&spec, pull)?;
-        Ok(self.make_container(spec, &image)?.record.id)
+        let (spec, source) = self.source_of(spec, pull)?;
+        Ok(self.make_container(spec, &source)?.record.id)
     }
 
     /// The image that a spec names, fetched if it has to be.
@@ -72,13 +74,22 @@ impl Engine {
 
     /// Makes the container's folder appear. Nothing is flushed for containers that are removed
     /// when they end; others survive a power cut from here on.
-    pub(super) fn make_container(
-        &self,
-        spec: ContainerSpec,
-        image: &ImageRecord,
-    ) -> Result<Created> {
-        let config = self.image_config(&image.config)?;
-        check_platform(&spec, &config)?;
+    pub(super) fn make_container(&self, spec: ContainerSpec, source: &Source) -> Result<Created> {
+        let image = source.image();
+        let config = match image {
+            Some(image) => {
+                let config = self.image_config(&image.config)?;
+                check_platform(&spec, &config)?;
+                config
+            }
+            None => ImageConfig::default(),
+        };
+        if spec.security != SecuritySpec::default() {
+            plan::check(&spec, &self.user.host_facts()?)?;
+            check_apparmor(&spec)?;
+        }
+        devices::refuse_unenforceable(&spec.devices, self.user.is_real_root())?;
+        self.find(&spec)?;
         for mount in &spec.mounts {
             prepare_source(&mount.source)?;
         }
@@ -90,24 +101,25 @@ impl Engine {
         };
         // Random names repeat now and then; nobody asked for this one.
         for _ in 0..20 {
-            match self.stage(record(spec.clone())?, image, &config) {
+            match self.stage(record(spec.clone())?, source, &config) {
                 Err(error) if error.kind() == ErrorKind::NameInUse && spec.name.is_none() => {}
                 other => return other,
             }
         }
-        self.stage(record(spec)?, image, &config)
+        self.stage(record(spec)?, source, &config)
     }
 
     fn stage(
         &self,
         record: ContainerRecord,
-        image: &ImageRecord,
+        source: &Source,
         config: &ImageConfig,
     ) -> Result<Created> {
+        let hostname = self.shared_hostname(&record.spec)?;
         let staged = self.store.stage_container(&record.id)?;
         with_exact_modes(|| {
-            staged.make_overlay_folders(image.layers.last())?;
-            write_network_files(staged.fd(), &record)
+            staged.make_overlay_folders(source.image().and_then(|image| image.layers.last()))?;
+            write_network_files(staged.fd(), &record, hostname.as_deref())
         })?;
         if let Some(ids) = &record.ids {
             // As root the mounts are mapped instead, if they can be.
@@ -120,6 +132,9 @@ impl Engine {
         } else {
             Durability::Durable
         };
+        if let Source::Bundle(config) = source {
+            staged.put_bundle_config(config, durability)?;
+        }
         let (directory, lock) = staged.commit(&record, durability)?;
         Ok(Created {
             directory,
@@ -136,6 +151,21 @@ pub(super) fn with_exact_modes<T>(make: impl FnOnce() -> T) -> T {
     let made = make();
     rustix::process::umask(before);
     made
+}
+
+/// Whether the profile is loaded only the kernel knows, at the start.
+fn check_apparmor(spec: &ContainerSpec) -> Result<()> {
+    let Some(profile) = &spec.security.apparmor else {
+        return Ok(());
+    };
+    match machine::text("/sys/module/apparmor/parameters/enabled").as_deref() {
+        Some("Y") => Ok(()),
+        _ => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("cannot use AppArmor profile {profile:?}: this machine has no AppArmor"),
+        )
+        .with_hint("apparmor=unconfined asks for none")),
+    }
 }
 
 /// Running another architecture's programs fails in ways that are hard to read.
@@ -185,9 +215,9 @@ fn prepare_source(source: &MountSource) -> Result<()> {
     }
 }
 
-fn new_record(
+pub(super) fn new_record(
     spec: ContainerSpec,
-    image: &ImageRecord,
+    image: Option<&ImageRecord>,
     config: &ImageConfig,
 ) -> Result<ContainerRecord> {
     let (path, args) = plan::command_line(&spec, config)?;
@@ -212,8 +242,8 @@ fn new_record(
         name,
         created: supervisor::now(),
         spec,
-        image_id: image.config.clone(),
-        layers: image.layers.clone(),
+        image_id: image.map(|image| image.config.clone()),
+        layers: image.map_or_else(Vec::new, |image| image.layers.clone()),
         ids: None,
         path,
         args,
@@ -233,16 +263,23 @@ fn fill_random(bytes: &mut [u8]) -> Result<()> {
 }
 
 /// The files that are mounted over /etc/hosts, /etc/hostname and /etc/resolv.conf.
-pub(super) fn write_network_files(folder: impl AsFd, record: &ContainerRecord) -> Result<()> {
+pub(super) fn write_network_files(
+    folder: impl AsFd,
+    record: &ContainerRecord,
+    shared_hostname: Option<&str>,
+) -> Result<()> {
     let folder = folder.as_fd();
-    let hostname = record.spec.hostname.as_deref().unwrap_or(record.id.short());
+    let hostname = plan::hostname(record, shared_hostname);
     let hosts = format!(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.0.1\t{hostname}\n"
     );
     // Without a network there is nobody to ask.
     let resolv_conf = match record.spec.network {
         NetworkMode::None => Vec::new(),
-        NetworkMode::Host => std::fs::read("/etc/resolv.conf").unwrap_or_default(),
+        // With a container's network that one's files are mounted.
+        NetworkMode::Host | NetworkMode::Path(_) | NetworkMode::Container(_) => {
+            std::fs::read("/etc/resolv.conf").unwrap_or_default()
+        }
     };
     [
         ("hosts", hosts.as_bytes()),

@@ -4,7 +4,8 @@
 //! writes its record first, then drops the lock, then says the word on its sockets, so an end in
 //! between is seen one way or the other. If the supervisor is killed the kernel closes the socket;
 //! its pidfd becomes readable when the last process of the container is gone too (the supervisor
-//! is the first process of their pid namespace).
+//! is the first process of their pid namespace; where it is not, for the container shares that
+//! namespace, it takes only the first process along).
 
 use std::{
     io,

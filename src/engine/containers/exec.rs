@@ -16,10 +16,14 @@ use super::streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING
 use crate::{
     engine::{
         Engine, ExecSpec,
-        plan::ProcessPlan,
+        cgroup::{self, Group},
+        plan::{FilterPlan, ProcessPlan},
         sandbox::{self, JoinPlan, Started, Stream, Streams},
     },
-    model::{Context, Error, ErrorKind, Result, container::StartRecord},
+    model::{
+        Context, Error, ErrorKind, Result, account::AccountSpec, container::StartRecord,
+        secret::SecretWay,
+    },
     sys::{exec, fork, process, signals, user_namespace},
 };
 
@@ -38,7 +42,7 @@ impl Engine {
     /// Runs a program in a container. On success this process has become the joining one and ends
     /// with the program's exit code, so this returns only failures.
     pub fn exec(&self, container: &str, spec: ExecSpec) -> Result<i32> {
-        let (directory, _) = self.store.find_container(container)?;
+        let (directory, record) = self.store.find_container(container)?;
         let not_running = || {
             Error::new(
                 ErrorKind::Conflict,
@@ -49,7 +53,22 @@ impl Engine {
         if !directory.is_held()? {
             return Err(not_running());
         }
-        let process = process_plan(&start, &spec)?;
+        if let Some(path) = &start.cgroup
+            && Group::open(path)?.is_some_and(|group| group.is_frozen())
+        {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("container {container} is paused, unpause the container before exec"),
+            ));
+        }
+        if let Some(path) = &start.cgroup
+            && self.user.has_namespace()
+        {
+            let bus = self.user_bus.as_deref();
+            let unit = "coracle-exec";
+            cgroup::come_near(path, &cgroup::Caller::User { bus, unit });
+        }
+        let process = self.process_plan(&start, &spec)?;
         // From the supervisor's namespace, in which the container's own is nested.
         let holder = match process.ids {
             Some(_) => start.supervisor.pid,
@@ -58,7 +77,9 @@ impl Engine {
         let plan = ExecPlan {
             join: JoinPlan {
                 init: start.init.clone(),
-                process,
+                namespaces: start.namespaces,
+                cgroup: start.cgroup.clone(),
+                process: self.with_secrets(process, &record.spec.account),
             },
             interactive: spec.interactive,
             detach: spec.detach,
@@ -68,6 +89,34 @@ impl Engine {
             return Err(not_running());
         }
         become_joiner(&plan, self.user.has_namespace())
+    }
+}
+
+impl Engine {
+    /// The plan with the rights of a privileged process, if they are asked for. no_new_privs stays.
+    fn process_plan(&self, start: &StartRecord, spec: &ExecSpec) -> Result<ProcessPlan> {
+        let mut plan = process_plan(start, spec)?;
+        if spec.privileged {
+            plan.capabilities = self.user.host_facts()?.capabilities;
+            plan.filter = FilterPlan::None;
+            plan.rights.apparmor = None;
+        }
+        Ok(plan)
+    }
+
+    /// Values of secrets are in no record: they are looked up anew. One that has been removed since
+    /// is left out.
+    fn with_secrets(&self, mut plan: ProcessPlan, account: &AccountSpec) -> ProcessPlan {
+        for wanted in &account.secrets {
+            if let SecretWay::Variable(name) = &wanted.way
+                && let Ok(record) = self.store.resolve_secret(&wanted.secret)
+                && let Ok(value) = std::str::from_utf8(record.data.reveal())
+            {
+                let variable = format!("{name}={value}");
+                crate::engine::plan::set_variable(&mut plan.environment, &variable);
+            }
+        }
+        plan
     }
 }
 

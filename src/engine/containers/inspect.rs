@@ -5,14 +5,22 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::ending::{exit_code, exit_reason};
+use super::{
+    ending::{exit_code, exit_reason},
+    pause, update,
+};
 use crate::{
     engine::{Engine, plan},
     model::{
-        Result,
+        ContainerSpec, Result,
         container::{ContainerRecord, ContainerState, LogDriver, NetworkMode},
+        device::DeviceSpec,
+        gpu::GpuRequest,
         image::ProcessDefaults,
         mount::{Mount, MountSource},
+        namespace::NamespaceMode,
+        resources::{DeviceValue, Resources},
+        security::Ulimit,
         signal::signal_name,
         user_namespace::lines,
     },
@@ -25,10 +33,14 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 impl Engine {
     /// One object as Docker's `container inspect` shows it; `size` walks the writable layer.
     pub fn inspect_container(&self, container: &str, size: bool) -> Result<Value> {
-        let (directory, record) = self.store.find_container(container)?;
+        let (directory, mut record) = self.store.find_container(container)?;
         let status = directory.state()?;
+        record.spec.resources = update::effective(&directory, &record)?;
         // An image that is damaged must not hide its container.
-        let image = self.image_config(&record.image_id).ok();
+        let image = record
+            .image_id
+            .as_ref()
+            .and_then(|id| self.image_config(id).ok());
         let image = image.and_then(|image| image.config).unwrap_or_default();
         let file = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
         let log = match record.spec.log {
@@ -42,7 +54,8 @@ impl Engine {
         object.put("Path", json!(record.path));
         object.put("Args", json!(record.args));
         object.put("State", state(&status));
-        object.put("Image", json!(record.image_id));
+        let image_id = record.image_id.as_ref().map_or("", |id| id.as_str());
+        object.put("Image", json!(image_id));
         object.put("ResolvConfPath", json!(file("resolv.conf")));
         object.put("HostnamePath", json!(file("hostname")));
         object.put("HostsPath", json!(file("hosts")));
@@ -51,9 +64,9 @@ impl Engine {
         object.put("RestartCount", json!(0));
         object.put("Driver", json!(driver));
         object.put("Platform", json!("linux"));
-        for label in ["MountLabel", "ProcessLabel", "AppArmorProfile"] {
-            object.put(label, json!(""));
-        }
+        object.put_all(&["MountLabel", "ProcessLabel"], &json!(""));
+        let apparmor = record.spec.security.apparmor.clone();
+        object.put("AppArmorProfile", json!(apparmor.unwrap_or_default()));
         object.put("ExecIDs", Value::Null);
         object.put("HostConfig", host_config(&record));
         object.put("GraphDriver", graph_driver);
@@ -104,12 +117,17 @@ impl Engine {
         let mut labels = image.labels.clone().unwrap_or_default();
         labels.extend(spec.labels.clone());
         let working_dir = spec.workdir.as_ref().or(image.working_dir.as_ref());
-        let hostname = spec.hostname.as_deref().unwrap_or(record.id.short());
+        let hostname = self
+            .hostname_of(record)
+            .unwrap_or_else(|_| record.id.short().to_owned());
         let user = spec.user.as_ref().or(image.user.as_ref());
         let (entrypoint, command) = entrypoint_and_command(record, image);
         let mut object = Object::default();
         object.put("Hostname", json!(hostname));
-        object.put("Domainname", json!(""));
+        object.put(
+            "Domainname",
+            json!(spec.namespaces.domainname.clone().unwrap_or_default()),
+        );
         object.put("User", json!(user.cloned().unwrap_or_default()));
         object.put("AttachStdin", json!(spec.attach.stdin));
         object.put("AttachStdout", json!(spec.attach.stdout));
@@ -131,7 +149,12 @@ impl Engine {
         object.put("OnBuild", Value::Null);
         object.put("Labels", json!(labels));
         let stop_signal = spec.stop_signal.map(signal_name);
-        object.put_some("StopSignal", stop_signal.or(image.stop_signal.clone()));
+        let systemd =
+            plan::wants_systemd(spec, &record.path).then(|| signal_name(plan::SYSTEMD_STOP_SIGNAL));
+        object.put_some(
+            "StopSignal",
+            stop_signal.or(systemd).or(image.stop_signal.clone()),
+        );
         object.put_some("StopTimeout", spec.stop_timeout);
         object.put_some("Shell", image.extra.get("Shell"));
         object.done()
@@ -166,6 +189,7 @@ impl Object {
 }
 
 fn state(status: &Status) -> Value {
+    let now = pause::state(status);
     let running = status.state == ContainerState::Running;
     let pid = match &status.start {
         Some(start) if running => start.init.pid,
@@ -175,9 +199,9 @@ fn state(status: &Status) -> Value {
     let exit = status.exit.as_ref();
     let finished = exit.map(|exit| exit.finished.as_str());
     json!({
-        "Status": status.state.to_string(),
+        "Status": now.to_string(),
         "Running": running,
-        "Paused": false,
+        "Paused": now == ContainerState::Paused,
         "Restarting": false,
         "OOMKilled": exit.is_some_and(|exit| exit.oom_killed),
         "Dead": status.state == ContainerState::Dead,
@@ -189,10 +213,12 @@ fn state(status: &Status) -> Value {
     })
 }
 
-fn network_name(record: &ContainerRecord) -> &'static str {
+/// The key of `NetworkSettings.Networks`; a container that shares another's network has none.
+fn network_name(record: &ContainerRecord) -> Option<&'static str> {
     match record.spec.network {
-        NetworkMode::None => "none",
-        NetworkMode::Host => "host",
+        NetworkMode::None => Some("none"),
+        NetworkMode::Host => Some("host"),
+        NetworkMode::Container(_) | NetworkMode::Path(_) => None,
     }
 }
 
@@ -209,7 +235,7 @@ fn host_config(record: &ContainerRecord) -> Value {
         json!(spec.cidfile.clone().unwrap_or_default()),
     );
     object.put("LogConfig", json!({"Type": log, "Config": {}}));
-    object.put("NetworkMode", json!(network_name(record)));
+    object.put("NetworkMode", json!(record.spec.network.to_string()));
     object.put("PortBindings", json!({}));
     object.put(
         "RestartPolicy",
@@ -219,20 +245,33 @@ fn host_config(record: &ContainerRecord) -> Value {
     object.put("VolumeDriver", json!(""));
     object.put("VolumesFrom", Value::Null);
     object.put("ConsoleSize", json!([0, 0]));
-    object.put_all(&["CapAdd", "CapDrop"], &Value::Null);
-    object.put("CgroupnsMode", json!("private"));
+    object.put_some(
+        "Annotations",
+        (!spec.annotations.is_empty()).then_some(&spec.annotations),
+    );
+    let security = &spec.security;
+    let namespaces = &spec.namespaces;
+    object.put("CapAdd", list_or_null(&security.cap_add));
+    object.put("CapDrop", list_or_null(&security.cap_drop));
+    let cgroup = match &namespaces.cgroup {
+        NamespaceMode::Private => "private".to_owned(),
+        other => other.to_string(),
+    };
+    object.put("CgroupnsMode", json!(cgroup));
     object.put_all(&["Dns", "DnsOptions", "DnsSearch"], &json!([]));
-    object.put_all(&["ExtraHosts", "GroupAdd"], &Value::Null);
-    object.put("IpcMode", json!("private"));
+    object.put("ExtraHosts", Value::Null);
+    object.put("GroupAdd", list_or_null(&security.group_add));
+    object.put("IpcMode", json!(namespaces.ipc.to_string()));
     object.put("Cgroup", json!(""));
     object.put("Links", Value::Null);
-    object.put("OomScoreAdj", json!(0));
-    object.put("PidMode", json!(""));
-    object.put_all(&["Privileged", "PublishAllPorts"], &json!(false));
+    object.put("OomScoreAdj", json!(security.oom_score_adj.unwrap_or(0)));
+    object.put("PidMode", json!(namespaces.pid.to_string()));
+    object.put("Privileged", json!(security.privileged));
+    object.put("PublishAllPorts", json!(false));
     object.put("ReadonlyRootfs", json!(spec.read_only));
-    object.put("SecurityOpt", Value::Null);
+    object.put("SecurityOpt", list_or_null(&security.options));
     object.put_some("Tmpfs", tmpfs(&spec.mounts));
-    object.put("UTSMode", json!(""));
+    object.put("UTSMode", json!(namespaces.uts.to_string()));
     object.put("UsernsMode", json!(spec.user_namespace.typed));
     // Podman's.
     object.put_some(
@@ -243,51 +282,87 @@ fn host_config(record: &ContainerRecord) -> Value {
             .map(|ids| json!({"UidMap": lines(&ids.uids, ':'), "GidMap": lines(&ids.gids, ':')})),
     );
     object.put("ShmSize", json!(plan::SHM_BYTES));
+    let sysctls = (!security.sysctls.is_empty()).then_some(&security.sysctls);
+    object.put_some("Sysctls", sysctls);
     object.put("Runtime", json!("coracle"));
     object.put("Isolation", json!(""));
-    put_resources(&mut object);
+    put_resources(&mut object, spec);
     object.put_some("Mounts", requested_mounts(&spec.mounts));
-    let absolute =
-        |paths: &[&str]| -> Vec<String> { paths.iter().map(|path| format!("/{path}")).collect() };
-    object.put("MaskedPaths", json!(absolute(&plan::MASKED)));
-    object.put("ReadonlyPaths", json!(absolute(&plan::READ_ONLY)));
+    let (masked, read_only) = plan::masks(security, &[]);
+    object.put("MaskedPaths", json!(absolute(masked)));
+    object.put("ReadonlyPaths", json!(absolute(read_only)));
     object.put_some("Init", spec.init.then_some(true));
     object.done()
 }
 
-/// Limits are not there yet: what Docker shows for a container without any.
-fn put_resources(object: &mut Object) {
-    object.put_all(&["CpuShares", "Memory", "NanoCpus"], &json!(0));
-    object.put("CgroupParent", json!(""));
-    object.put("BlkioWeight", json!(0));
-    object.put_all(
-        &[
+fn list_or_null(list: &[String]) -> Value {
+    if list.is_empty() {
+        Value::Null
+    } else {
+        json!(list)
+    }
+}
+
+fn absolute(paths: Vec<String>) -> Vec<String> {
+    paths.iter().map(|path| format!("/{path}")).collect()
+}
+
+/// -1 is unlimited.
+fn ulimits(limits: &[Ulimit]) -> Value {
+    let number = |limit: Option<u64>| limit.map_or(json!(-1), |limit| json!(limit));
+    let one = |limit: &Ulimit| json!({"Name": limit.resource.name(), "Hard": number(limit.hard), "Soft": number(limit.soft)});
+    limits.iter().map(one).collect()
+}
+
+/// In Docker's order; 0, "" and null are "not asked for".
+fn put_resources(object: &mut Object, spec: &ContainerSpec) {
+    let resources = &spec.resources;
+    let devices = |key: &str, devices: &[DeviceValue]| -> Value {
+        let entry = |device: &DeviceValue| json!({"Path": device.path, key: device.value});
+        devices.iter().map(entry).collect()
+    };
+    let text = |text: &Option<String>| json!(text.as_deref().unwrap_or(""));
+    object.put("CpuShares", json!(resources.cpu_shares.unwrap_or(0)));
+    object.put("Memory", json!(resources.memory.unwrap_or(0)));
+    object.put("NanoCpus", json!(resources.nano_cpus.unwrap_or(0)));
+    object.put("CgroupParent", text(&resources.cgroup_parent));
+    object.put("BlkioWeight", json!(resources.blkio_weight.unwrap_or(0)));
+    for (name, key, values) in [
+        (
             "BlkioWeightDevice",
-            "BlkioDeviceReadBps",
-            "BlkioDeviceWriteBps",
-            "BlkioDeviceReadIOps",
-            "BlkioDeviceWriteIOps",
-        ],
-        &json!([]),
+            "Weight",
+            &resources.blkio_weight_device,
+        ),
+        ("BlkioDeviceReadBps", "Rate", &resources.device_read_bps),
+        ("BlkioDeviceWriteBps", "Rate", &resources.device_write_bps),
+        ("BlkioDeviceReadIOps", "Rate", &resources.device_read_iops),
+        ("BlkioDeviceWriteIOps", "Rate", &resources.device_write_iops),
+    ] {
+        object.put(name, devices(key, values));
+    }
+    object.put("CpuPeriod", json!(resources.cpu_period.unwrap_or(0)));
+    object.put("CpuQuota", json!(resources.cpu_quota.unwrap_or(0)));
+    object.put(
+        "CpuRealtimePeriod",
+        json!(resources.cpu_rt_period.unwrap_or(0)),
     );
-    object.put_all(
-        &[
-            "CpuPeriod",
-            "CpuQuota",
-            "CpuRealtimePeriod",
-            "CpuRealtimeRuntime",
-        ],
-        &json!(0),
+    object.put(
+        "CpuRealtimeRuntime",
+        json!(resources.cpu_rt_runtime.unwrap_or(0)),
     );
-    object.put_all(&["CpusetCpus", "CpusetMems"], &json!(""));
-    object.put("Devices", json!([]));
-    object.put_all(&["DeviceCgroupRules", "DeviceRequests"], &Value::Null);
-    object.put_all(&["MemoryReservation", "MemorySwap"], &json!(0));
-    object.put_all(
-        &["MemorySwappiness", "OomKillDisable", "PidsLimit"],
-        &Value::Null,
+    object.put("CpusetCpus", text(&resources.cpuset_cpus));
+    object.put("CpusetMems", text(&resources.cpuset_mems));
+    put_devices(object, &spec.devices);
+    object.put(
+        "MemoryReservation",
+        json!(resources.memory_reservation.unwrap_or(0)),
     );
-    object.put("Ulimits", json!([]));
+    object.put("MemorySwap", json!(swap(resources)));
+    object.put("MemorySwappiness", json!(resources.memory_swappiness));
+    let disabled = resources.oom_kill_disable.then_some(true);
+    object.put("OomKillDisable", json!(disabled));
+    object.put("PidsLimit", json!(resources.pids_limit));
+    object.put("Ulimits", ulimits(&spec.security.ulimits));
     object.put_all(
         &[
             "CpuCount",
@@ -297,6 +372,61 @@ fn put_resources(object: &mut Object) {
         ],
         &json!(0),
     );
+}
+
+fn put_devices(object: &mut Object, devices: &DeviceSpec) {
+    let mappings: Vec<Value> = devices
+        .mappings
+        .iter()
+        .map(|mapping| {
+            json!({
+                "PathOnHost": mapping.host,
+                "PathInContainer": mapping.container,
+                "CgroupPermissions": mapping.access,
+            })
+        })
+        .collect();
+    let or_null = |list: Vec<Value>| {
+        if list.is_empty() {
+            Value::Null
+        } else {
+            json!(list)
+        }
+    };
+    let rules = devices.rules.iter().map(|rule| json!(rule.to_string()));
+    let mut requests: Vec<Value> = devices.gpus.iter().map(gpu_request).collect();
+    if !devices.qualified.is_empty() {
+        requests.push(json!({
+            "Driver": "cdi",
+            "Count": 0,
+            "DeviceIDs": devices.qualified,
+            "Capabilities": null,
+            "Options": null,
+        }));
+    }
+    object.put("Devices", json!(mappings));
+    object.put("DeviceCgroupRules", or_null(rules.collect()));
+    object.put("DeviceRequests", or_null(requests));
+}
+
+fn gpu_request(request: &GpuRequest) -> Value {
+    let devices = (!request.devices.is_empty()).then_some(&request.devices);
+    json!({
+        "Driver": request.driver,
+        "Count": request.count,
+        "DeviceIDs": devices,
+        "Capabilities": [request.capabilities],
+        "Options": request.options,
+    })
+}
+
+/// Memory and swap together; Docker fills in its default.
+fn swap(resources: &Resources) -> i64 {
+    let twice = |memory: u64| i64::try_from(memory.saturating_mul(2)).unwrap_or(i64::MAX);
+    resources
+        .memory_swap
+        .or(resources.memory.map(twice))
+        .unwrap_or(0)
 }
 
 /// What `-v` asked for, as it was written. Docker keeps `--mount` in another key.
@@ -434,7 +564,10 @@ fn entrypoint_and_command(
 
 /// Without networks: the keys are there, as in Docker's `none` and `host`.
 fn network_settings(record: &ContainerRecord, status: &Status) -> Value {
-    let name = network_name(record);
+    let networks = match network_name(record) {
+        Some(name) => json!({name: endpoint()}),
+        None => json!({}),
+    };
     let mut object = Object::default();
     object.put("Bridge", json!(""));
     object.put("SandboxID", json!(""));
@@ -458,7 +591,7 @@ fn network_settings(record: &ContainerRecord, status: &Status) -> Value {
     object.put("IPAddress", json!(""));
     object.put("IPPrefixLen", json!(0));
     object.put_all(&["IPv6Gateway", "MacAddress"], &json!(""));
-    object.put("Networks", json!({name: endpoint()}));
+    object.put("Networks", networks);
     object.done()
 }
 

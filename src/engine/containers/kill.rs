@@ -1,6 +1,9 @@
 //! `kill`: a signal for the container's first process.
 
-use super::ending::{Watch, not_running};
+use super::{
+    ending::{Watch, not_running},
+    pause::thaw,
+};
 use crate::{
     engine::Engine,
     model::{Result, container::ContainerState, signal::SIGKILL},
@@ -12,7 +15,7 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::Conflict`](crate::model::ErrorKind::Conflict) if it does not run.
     pub fn kill(&self, container: &str, signal: i32) -> Result<()> {
-        let (directory, _) = self.store.find_container(container)?;
+        let (directory, record) = self.store.find_container(container)?;
         let refusal = || not_running("cannot kill container", container, &directory);
         let mut watch = Watch::begin(&self.store, &directory)?.ok_or_else(refusal)?;
         let status = directory.state()?;
@@ -23,6 +26,9 @@ impl Engine {
             watch.kill(&status, false)?;
             Ok(())
         } else if watch.signal(&status, signal)? {
+            if signal == self.stop_signal(&record) {
+                thaw(&status);
+            }
             Ok(())
         } else {
             Err(refusal())

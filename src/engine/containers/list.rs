@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::ending::exit_code;
+use super::{ending::exit_code, pause};
 use crate::{
     engine::{ContainerSize, ContainerSummary, Engine},
     model::{
@@ -20,7 +20,7 @@ impl Engine {
         let mut images = HashMap::new();
         let mut summaries = Vec::new();
         for (directory, record) in self.store.containers()?.into_iter().rev() {
-            let status = directory.state()?;
+            let mut status = directory.state()?;
             if !all && status.state != ContainerState::Running {
                 continue;
             }
@@ -31,6 +31,7 @@ impl Engine {
             {
                 continue;
             }
+            status.state = pause::state(&status);
             let size = if size {
                 Some(self.container_size(&directory, &record)?)
             } else {
@@ -39,7 +40,7 @@ impl Engine {
             // Many containers share an image. One that is damaged costs only its labels here.
             let image = images
                 .entry(record.image_id.clone())
-                .or_insert_with_key(|id: &Digest| self.image_config(id).ok());
+                .or_insert_with_key(|id: &Option<Digest>| self.image_config(id.as_ref()?).ok());
             summaries.push(summary(&directory, record, status, image.as_ref(), size));
         }
         Ok(summaries)

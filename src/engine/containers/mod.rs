@@ -7,11 +7,25 @@ mod inspect;
 mod kill;
 mod list;
 mod logs;
+mod neighbours;
 mod own_ids;
+mod own_root;
+mod pause;
 mod remove;
 mod run;
+mod runtime_spec;
 mod session;
 mod size;
+mod stats;
 mod stop;
 mod streams;
+mod top;
+mod update;
 mod wait;
+
+/// Docker's state of a container.
+pub(super) fn state_of(
+    directory: &crate::storage::ContainerDir,
+) -> crate::model::Result<crate::model::container::ContainerState> {
+    Ok(pause::state(&directory.state()?))
+}

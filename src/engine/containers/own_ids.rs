@@ -3,6 +3,8 @@
 
 use std::os::fd::AsFd;
 
+use super::neighbours::Neighbours;
+
 use crate::{
     engine::{
         Engine,
@@ -47,9 +49,21 @@ pub(super) enum Ownership {
 impl Engine {
     /// Enters the user namespace in which a container of this kind can be started. The one of
     /// another container can be joined only from that of its own supervisor.
-    pub(super) fn begin_namespace_for(&self, spec: &ContainerSpec) -> Result<()> {
+    pub(super) fn begin_namespace_for(
+        &self,
+        spec: &ContainerSpec,
+        neighbours: &Neighbours,
+    ) -> Result<()> {
+        self.enter_namespace_of_other(spec)?;
+        self.begin_namespace_among(neighbours)?;
+        if spec.user_namespace.is_own() {
+            self.user.finish_namespace()?;
+        }
+        Ok(())
+    }
+
+    fn enter_namespace_of_other(&self, spec: &ContainerSpec) -> Result<()> {
         match &spec.user_namespace.mode {
-            UserNamespaceMode::Host => self.user.begin_namespace(&self.store),
             UserNamespaceMode::Container(other) => {
                 let holder = self.running(other)?.supervisor.pid;
                 // Also asked when it was entered before.
@@ -59,7 +73,7 @@ impl Engine {
                     Err(not_running(other))
                 }
             }
-            _ => self.enter_user_namespace(),
+            _ => Ok(()),
         }
     }
 
@@ -76,7 +90,7 @@ impl Engine {
     pub(super) fn choose_ids(
         &self,
         spec: &ContainerSpec,
-        image: &ImageRecord,
+        image: Option<&ImageRecord>,
         config: &ImageConfig,
     ) -> Result<ChosenIds> {
         let request = &spec.user_namespace;
@@ -85,7 +99,8 @@ impl Engine {
             return Ok(chosen);
         }
         // Files are given to ids that exist only inside.
-        self.begin_namespace_for(spec)?;
+        self.enter_namespace_of_other(spec)?;
+        self.enter_user_namespace()?;
         let mut facts = IdFacts::default();
         match &request.mode {
             UserNamespaceMode::Container(other) => {
@@ -163,10 +178,16 @@ impl Engine {
     }
 
     /// Podman's rule: what the image's files of users and groups name, nobody (65534) apart.
-    fn needed_ids(&self, spec: &ContainerSpec, image: &ImageRecord, config: &ImageConfig) -> u32 {
+    fn needed_ids(
+        &self,
+        spec: &ContainerSpec,
+        image: Option<&ImageRecord>,
+        config: &ImageConfig,
+    ) -> u32 {
         let mut highest = 0;
         for file in [c"etc/passwd", c"etc/group"] {
-            let text = image.layers.iter().rev().find_map(|layer| {
+            let layers = image.map_or(&[][..], |image| &image.layers);
+            let text = layers.iter().rev().find_map(|layer| {
                 let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
                 let tree = self.store.layer_tree(layer);
                 let tree = rustix::fs::open(tree, flags, rustix::fs::Mode::empty()).ok()?;

@@ -10,7 +10,9 @@ use std::{
 
 use super::{
     create::{Created, with_exact_modes, write_network_files},
+    neighbours::Neighbours,
     own_ids::Ownership,
+    own_root,
     session::{self, CaughtSignals, Session},
 };
 use crate::{
@@ -24,7 +26,7 @@ use crate::{
         },
     },
     model::{
-        ContainerId, ContainerSpec, Error, ErrorKind, Result, container::ContainerRecord,
+        ContainerId, ContainerSpec, Context, Error, ErrorKind, Result, container::ContainerRecord,
         host::HostFacts, image::ImageConfig, user_namespace::IdMaps,
     },
     storage::{ContainerDir, ContainerLock, Driver, shifted},
@@ -34,9 +36,10 @@ use crate::{
 impl Engine {
     /// Makes a container and starts it; in the foreground, until it ends or is detached from.
     pub fn run(&self, spec: ContainerSpec, options: RunOptions<'_>) -> Result<RunOutcome> {
-        let image = self.image_of(&spec, &options.pull)?;
-        self.begin_namespace_for(&spec)?;
-        let created = self.make_container(spec, &image)?;
+        let (spec, source) = self.source_of(spec, &options.pull)?;
+        let neighbours = self.open_neighbours(&spec)?;
+        self.begin_namespace_for(&spec, &neighbours)?;
+        let created = self.make_container(spec, &source)?;
         if let Err(error) = (options.created)(&created.record.id) {
             self.user.finish_namespace()?;
             let _ = self
@@ -46,7 +49,7 @@ impl Engine {
         }
         let attach = (!options.detach).then_some(&options.attach);
         let (id, auto_remove) = (created.record.id.clone(), created.record.spec.auto_remove);
-        let outcome = self.launch(created, true, attach);
+        let outcome = self.launch(created, &neighbours, true, attach);
         if outcome.is_err() && auto_remove {
             self.remove_unstarted(&id)?;
         }
@@ -67,7 +70,7 @@ impl Engine {
 
     /// Starts a container that does not run. One that does is left alone, as Docker does.
     pub fn start(&self, container: &str, options: StartOptions) -> Result<RunOutcome> {
-        let (directory, record) = self.store.find_container(container)?;
+        let (directory, mut record) = self.store.find_container(container)?;
         if self.store.remove_if_over(&record.id)? {
             // Its supervisor was killed before it could remove it.
             return Err(Error::new(
@@ -81,18 +84,24 @@ impl Engine {
                 None => Ok(RunOutcome::Detached(record.id)),
             };
         };
-        self.begin_namespace_for(&record.spec)?;
+        let neighbours = self.open_neighbours(&record.spec)?;
+        self.begin_namespace_for(&record.spec, &neighbours)?;
         directory.forget_start()?;
+        record.spec.resources = super::update::effective(&directory, &record)?;
         // They are never flushed: a power cut may have left them empty.
-        with_exact_modes(|| write_network_files(directory.fd(), &record))?;
-        let image = self.image_config(&record.image_id)?;
+        let hostname = neighbours.surroundings.hostname.as_deref();
+        with_exact_modes(|| write_network_files(directory.fd(), &record, hostname))?;
+        let image = match &record.image_id {
+            Some(id) => self.image_config(id)?,
+            None => ImageConfig::default(),
+        };
         let created = Created {
             directory,
             lock,
             record,
             image,
         };
-        self.launch(created, false, options.attach.as_ref())
+        self.launch(created, &neighbours, false, options.attach.as_ref())
     }
 
     /// Connects this terminal to a running container until it ends or is detached from.
@@ -135,6 +144,7 @@ impl Engine {
     fn launch(
         &self,
         created: Created,
+        neighbours: &Neighbours,
         is_new: bool,
         attach: Option<&AttachOptions>,
     ) -> Result<RunOutcome> {
@@ -149,16 +159,28 @@ impl Engine {
         let mut ownership = self.ownership(&record, &directory)?;
         let mut lock = lock;
         loop {
-            let how = (driver, ownership);
-            let outcome = self.launch_with(how, &directory, lock, &record, &image, attach);
+            let outcome = self.launch_with(
+                (driver, ownership),
+                &directory,
+                lock,
+                (&record, &image),
+                neighbours,
+                attach,
+            );
             let error = match outcome {
                 Err(error) if error.kind() == ErrorKind::OverlayRefused => error,
                 other => return other,
             };
-            if ownership == Ownership::Mapped && (copied || directory.has_written_nothing()?) {
+            // Not for a folder of the user's, which is used as it is.
+            let of_image = record.image_id.is_some();
+            if of_image
+                && ownership == Ownership::Mapped
+                && (copied || directory.has_written_nothing()?)
+            {
                 directory.note_shifted_owners()?;
                 ownership = Ownership::Shifted;
-            } else if driver == Driver::Overlay
+            } else if of_image
+                && driver == Driver::Overlay
                 && self.forced_driver.is_none()
                 && directory.has_written_nothing()?
             {
@@ -175,13 +197,17 @@ impl Engine {
         how: (Driver, Ownership),
         directory: &ContainerDir,
         lock: ContainerLock,
-        record: &ContainerRecord,
-        image: &ImageConfig,
+        (record, image): (&ContainerRecord, &ImageConfig),
+        neighbours: &Neighbours,
         attach: Option<&AttachOptions>,
     ) -> Result<RunOutcome> {
-        let host = self.user.host_facts()?;
+        let mut host = self.user.host_facts()?;
+        if plan::asks_for_kernel(&record.spec.security) {
+            host.kernel = crate::engine::machine::kernel_version();
+        }
         let files = self.container_files(how, directory, record, &host)?;
-        let mut sandbox = plan::container(record, image, &host, &files)?;
+        let mut sandbox = plan::container(record, image, &host, &files, &neighbours.surroundings)?;
+        own_root::refine(&mut sandbox, record, directory, &host)?;
         let client = match attach {
             Some(options) => Attachment {
                 stdin: options.stdin && record.spec.interactive,
@@ -190,7 +216,8 @@ impl Engine {
             None => Attachment::default(),
         };
         if attach.is_some() && record.spec.tty {
-            sandbox.process.terminal_size = session::terminal_size();
+            let size = session::terminal_size();
+            sandbox.process.terminal_size = size.or(sandbox.process.terminal_size);
         }
         let launch = LaunchPlan {
             root: absolute(self.store.root_path())?,
@@ -202,12 +229,17 @@ impl Engine {
             client,
             log: record.spec.log,
             auto_remove: record.spec.auto_remove,
+            timeout: record.spec.namespaces.timeout,
             shares_user_namespace: self.user.has_namespace(),
+            user_bus: self.user_bus.clone(),
         };
         self.user.finish_namespace()?;
         let signals = attach.map(CaughtSignals::begin).transpose()?;
-        let socket = supervisor::launch(&launch, lock)?;
-        session::await_start(&socket)?;
+        let socket = supervisor::launch(&launch, lock, &neighbours.held)?;
+        let pid = session::await_start(&socket)?;
+        if let Some(path) = &record.spec.namespaces.pidfile {
+            std::fs::write(path, pid.to_string()).system(|| format!("cannot write {path}"))?;
+        }
         match attach.zip(signals) {
             Some((options, signals)) => {
                 self.watch((socket, signals), directory, record, options, client)
@@ -247,6 +279,14 @@ impl Engine {
         host: &HostFacts,
     ) -> Result<ContainerFiles> {
         let folder = absolute(directory.path())?;
+        if let Some(root) = self.own_root(record, directory, &folder, host)? {
+            return Ok(ContainerFiles {
+                directory: folder,
+                root,
+                user_namespace: self.user_namespace_plan(record, ownership)?,
+                found: self.find(&record.spec)?,
+            });
+        }
         let shifted = record
             .ids
             .as_ref()
@@ -288,6 +328,7 @@ impl Engine {
             directory: folder,
             root,
             user_namespace: self.user_namespace_plan(record, ownership)?,
+            found: self.find(&record.spec)?,
         })
     }
 
@@ -317,7 +358,6 @@ impl Engine {
 }
 
 /// The supervisor works from `/`: a store given by a relative path must stay found.
-fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf> {
-    use crate::model::Context;
+pub(super) fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf> {
     std::path::absolute(path).system(|| format!("cannot make {} absolute", path.display()))
 }

@@ -21,19 +21,25 @@ use crate::{
 
 pub(super) use super::streams::terminal_size;
 
-/// Waits for the supervisor's word that the program runs.
-pub(super) fn await_start(socket: &OwnedFd) -> Result<()> {
+/// Waits for the supervisor's word that the program runs; the number of its process.
+pub(super) fn await_start(socket: &OwnedFd) -> Result<i32> {
     // A failure's text is the longest first word.
     let mut buffer = vec![0; 16 << 10];
-    let (length, _) = packet::receive(socket, &mut buffer, true)
-        .system(|| "cannot hear from the supervisor".to_owned())?;
-    match Event::parse(&buffer[..length]) {
-        Some(Event::Started(_)) => Ok(()),
-        Some(Event::Failed { kind, message }) => Err(Error::new(kind, message)),
-        _ => Err(Error::new(
-            ErrorKind::System,
-            "the container's supervisor ended before it could start the container",
-        )),
+    loop {
+        let (length, _) = packet::receive(socket, &mut buffer, true)
+            .system(|| "cannot hear from the supervisor".to_owned())?;
+        return match Event::parse(&buffer[..length]) {
+            Some(Event::Started(pid)) => Ok(pid),
+            Some(Event::Failed { kind, message }) => Err(Error::new(kind, message)),
+            Some(Event::Notice(text)) => {
+                log::warn!("{text}");
+                continue;
+            }
+            _ => Err(Error::new(
+                ErrorKind::System,
+                "the container's supervisor ended before it could start the container",
+            )),
+        };
     }
 }
 

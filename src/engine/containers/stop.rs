@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use super::ending::{END_LIMIT, Ending, Watch};
+use super::{
+    ending::{END_LIMIT, Ending, Watch},
+    pause::thaw,
+};
 use crate::{
-    engine::Engine,
+    engine::{Engine, plan},
     model::{
         Result,
         container::{ContainerRecord, ContainerState},
@@ -42,6 +45,7 @@ impl Engine {
             limit
         };
         watch.signal(&status, signal)?;
+        thaw(&status);
         if watch.wait(limit)? == Ending::NotYet {
             watch.kill(&status, false)?;
         }
@@ -52,9 +56,12 @@ impl Engine {
     /// damaged or says nonsense must not make its containers unstoppable.
     pub(super) fn stop_signal(&self, record: &ContainerRecord) -> i32 {
         let of_image = || {
-            let image = self.image_config(&record.image_id).ok()?;
+            let image = self.image_config(record.image_id.as_ref()?).ok()?;
             parse_signal(&image.config?.stop_signal?).ok()
         };
-        record.spec.stop_signal.or_else(of_image).unwrap_or(SIGTERM)
+        let systemd =
+            || plan::wants_systemd(&record.spec, &record.path).then_some(plan::SYSTEMD_STOP_SIGNAL);
+        let asked = record.spec.stop_signal.or_else(systemd);
+        asked.or_else(of_image).unwrap_or(SIGTERM)
     }
 }

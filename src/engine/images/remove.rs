@@ -81,7 +81,7 @@ impl Engine {
     fn users_of(&self, image_id: &Digest) -> Result<Vec<User>> {
         let mut users = Vec::new();
         for (dir, record) in self.store.containers()? {
-            if record.image_id == *image_id {
+            if record.image_id.as_ref() == Some(image_id) {
                 users.push(User {
                     running: dir.is_held()?,
                     id: record.id,

@@ -2,41 +2,38 @@
 
 use std::path::Path;
 
-use super::{ContainerFiles, MountStep, TmpfsAttributes, TmpfsParameter};
+use super::{ContainerFiles, MountStep, TmpfsAttributes, TmpfsParameter, namespaces, systemd};
 use crate::model::{
-    ContainerSpec, Error, Result,
-    container::NetworkMode,
+    ContainerSpec, Error, ErrorKind, Result,
     host::HostFacts,
     mount::{Mount, MountSource},
+    namespace::{IpcMode, Place, Placement},
+    security::SecuritySpec,
 };
 
 pub const SHM_BYTES: u64 = 64 << 20;
 
-/// The union of what Docker 28.5 and Podman 5.6 hide: kernel memory, keys, timing side channels
-/// (GHSA-jq35-85cj-fj4p, GHSA-6fw5-f8r9-fgfm), firmware.
-pub const MASKED: [&str; 13] = [
-    "proc/acpi",
-    "proc/asound",
-    "proc/interrupts",
-    "proc/kcore",
-    "proc/keys",
-    "proc/latency_stats",
-    "proc/sched_debug",
-    "proc/scsi",
-    "proc/timer_list",
-    "proc/timer_stats",
-    "sys/devices/virtual/powercap",
-    "sys/firmware",
-    "sys/fs/selinux",
-];
+/// What was decided before about the container as a whole.
+pub(super) struct Context<'a> {
+    pub placement: Placement,
+    /// Where hosts, hostname and resolv.conf are, if not in the container's folder.
+    pub network_files: Option<&'a Path>,
+    pub systemd: bool,
+}
 
-pub const READ_ONLY: [&str; 5] = [
-    "proc/bus",
-    "proc/fs",
-    "proc/irq",
-    "proc/sys",
-    "proc/sysrq-trigger",
-];
+fn writable_cgroup(security: &SecuritySpec) -> bool {
+    security.writable_cgroups.unwrap_or(security.privileged)
+}
+
+/// /dev/shm goes with the IPC namespace; that of a path has none that could be found.
+fn shared_memory(spec: &ContainerSpec, placement: &Placement) -> Option<MountStep> {
+    match (&spec.namespaces.ipc, placement.ipc) {
+        (IpcMode::None, _) => None,
+        (IpcMode::Container(_), _) => Some(MountStep::JoinedShm),
+        (_, Place::Host) => Some(MountStep::HostShm),
+        _ => Some(MountStep::Shm { bytes: SHM_BYTES }),
+    }
+}
 
 /// The steps in their order: our own file systems first, so that a user's mount may go below
 /// /dev, then the user's by depth, as Docker sorts them (a parent before what lies in it).
@@ -44,24 +41,54 @@ pub(super) fn steps(
     spec: &ContainerSpec,
     host: &HostFacts,
     files: &ContainerFiles,
+    context: &Context<'_>,
 ) -> Result<Vec<MountStep>> {
-    let own_network = spec.network == NetworkMode::None;
-    let mut steps = vec![
-        MountStep::Proc,
-        MountStep::Dev {
-            make_nodes: host.initial_user_namespace && files.user_namespace.is_none(),
-        },
-        MountStep::Shm { bytes: SHM_BYTES },
-        MountStep::MessageQueue,
-        MountStep::Sys { fresh: own_network },
-        MountStep::Cgroup,
-    ];
-    for name in ["hostname", "hosts", "resolv.conf"] {
-        steps.push(MountStep::OwnFile {
-            source: files.directory.join(name),
-            target: format!("/etc/{name}"),
-        });
+    let Context { placement, .. } = context;
+    let fresh_proc = namespaces::fresh_proc(placement, host);
+    if !fresh_proc && !spec.security.proc_options.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "--security-opt proc-opts cannot be had with --pid host by an ordinary user",
+        )
+        .with_hint("the host's /proc is shown then, with its own options"));
     }
+    let mut steps = vec![
+        MountStep::Proc { fresh: fresh_proc },
+        MountStep::Dev {
+            make_nodes: host.initial_user_namespace,
+            host_devices: spec.security.privileged,
+        },
+    ];
+    steps.extend(shared_memory(spec, placement));
+    steps.push(match placement.ipc {
+        Place::Host => MountStep::HostMessageQueue,
+        Place::Own | Place::Joined => MountStep::MessageQueue,
+    });
+    steps.push(MountStep::Sys {
+        fresh: placement.network != Place::Host,
+    });
+    steps.push(MountStep::Cgroup {
+        of_host: placement.cgroup == Place::Host,
+        writable: (context.systemd || writable_cgroup(&spec.security))
+            && placement.cgroup == Place::Own,
+    });
+    let folder = context.network_files.unwrap_or(&files.directory);
+    for (name, wanted) in [
+        ("hostname", !spec.namespaces.no_hostname),
+        ("hosts", !spec.namespaces.no_hosts),
+        ("resolv.conf", true),
+    ] {
+        if wanted {
+            steps.push(MountStep::OwnFile {
+                source: folder.join(name),
+                target: format!("/etc/{name}"),
+            });
+        }
+    }
+    if context.systemd {
+        steps.extend(systemd::mounts(spec));
+    }
+    steps.extend(super::devices::steps(files)?);
     let mut wanted: Vec<&Mount> = spec.mounts.iter().collect();
     wanted.sort_by_key(|mount| {
         mount
@@ -73,6 +100,7 @@ pub(super) fn steps(
     for mount in wanted {
         steps.push(user_mount(mount)?);
     }
+    steps.extend(super::accounts::steps(files));
     Ok(steps)
 }
 
@@ -108,7 +136,7 @@ fn user_mount(mount: &Mount) -> Result<MountStep> {
 
 /// Our /proc and /sys are what the confinement is made of: nothing may be put over them
 /// (CVE-2019-16884 and its successors), nor over the root.
-fn check_target(target: &str) -> Result<String> {
+pub fn check_target(target: &str) -> Result<String> {
     let mut parts: Vec<&str> = Vec::new();
     for part in target.split('/') {
         match part {

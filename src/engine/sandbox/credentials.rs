@@ -3,13 +3,15 @@
 
 use std::os::fd::BorrowedFd;
 
-use super::seccomp;
+use super::{outside::Outside, seccomp};
 use crate::{
-    engine::plan::{FilterPlan, ProcessPlan},
+    engine::plan::ProcessPlan,
     model::{
         Context, Error, ErrorKind, Result,
         host::IdRange,
-        user::{MAX_FILE, UserSpec},
+        namespace::Personality,
+        security::{Resource, Ulimit, show_limit},
+        user::{MAX_FILE, UserSpec, add_groups},
         user_namespace::{IdMaps, lines},
     },
     sys::{
@@ -29,9 +31,12 @@ pub(super) struct Identity {
 /// Finds the plan's user in the container's passwd(5) and group(5).
 pub(super) fn look_up(plan: &ProcessPlan, root: BorrowedFd<'_>) -> Result<Identity> {
     let user: UserSpec = plan.user.parse()?;
-    let identity = user.resolve(
-        &read_file(root, c"/etc/passwd")?,
-        &read_file(root, c"/etc/group")?,
+    let group_file = read_file(root, c"/etc/group")?;
+    let mut identity = user.resolve(&read_file(root, c"/etc/passwd")?, &group_file)?;
+    add_groups(
+        &mut identity.groups,
+        &plan.rights.additional_groups,
+        &group_file,
     )?;
     let mut environment = plan.environment.clone();
     if !environment
@@ -45,7 +50,7 @@ pub(super) fn look_up(plan: &ProcessPlan, root: BorrowedFd<'_>) -> Result<Identi
             .unwrap_or("/");
         environment.push(format!("HOME={home}"));
     }
-    let groups = plan.set_groups.then_some(identity.groups);
+    let groups = (plan.set_groups && !plan.rights.keep_groups).then_some(identity.groups);
     if !plan.set_groups && (identity.uid, identity.gid) != (0, 0) {
         return Err(Error::new(
             ErrorKind::Unsupported,
@@ -96,37 +101,122 @@ fn check_ids(ids: &IdMaps, uid: u32, gid: u32, groups: Option<&[u32]>, user: &st
 
 /// A small file of the container. What is not a regular file counts as absent, and opening never
 /// waits: a FIFO or an endless device must not hang us (CVE-2024-9676).
-fn read_file(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<Vec<u8>> {
+pub(super) fn read_file(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<Vec<u8>> {
     let what = || format!("cannot read the container's {}", path.to_string_lossy());
     in_root::read_regular(root, path, MAX_FILE + 1).system(what)
 }
 
-/// Gives up every right that the plan does not leave: bounding set, system calls, groups, ids,
+/// Gives up every right that the plan does not leave: limits, bounding set, system calls, groups, ids,
 /// capabilities. The filter comes before the ids because loading it without no_new_privs needs
-/// CAP_SYS_ADMIN; it lets the remaining calls through.
-pub(super) fn confine(plan: &ProcessPlan, identity: &Identity) -> Result<()> {
+/// CAP_SYS_ADMIN; with it, it comes last, as it may refuse what is done here.
+pub(super) fn confine(plan: &ProcessPlan, identity: &Identity, outside: &Outside) -> Result<()> {
+    if let Some(personality) = plan.personality {
+        let domain = match personality {
+            Personality::Linux => 0,
+            Personality::Linux32 => 8,
+        };
+        process::set_personality(domain).system(|| "cannot set the personality".to_owned())?;
+    }
+    let rights = &plan.rights;
+    rights.limits.iter().try_for_each(limit)?;
     process::limit_bounding_set(plan.capabilities)
         .system(|| "cannot limit the capabilities".to_owned())?;
     let credentials = &identity.credentials;
-    match plan.filter {
-        FilterPlan::Default => seccomp::load_default()?,
+    if rights.no_new_privileges {
+        rustix::thread::set_no_new_privs(true)
+            .system(|| "cannot rule out new privileges".to_owned())?;
+    } else {
+        seccomp::load_filter(&plan.filter, outside)?;
     }
     process::set_credentials(credentials)
         .system(|| format!("cannot become user {}:{}", credentials.uid, credentials.gid))?;
-    let permitted = if credentials.uid == 0 {
-        plan.capabilities
+    let (permitted, ambient) = if credentials.uid == 0 {
+        (plan.capabilities, 0)
     } else {
-        0
+        (rights.ambient, rights.ambient)
     };
-    process::set_capabilities(permitted).system(|| "cannot give up capabilities".to_owned())?;
-    let sets =
-        process::capability_sets().system(|| "cannot read the capabilities back".to_owned())?;
-    if sets == [permitted, permitted, 0] {
+    set_capabilities(permitted, ambient)?;
+    if rights.no_new_privileges {
+        seccomp::load_filter(&plan.filter, outside)?;
+    }
+    Ok(())
+}
+
+/// Sets the four sets and reads them back.
+fn set_capabilities(permitted: u64, ambient: u64) -> Result<()> {
+    process::set_capabilities(permitted, ambient)
+        .system(|| "cannot give up capabilities".to_owned())?;
+    let what = || "cannot read the capabilities back".to_owned();
+    let sets = process::capability_sets().system(what)?;
+    // The kernel keeps ambient within inheritable: where that is empty there is nothing to read.
+    let raised = if ambient == 0 {
+        0
+    } else {
+        process::ambient_capabilities().system(what)?
+    };
+    if sets == [permitted, permitted, ambient] && raised == ambient {
         Ok(())
     } else {
         Err(Error::new(
             ErrorKind::System,
-            format!("the capabilities came out as {sets:x?} instead of {permitted:#x}"),
+            format!(
+                "the capabilities came out as {sets:x?} and {raised:#x} instead of {permitted:#x} and {ambient:#x}"
+            ),
         ))
     }
+}
+
+/// Sets a limit of this process and all that come from it, setrlimit(2).
+fn limit(limit: &Ulimit) -> Result<()> {
+    let resource = kernel_resource(limit.resource);
+    let wanted = rustix::process::Rlimit {
+        current: limit.soft,
+        maximum: limit.hard,
+    };
+    rustix::process::setrlimit(resource, wanted).map_err(|errno| {
+        let name = limit.resource.name();
+        let allowed = rustix::process::getrlimit(resource).maximum;
+        let (wanted, allowed) = (show_limit(limit.hard), show_limit(allowed));
+        if errno == rustix::io::Errno::PERM {
+            Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "cannot limit {name} to {wanted}: the caller's own hard limit is {allowed}"
+                ),
+            )
+        } else {
+            Error::new(
+                ErrorKind::System,
+                format!("cannot limit {name} to {wanted}"),
+            )
+            .with_source(errno)
+        }
+    })
+}
+
+fn kernel_resource(resource: Resource) -> rustix::process::Resource {
+    use rustix::process::Resource as Kernel;
+    match resource {
+        Resource::As => Kernel::As,
+        Resource::Core => Kernel::Core,
+        Resource::Cpu => Kernel::Cpu,
+        Resource::Data => Kernel::Data,
+        Resource::Fsize => Kernel::Fsize,
+        Resource::Locks => Kernel::Locks,
+        Resource::Memlock => Kernel::Memlock,
+        Resource::Msgqueue => Kernel::Msgqueue,
+        Resource::Nice => Kernel::Nice,
+        Resource::Nofile => Kernel::Nofile,
+        Resource::Nproc => Kernel::Nproc,
+        Resource::Rss => Kernel::Rss,
+        Resource::Rtprio => Kernel::Rtprio,
+        Resource::Rttime => Kernel::Rttime,
+        Resource::Sigpending => Kernel::Sigpending,
+        Resource::Stack => Kernel::Stack,
+    }
+}
+
+/// The mode bits that new files do not get.
+pub(super) fn umask(plan: &ProcessPlan) -> rustix::fs::Mode {
+    rustix::fs::Mode::from_raw_mode(plan.rights.umask.unwrap_or(0o022))
 }

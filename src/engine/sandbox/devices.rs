@@ -4,16 +4,21 @@
 use std::{
     ffi::CStr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
 };
 
 use rustix::{
-    fs::{Dev, FileType, Mode, OFlags, makedev},
+    fs::{AtFlags, Dev, FileType, Gid, Mode, OFlags, Uid, makedev},
     pty::OpenptFlags,
 };
 
 use super::mounts::{Tree, attach_own};
 use crate::{
-    model::{Context, Error, ErrorKind, Result},
+    engine::plan::DevicePlan,
+    model::{
+        Context, Error, ErrorKind, Result,
+        device::{DeviceNode, NodeKind},
+    },
     sys::{
         in_root,
         mount::{self, Attributes, Parameter},
@@ -139,6 +144,72 @@ fn make_node(
     mount::attach_at(&node, dev, name)?;
     mount::leave_open(node);
     Ok(())
+}
+
+/// Gives the container the devices it was asked to have.
+pub(super) fn add_nodes(root: BorrowedFd<'_>, plan: &DevicePlan) -> Result<()> {
+    for node in &plan.nodes {
+        add_node(root, node, plan.make_nodes).system(|| {
+            format!(
+                "cannot give the container {} as {}",
+                node.host, node.container
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn add_node(root: BorrowedFd<'_>, node: &DeviceNode, make_nodes: bool) -> std::io::Result<()> {
+    let kind = match node.kind {
+        NodeKind::Block => FileType::BlockDevice,
+        NodeKind::Character => FileType::CharacterDevice,
+        NodeKind::Fifo => FileType::Fifo,
+    };
+    if !make_nodes && kind != FileType::Fifo {
+        return mount_node(root, node);
+    }
+    let path = Path::new(&node.container);
+    let name = in_root::c_string(path.file_name().ok_or(std::io::ErrorKind::InvalidInput)?)?;
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let folder = in_root::open_or_make_directory(root, parent, Mode::from_raw_mode(0o755))?;
+    in_root::refuse_kernel_file_systems(&folder)?;
+    let device = makedev(node.major, node.minor);
+    let mode = Mode::from_raw_mode(node.mode);
+    let make = || rustix::fs::mknodat(&folder, &name, kind, mode, device);
+    match make() {
+        // One of the container's own devices, or of an earlier start. Nothing else is replaced.
+        Err(rustix::io::Errno::EXIST) => {
+            let there = rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+            match FileType::from_raw_mode(there.st_mode) {
+                FileType::CharacterDevice | FileType::BlockDevice | FileType::Fifo => {
+                    rustix::fs::unlinkat(&folder, &name, AtFlags::empty())?;
+                    make()?;
+                }
+                _ => return Err(std::io::ErrorKind::AlreadyExists.into()),
+            }
+        }
+        Err(rustix::io::Errno::PERM) if kind != FileType::Fifo => return mount_node(root, node),
+        other => other?,
+    }
+    if (node.uid, node.gid) != (0, 0) {
+        let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(&folder, &name, Some(uid), Some(gid), flags)?;
+    }
+    Ok(())
+}
+
+/// Mounts the host's own node: with it come its owner and mode, and so the rights that the user has.
+fn mount_node(root: BorrowedFd<'_>, node: &DeviceNode) -> std::io::Result<()> {
+    let copy = mount::clone_mount(rustix::fs::CWD, &in_root::c_string(&node.host)?, false)?;
+    // It was looked at before; somebody may have put another file there.
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&copy)?.st_mode);
+    if !matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {
+        return Err(std::io::Error::other("it is no device any more"));
+    }
+    let place = in_root::open_or_make_file(root, node.container.as_ref())?;
+    in_root::refuse_kernel_file_systems(&place)?;
+    mount::attach(&copy, &place)
 }
 
 /// A devpts instance that nobody shares. Its group is tty (5) where that id exists.

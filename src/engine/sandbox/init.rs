@@ -10,13 +10,19 @@ use std::{
 };
 
 use super::{
-    Streams, credentials, devices,
+    Streams, accounts, credentials, devices, hooks,
     mounts::{self, Sources},
-    nested, program, reaper,
+    namespaces, nested,
+    outside::Outside,
+    program, reaper,
 };
 use crate::{
-    engine::plan::SandboxPlan,
-    model::{Context, Error, ErrorKind, Result},
+    engine::plan::{NamespacePlan, SandboxPlan},
+    model::{
+        Context, Error, ErrorKind, Result,
+        hook::{HookPlan, Moment},
+        namespace::Place,
+    },
     sys::{
         in_root,
         mount::{self, Attributes},
@@ -27,15 +33,29 @@ use crate::{
 pub(super) fn run(
     plan: &SandboxPlan,
     streams: Option<&Streams>,
+    held: &[OwnedFd],
+    own_cgroup: bool,
     supervisor: BorrowedFd<'_>,
 ) -> Result<Infallible> {
     process::hide().system(|| "cannot hide this process".to_owned())?;
-    let mut sources = match plan.user_namespace {
+    let placement = &plan.namespaces.placement;
+    let outside = Outside::open(&plan.process)?;
+    let handed_over = match plan.user_namespace {
+        None => None,
+        Some(_) => Some(nested::await_supervisor(plan, supervisor)?),
+    };
+    if placement.pid != Place::Own {
+        // Otherwise the kernel ends it with the supervisor's pid namespace. Other ids forget it.
+        process::die_with_parent().system(|| "cannot follow the supervisor".to_owned())?;
+    }
+    let shared_memory = namespaces::joined_shared_memory(&plan.namespaces, held)?;
+    namespaces::enter_others(&plan.namespaces, held)?;
+    let mut sources = match handed_over {
+        Some(sources) => sources,
         None => Sources {
             root: None,
             steps: mounts::clone_connected(&plan.mounts)?,
         },
-        Some(_) => nested::await_supervisor(plan, supervisor)?,
     };
     mount::make_all_private().system(|| "cannot make the container's mounts private".to_owned())?;
 
@@ -44,13 +64,25 @@ pub(super) fn run(
     let null = devices::trusted_null()?;
 
     let root = mounts::attach_root(&plan.root, sources.root.take())?;
-    let tree = mounts::build(plan, sources.steps, root.as_fd(), null.as_fd())?;
+    accounts::write(&plan.accounts, root.as_fd())?;
+    let tree = mounts::build(
+        plan,
+        sources.steps,
+        shared_memory,
+        own_cgroup,
+        root.as_fd(),
+        null.as_fd(),
+    )?;
 
     let working_directory = open_working_directory(&plan.process.working_directory, root.as_fd())?;
-    let identity = credentials::look_up(&plan.process, root.as_fd())?;
+    let mut identity = credentials::look_up(&plan.process, root.as_fd())?;
+    accounts::add_variables(&mut identity.environment, &plan.secrets.variables)?;
     if plan.root.read_only {
         mount::set_attributes(&root, Attributes::READ_ONLY, None, false)
             .system(|| "cannot make the root file system read-only".to_owned())?;
+    }
+    if let Some(hooks) = &plan.hooks {
+        before_pivot(hooks, supervisor)?;
     }
     mounts::pivot_into(root.as_fd())?;
 
@@ -69,24 +101,91 @@ pub(super) fn run(
                 .system(|| "cannot hand over the terminal".to_owned())?;
         }
     }
-    rustix::system::sethostname(plan.hostname.as_bytes())
-        .system(|| format!("cannot set the host name {:?}", plan.hostname))?;
-    if plan.own_network {
+    set_names(&plan.namespaces)?;
+    if placement.network == Place::Own {
         process::bring_loopback_up()
             .system(|| "cannot bring the loopback interface up".to_owned())?;
     }
     fresh_keyring()?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    rustix::process::umask(credentials::umask(&plan.process));
     if let Some(directory) = &working_directory {
         enter(directory, &plan.process.working_directory)?;
     }
 
+    if let Some(hooks) = &plan.hooks {
+        let state = hooks.state(Moment::Created, own_number());
+        let confine = || credentials::confine(&plan.process, &identity, &outside);
+        hooks::run(
+            "startContainer",
+            &hooks.hooks.start_container,
+            &state,
+            &confine,
+        )?;
+    }
+
     // With an init of ours the program is its child; both are confined alike.
-    credentials::confine(&plan.process, &identity)?;
+    credentials::confine(&plan.process, &identity, &outside)?;
+    let in_shared_pids = placement.pid != Place::Own;
+    if in_shared_pids {
+        follow(supervisor)?;
+    }
     if plan.init {
-        reaper::become_init()?;
+        reaper::become_init(in_shared_pids)?;
     }
     program::execute(&plan.process.arguments, &identity.environment)
+}
+
+/// 1, unless the pid namespace is somebody else's too.
+fn own_number() -> Option<i32> {
+    Some(rustix::process::getpid().as_raw_nonzero().get())
+}
+
+/// The hooks that come before pivot_root: those of the host, for which this process waits, then
+/// those in the container's namespaces.
+fn before_pivot(plan: &HookPlan, supervisor: BorrowedFd<'_>) -> Result<()> {
+    let what = || "cannot wait for the hooks".to_owned();
+    let of_host = &plan.hooks;
+    if !(of_host.prestart.is_empty() && of_host.create_runtime.is_empty()) {
+        packet::send(supervisor, super::HOST_HOOKS, &[], None::<&OwnedFd>, true).system(what)?;
+        let (length, _) = packet::receive(supervisor, &mut [0; 8], true).system(what)?;
+        if length == 0 {
+            return Err(Error::new(ErrorKind::System, what()));
+        }
+    }
+    let state = plan.state(Moment::Creating, own_number());
+    let enter = || hooks::enter_bundle(plan);
+    hooks::run(
+        "createContainer",
+        &plan.hooks.create_container,
+        &state,
+        &enter,
+    )
+}
+
+/// The names of the container's own UTS namespace.
+fn set_names(plan: &NamespacePlan) -> Result<()> {
+    if let Some(hostname) = &plan.hostname {
+        rustix::system::sethostname(hostname.as_bytes())
+            .system(|| format!("cannot set the host name {hostname:?}"))?;
+    }
+    if let Some(name) = &plan.domainname {
+        rustix::system::setdomainname(name.as_bytes())
+            .system(|| format!("cannot set the domain name {name:?}"))?;
+    }
+    Ok(())
+}
+
+/// Asks again to be killed with the supervisor: the change of credentials has taken that back
+/// (`PR_SET_PDEATHSIG`, prctl(2)). If it ended in between, its end of the socket has closed. A
+/// filter of the user's may forbid both.
+fn follow(supervisor: BorrowedFd<'_>) -> Result<()> {
+    let followed = process::die_with_parent().and_then(|()| process::is_hung_up(supervisor));
+    match followed {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Error::new(ErrorKind::System, "the supervisor has ended")),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => Ok(()),
+        Err(error) => Err(error).system(|| "cannot follow the supervisor".to_owned()),
+    }
 }
 
 /// The program's first directory, made if it is missing; `None` is the root, in which the process

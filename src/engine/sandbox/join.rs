@@ -6,7 +6,10 @@
 //! process, the pid namespace taking effect on the child only, so the container never sees a
 //! process of ours that is not confined to its own tree. Protections are those of the stored plan.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
 
 use rustix::{
     fs::{Mode, OFlags},
@@ -15,10 +18,16 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Started, Streams, credentials, devices, nested, program};
+use super::{
+    Started, Streams, credentials, devices, namespaces, nested, outside::Outside, program,
+};
 use crate::{
     engine::plan::ProcessPlan,
-    model::{Context, Error, ErrorKind, Result, container::ProcessIdentity},
+    model::{
+        Context, Error, ErrorKind, Result,
+        container::ProcessIdentity,
+        namespace::{Place, Placement},
+    },
     sys::{
         fork::{self, Namespaces},
         in_root, packet, process,
@@ -30,7 +39,11 @@ use crate::{
 pub struct JoinPlan {
     /// The container's first process.
     pub init: ProcessIdentity,
+    /// Where that is.
+    pub namespaces: Placement,
     pub process: ProcessPlan,
+    /// The container's version 2 cgroup, on the host.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// `f_type` of devpts, statfs(2).
@@ -47,41 +60,60 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
     let pidfd = process::open(plan.init.pid, plan.init.start_time)
         .system(|| "cannot open the container's first process".to_owned())?
         .ok_or_else(stopped)?;
-    let mut namespaces = ThreadNameSpaceType::MOUNT
-        | ThreadNameSpaceType::PROCESS_ID
-        | ThreadNameSpaceType::NETWORK
-        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
-        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
-        | ThreadNameSpaceType::CONTROL_GROUP;
-    if let Some(ids) = &plan.process.ids {
-        namespaces |= ThreadNameSpaceType::USER;
-        if let Some(streams) = &streams {
-            nested::give_streams(streams, ids)?;
+    let outside = Outside::open(&plan.process)?;
+    let all = namespaces::of_container(&plan.namespaces) - ThreadNameSpaceType::CONTROL_GROUP;
+    // Into a nested user namespace goes the child: from inside, the group's owner does not exist.
+    let (first, then) = match &plan.process.ids {
+        None => (all, ThreadNameSpaceType::empty()),
+        Some(ids) => {
+            if let Some(streams) = &streams {
+                nested::give_streams(streams, ids)?;
+            }
+            let first = all & ThreadNameSpaceType::PROCESS_ID;
+            (first, (all - first) | ThreadNameSpaceType::USER)
         }
-    }
-    match rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), namespaces) {
+    };
+    let cgroup = match &plan.cgroup {
+        Some(path) => Some(open_cgroup(path)?),
+        None => None,
+    };
+    match rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), first) {
         Err(rustix::io::Errno::SRCH) => return Err(stopped()),
         other => other.system(|| "cannot enter the container's namespaces".to_owned())?,
     }
-    if plan.process.ids.is_some() {
-        nested::become_root().system(|| "cannot become root of the container's ids".to_owned())?;
-    }
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
-    let child = fork::fork(Namespaces::NONE, || {
-        let Err(error) = become_process(&plan.process, streams.as_ref(), theirs.as_fd());
+    // The cgroup namespace comes last: from inside it nobody may reach into a group from outside.
+    let enters = plan.namespaces.cgroup != Place::Host;
+    let child = fork::fork_into(Namespaces::NONE, cgroup.as_ref().map(AsFd::as_fd), || {
+        if let Err(error) = enter_nested(pidfd.as_fd(), then) {
+            return super::report(theirs.as_fd(), &error);
+        }
+        if enters && let Err(error) = enter_cgroup_namespace(pidfd.as_fd()) {
+            return super::report(theirs.as_fd(), &error);
+        }
+        let Err(error) = become_process(&plan.process, streams.as_ref(), theirs.as_fd(), &outside);
         super::report(theirs.as_fd(), &error)
     });
     let child = match child {
         // The pid namespace has no init any more.
         Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => return Err(stopped()),
+        Err(error) if cgroup.is_some() && error.raw_os_error() == Some(libc::EACCES) => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "cannot put a process into the container's cgroup from this session",
+            )
+            .with_source(error)
+            .with_hint("the container was started in another one: systemd-run --user --scope coracle exec ..."));
+        }
         other => other.system(|| "cannot start a process in the container".to_owned())?,
     };
     drop(theirs);
     drop(streams);
-    match super::await_program(ours.as_fd()) {
+    match super::await_program(ours.as_fd(), &|| Ok(())) {
         Ok(terminal) => Ok(Started {
             init: child,
             terminal,
+            mount_namespace: None,
         }),
         Err(error) => {
             let _ = process::reap(&child.pidfd);
@@ -90,10 +122,32 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
     }
 }
 
+fn open_cgroup(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+        .system(|| format!("cannot open cgroup {}", path.display()))
+}
+
+fn enter_cgroup_namespace(init: BorrowedFd<'_>) -> Result<()> {
+    rustix::thread::move_into_thread_name_spaces(init, ThreadNameSpaceType::CONTROL_GROUP)
+        .system(|| "cannot enter the container's cgroup namespace".to_owned())
+}
+
+/// Enters the container's user namespace with those that belong to it, if it has one.
+fn enter_nested(pidfd: BorrowedFd<'_>, namespaces: ThreadNameSpaceType) -> Result<()> {
+    if namespaces.is_empty() {
+        return Ok(());
+    }
+    rustix::thread::move_into_thread_name_spaces(pidfd, namespaces)
+        .system(|| "cannot enter the container's namespaces".to_owned())?;
+    nested::become_root().system(|| "cannot become root of the container's ids".to_owned())
+}
+
 fn become_process(
     plan: &ProcessPlan,
     streams: Option<&Streams>,
     parent: BorrowedFd<'_>,
+    outside: &Outside,
 ) -> Result<std::convert::Infallible> {
     let root = rustix::fs::open(
         "/",
@@ -123,8 +177,8 @@ fn become_process(
         })?;
     rustix::process::fchdir(&directory)
         .system(|| format!("cannot enter working directory {wanted:?}"))?;
-    rustix::process::umask(Mode::from_raw_mode(0o022));
-    credentials::confine(plan, &identity)?;
+    rustix::process::umask(credentials::umask(plan));
+    credentials::confine(plan, &identity, outside)?;
     program::execute(&plan.arguments, &identity.environment)
 }
 

@@ -9,12 +9,18 @@
 //! of the root, mounts are attached to held descriptors, and nothing of it is read as
 //! configuration but passwd(5) and group(5), with limits.
 
+mod accounts;
+mod configured;
 mod credentials;
+pub mod device_filter;
 mod devices;
+pub mod hooks;
 mod init;
 mod join;
 mod mounts;
+mod namespaces;
 mod nested;
+mod outside;
 mod program;
 mod reaper;
 mod seccomp;
@@ -22,16 +28,16 @@ mod seccomp;
 use std::{
     ffi::CString,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::plan::SandboxPlan;
 use crate::{
-    model::{Context, Error, ErrorKind, Result},
+    model::{Context, Error, ErrorKind, Result, hook::Moment},
     sys::{
-        fork::{self, Child, Namespaces},
+        fork::{self, Child},
         packet, process,
     },
 };
@@ -63,6 +69,9 @@ pub struct Started {
     pub init: Child,
     /// The master side of the terminal, if the plan asked for one.
     pub terminal: Option<OwnedFd>,
+    /// The container's mount namespace, by which its processes are known where the pid namespace
+    /// is not its own.
+    pub mount_namespace: Option<OwnedFd>,
 }
 
 /// A step that failed, as it crosses from the child to the supervisor.
@@ -75,30 +84,33 @@ struct Failure {
 const MAX_FAILURE_BYTES: usize = 8 << 10;
 const TERMINAL: &[u8] = b"T";
 const FAILURE: &[u8] = b"F";
+/// The child waits, before pivot_root, for the hooks that run on the host; the answer is the same.
+const HOST_HOOKS: &[u8] = b"H";
 
 /// Starts the first process of a container and waits until its program runs or a step has failed.
-/// The caller must have one thread. `streams` are closed here in either case.
-pub fn start(plan: &SandboxPlan, streams: Option<Streams>) -> Result<Started> {
+/// The caller must have one thread. `streams` are closed here in either case; `held` are the
+/// descriptors of the plan's joins. `cgroup` is the container's; `None` is the caller's.
+pub fn start(
+    plan: &SandboxPlan,
+    streams: Option<Streams>,
+    held: &[OwnedFd],
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Started> {
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
-    let mut namespaces = Namespaces::MOUNT
-        .with(Namespaces::PID)
-        .with(Namespaces::IPC)
-        .with(Namespaces::UTS)
-        .with(Namespaces::CGROUP);
-    if plan.own_network {
-        namespaces = namespaces.with(Namespaces::NET);
-    }
+    namespaces::enter_pid(&plan.namespaces, held)?;
+    let namespaces = namespaces::made(&plan.namespaces.placement);
     let first = || {
-        let Err(error) = init::run(plan, streams.as_ref(), theirs.as_fd());
+        let own_cgroup = cgroup.is_some();
+        let Err(error) = init::run(plan, streams.as_ref(), held, own_cgroup, theirs.as_fd());
         report(theirs.as_fd(), &error)
     };
     let child = match &plan.user_namespace {
-        None => fork::fork(namespaces, first).map_err(namespaces_refused)?,
+        None => fork::fork_into(namespaces, cgroup, first).map_err(namespaces_refused)?,
         Some(nested) => {
             if let Some(streams) = &streams {
                 nested::give_streams(streams, nested::ids(plan)?)?;
             }
-            let child = nested::fork_into(&nested.origin, namespaces, first)?;
+            let child = nested::fork_into(&nested.origin, namespaces, cgroup, first)?;
             if let Err(error) = nested::prepare(plan, nested, &child, ours.as_fd()) {
                 let _ = process::signal(&child.pidfd, libc::SIGKILL);
                 let _ = process::reap(&child.pidfd);
@@ -109,13 +121,18 @@ pub fn start(plan: &SandboxPlan, streams: Option<Streams>) -> Result<Started> {
     };
     drop(theirs);
     drop(streams);
-    match await_program(ours.as_fd()) {
+    // Before the program runs: it may be over at once, and leave others behind.
+    let mount_namespace = namespaces::mounts_of(&plan.namespaces.placement, &child)?;
+    match await_program(ours.as_fd(), &|| run_host_hooks(plan, &child)) {
         Ok(terminal) => Ok(Started {
             init: child,
             terminal,
+            mount_namespace,
         }),
         Err(error) => {
-            // It has reported and is ending; nobody else will reap it.
+            // It has reported and is ending, or waits in vain for hooks that have failed; nobody
+            // else will reap it.
+            let _ = process::signal(&child.pidfd, libc::SIGKILL);
             let _ = process::reap(&child.pidfd);
             Err(error)
         }
@@ -138,8 +155,24 @@ fn namespaces_refused(cause: io::Error) -> Error {
     .with_hint(hint)
 }
 
+/// `prestart` and `createRuntime`: in the supervisor's namespaces, while the child waits.
+fn run_host_hooks(plan: &SandboxPlan, child: &Child) -> Result<()> {
+    let Some(plan) = &plan.hooks else {
+        return Ok(());
+    };
+    let pid = crate::sys::process::host_pid(&child.pidfd)
+        .system(|| "cannot identify the container's first process".to_owned())?;
+    let state = plan.state(Moment::Creating, Some(pid));
+    let enter = || hooks::enter_bundle(plan);
+    hooks::run("prestart", &plan.hooks.prestart, &state, &enter)?;
+    hooks::run("createRuntime", &plan.hooks.create_runtime, &state, &enter)
+}
+
 /// Reads the child's messages until it closes the socket, which execve does.
-fn await_program(socket: impl AsFd) -> Result<Option<OwnedFd>> {
+fn await_program(
+    socket: impl AsFd,
+    host_hooks: &dyn Fn() -> Result<()>,
+) -> Result<Option<OwnedFd>> {
     let mut terminal = None;
     let mut buffer = vec![0; MAX_FAILURE_BYTES];
     loop {
@@ -148,6 +181,11 @@ fn await_program(socket: impl AsFd) -> Result<Option<OwnedFd>> {
         match buffer[..length].split_first() {
             None => return Ok(terminal),
             Some((&kind, _)) if kind == TERMINAL[0] => terminal = descriptor,
+            Some((&kind, _)) if kind == HOST_HOOKS[0] => {
+                host_hooks()?;
+                packet::send(socket.as_fd(), HOST_HOOKS, &[], None::<&OwnedFd>, true)
+                    .system(|| "cannot go on after the hooks".to_owned())?;
+            }
             Some((_, text)) => {
                 let failure: Failure = serde_json::from_slice(text)
                     .context(ErrorKind::System, || {

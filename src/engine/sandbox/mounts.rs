@@ -15,9 +15,11 @@ use std::{
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::{c_string, devices};
+use super::{accounts, c_string, configured, devices};
 use crate::{
-    engine::plan::{MountStep, RootPlan, RootSource, SandboxPlan, TmpfsAttributes},
+    engine::plan::{
+        FileSystem, MountStep, RootPlan, RootSource, SandboxPlan, Sysctl, TmpfsAttributes,
+    },
     model::{Context, Error, ErrorKind, Result, mount::Propagation as Wanted},
     sys::{
         in_root,
@@ -25,7 +27,7 @@ use crate::{
     },
 };
 
-const NO_SUID_DEV_EXEC: Attributes = Attributes::NO_SUID
+pub(super) const NO_SUID_DEV_EXEC: Attributes = Attributes::NO_SUID
     .with(Attributes::NO_DEV)
     .with(Attributes::NO_EXEC);
 
@@ -168,6 +170,11 @@ pub(super) fn clone_connected(steps: &[MountStep]) -> Result<Vec<Option<OwnedFd>
                 recursive,
                 propagation,
                 ..
+            }
+            | MountStep::Attached {
+                file_system: FileSystem::Bind { source, recursive },
+                propagation,
+                ..
             } if !matches!(propagation, Wanted::Private | Wanted::RPrivate) => {
                 let copy = mount::clone_mount(rustix::fs::CWD, &path(source)?, *recursive);
                 copy.map(Some)
@@ -178,32 +185,38 @@ pub(super) fn clone_connected(steps: &[MountStep]) -> Result<Vec<Option<OwnedFd>
         .collect()
 }
 
-/// Whether a step mounts something of the host's that has to be opened by a path.
-pub(super) fn has_source(step: &MountStep) -> bool {
-    matches!(step, MountStep::Bind { .. } | MountStep::OwnFile { .. })
+/// What a step mounts of the host's that has to be opened by a path; with the mounts below it.
+pub(super) fn source_of(step: &MountStep) -> Option<(&Path, bool)> {
+    match step {
+        MountStep::Bind {
+            source, recursive, ..
+        }
+        | MountStep::DeviceMount {
+            source, recursive, ..
+        }
+        | MountStep::Attached {
+            file_system: FileSystem::Bind { source, recursive },
+            ..
+        } => Some((source, *recursive)),
+        MountStep::OwnFile { source, .. } => Some((source, false)),
+        _ => None,
+    }
 }
 
-/// Copies of all sources, one for each step that [has one](has_source): by the supervisor, for a
-/// container whose root may not look for them. What the host mounts there later appears in the
-/// container; nothing of the container's reaches the host.
-pub(super) fn clone_all(steps: &[MountStep]) -> Result<Vec<Option<OwnedFd>>> {
-    let clone = |source: &Path, recursive| {
-        mount::clone_mount(rustix::fs::CWD, &path(source)?, recursive)
-            .system(|| format!("cannot use bind source {}", source.display()))
-    };
+/// Copies of [all sources](source_of), in the order of the steps: by the supervisor, for a container
+/// whose root may not look for them. What the host mounts there later can appear in the container;
+/// nothing of the container's reaches the host.
+pub(super) fn clone_all(steps: &[MountStep]) -> Result<Vec<OwnedFd>> {
     steps
         .iter()
-        .map(|step| match step {
-            MountStep::Bind {
-                source, recursive, ..
-            } => {
-                let copy = clone(source, *recursive)?;
-                mount::set_attributes(&copy, Attributes::NONE, Some(Propagation::Slave), true)
-                    .system(|| format!("cannot use bind source {}", source.display()))?;
-                Ok(Some(copy))
-            }
-            MountStep::OwnFile { source, .. } => clone(source, false).map(Some),
-            _ => Ok(None),
+        .filter_map(source_of)
+        .map(|(source, recursive)| {
+            let what = || format!("cannot use bind source {}", source.display());
+            let copy =
+                mount::clone_mount(rustix::fs::CWD, &path(source)?, recursive).system(what)?;
+            mount::set_attributes(&copy, Attributes::NONE, Some(Propagation::Slave), recursive)
+                .system(what)?;
+            Ok(copy)
         })
         .collect()
 }
@@ -212,6 +225,8 @@ pub(super) fn clone_all(steps: &[MountStep]) -> Result<Vec<Option<OwnedFd>>> {
 pub(super) fn build(
     plan: &SandboxPlan,
     connected: Vec<Option<OwnedFd>>,
+    mut shared_memory: Option<OwnedFd>,
+    own_cgroup: bool,
     root: BorrowedFd<'_>,
     null: BorrowedFd<'_>,
 ) -> Result<Tree> {
@@ -220,13 +235,30 @@ pub(super) fn build(
     let mut sys = None;
     for (step, copy) in plan.mounts.iter().zip(connected) {
         match step {
-            MountStep::Proc => proc = Some(fresh_procfs(root)?),
-            MountStep::Sys { fresh: true } => sys = Some(fresh_sysfs(root)?),
-            MountStep::Sys { fresh: false } => sys = Some(host_sysfs(root)?),
-            MountStep::Cgroup => cgroup(sys.as_ref())?,
-            MountStep::Dev { make_nodes } => devices::build(root, *make_nodes, &mut tree)?,
+            MountStep::Proc { fresh: true } => proc = Some(fresh_procfs(root, &plan.proc_options)?),
+            MountStep::Proc { fresh: false } => proc = Some(host_procfs(root)?),
+            MountStep::Sys { fresh: true } => sys = Some(fresh_sysfs(root, plan.sys_writable)?),
+            MountStep::Sys { fresh: false } => sys = Some(host_sysfs(root, plan.sys_writable)?),
+            MountStep::Cgroup { of_host: true, .. } => host_cgroup(sys.as_ref())?,
+            MountStep::Cgroup { writable, .. } => {
+                cgroup(sys.as_ref(), *writable && own_cgroup)?;
+            }
+            MountStep::Dev { make_nodes, .. } => devices::build(root, *make_nodes, &mut tree)?,
             MountStep::Shm { bytes } => shm(dev_of(&tree)?, *bytes)?,
+            MountStep::HostShm => host_in_dev(dev_of(&tree)?, c"shm", c"/dev/shm")?,
+            MountStep::JoinedShm => joined_shm(dev_of(&tree)?, shared_memory.take())?,
+            MountStep::HostMessageQueue => {
+                host_in_dev(dev_of(&tree)?, c"mqueue", c"/dev/mqueue")?;
+            }
             MountStep::MessageQueue => message_queue(dev_of(&tree)?)?,
+            MountStep::Secrets => accounts::mount_secrets(root, &plan.secrets.files)?,
+            MountStep::DeviceNodes => devices::add_nodes(root, &plan.devices)?,
+            MountStep::DeviceMount {
+                source,
+                target,
+                recursive,
+                attributes,
+            } => device_mount(root, copy, (source, *recursive), target, *attributes)?,
             MountStep::Tmpfs {
                 target,
                 options,
@@ -250,23 +282,40 @@ pub(super) fn build(
                 bind(root, copy, target, *read_only, *propagation)
                     .system(|| format!("cannot mount {} on {target}", source.display()))?;
             }
+            MountStep::Attached {
+                file_system,
+                target,
+                change,
+                propagation,
+            } => configured::attach(root, file_system, copy, target, change, *propagation)?,
         }
     }
     if let Some(proc) = &proc {
         write_sysctls(proc.as_fd(), &plan.sysctls)?;
     }
-    let of = |name: &str| {
-        if name.starts_with("proc/") {
-            proc.as_ref()
-        } else {
-            sys.as_ref()
-        }
+    restrict(plan, (proc.as_ref(), sys.as_ref()), root, null)?;
+    proc.into_iter().chain(sys).for_each(mount::leave_open);
+    Ok(tree)
+}
+
+/// Makes paths read-only and hides others, those of procfs and sysfs by our own descriptors of them.
+fn restrict(
+    plan: &SandboxPlan,
+    (proc, sys): (Option<&OwnedFd>, Option<&OwnedFd>),
+    root: BorrowedFd<'_>,
+    null: BorrowedFd<'_>,
+) -> Result<()> {
+    let of = |first: &str| match first {
+        "proc" => proc,
+        "sys" => sys,
+        _ => None,
     };
     for name in &plan.read_only_paths {
-        let Some((file_system, below)) = of(name).zip(name.split_once('/')) else {
-            continue;
-        };
-        make_read_only(file_system.as_fd(), below.1)?;
+        if let Some((first, below)) = name.split_once('/')
+            && let Some(file_system) = of(first)
+        {
+            make_read_only(file_system.as_fd(), below)?;
+        }
     }
     let mut mask = Mask {
         null,
@@ -274,18 +323,20 @@ pub(super) fn build(
         empty: None,
     };
     for name in &plan.masked_paths {
-        let Some((file_system, below)) = of(name).zip(name.split_once('/')) else {
-            continue;
-        };
-        mask.hide(file_system.as_fd(), below.1)?;
+        match name.split_once('/') {
+            Some((first @ ("proc" | "sys"), below)) => {
+                if let Some(file_system) = of(first) {
+                    mask.hide(file_system.as_fd(), below)?;
+                }
+            }
+            _ => mask.hide_in_tree(root, name)?,
+        }
     }
     mask.spare_null
         .into_iter()
         .chain(mask.empty)
-        .chain(proc)
-        .chain(sys)
         .for_each(mount::leave_open);
-    Ok(tree)
+    Ok(())
 }
 
 fn dev_of(tree: &Tree) -> Result<&OwnedFd> {
@@ -324,22 +375,37 @@ fn own_directory(root: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     open().system(what)
 }
 
-fn fresh_procfs(root: BorrowedFd<'_>) -> Result<OwnedFd> {
-    kernel_file_system(root, c"proc", c"proc", Attributes::NONE)
+fn fresh_procfs(root: BorrowedFd<'_>, options: &[(String, String)]) -> Result<OwnedFd> {
+    let options: Vec<(CString, CString)> = options
+        .iter()
+        .map(|(key, value)| Ok((c_string(key)?, c_string(value)?)))
+        .collect::<Result<_>>()?;
+    let parameters: Vec<Parameter<'_>> = options
+        .iter()
+        .map(|(key, value)| Parameter::String(key, value))
+        .collect();
+    kernel_file_system(root, c"proc", c"proc", &parameters, Attributes::NONE)
 }
 
-fn fresh_sysfs(root: BorrowedFd<'_>) -> Result<OwnedFd> {
-    kernel_file_system(root, c"sys", c"sysfs", Attributes::READ_ONLY)
+/// A writable one is refused where the outer one is not.
+fn fresh_sysfs(root: BorrowedFd<'_>, writable: bool) -> Result<OwnedFd> {
+    let mount = |extra| kernel_file_system(root, c"sys", c"sysfs", &[], extra);
+    if writable {
+        mount(Attributes::NONE).or_else(|_| mount(Attributes::READ_ONLY))
+    } else {
+        mount(Attributes::READ_ONLY)
+    }
 }
 
 fn kernel_file_system(
     root: BorrowedFd<'_>,
     name: &CStr,
     kind: &CStr,
+    parameters: &[Parameter<'_>],
     extra: Attributes,
 ) -> Result<OwnedFd> {
     let what = || format!("cannot mount /{}", name.to_string_lossy());
-    let mounted = mount::new_mount(kind, &[], NO_SUID_DEV_EXEC.with(extra)).map_err(|cause| {
+    let mounted = mount::new_mount(kind, parameters, NO_SUID_DEV_EXEC.with(extra)).map_err(|cause| {
         let refused = cause.raw_os_error() == Some(libc::EPERM);
         let error = Error::new(if refused { ErrorKind::Unsupported } else { ErrorKind::System }, what()).with_source(cause);
         if refused {
@@ -353,31 +419,64 @@ fn kernel_file_system(
     Ok(mounted)
 }
 
+fn kernel_attributes(writable: bool) -> Attributes {
+    if writable {
+        NO_SUID_DEV_EXEC
+    } else {
+        NO_SUID_DEV_EXEC.with(Attributes::READ_ONLY)
+    }
+}
+
 /// With the host's network a fresh sysfs is not to be had without the host's rights; its own one,
 /// read-only, shows the same network devices.
-fn host_sysfs(root: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let what = || "cannot mount /sys".to_owned();
-    let copy = mount::clone_mount(rustix::fs::CWD, c"/sys", true).system(what)?;
-    mount::set_attributes(
-        &copy,
-        NO_SUID_DEV_EXEC.with(Attributes::READ_ONLY),
-        None,
-        true,
-    )
-    .system(what)?;
+fn host_sysfs(root: BorrowedFd<'_>, writable: bool) -> Result<OwnedFd> {
+    let attributes = if writable {
+        Attributes::NONE
+    } else {
+        Attributes::READ_ONLY
+    };
+    let copy = host_tree(c"/sys", attributes)?;
     attach_own(&copy, root, c"sys")?;
     Ok(copy)
+}
+
+/// With the host's pid namespace the same holds for a fresh procfs.
+fn host_procfs(root: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let copy = host_tree(c"/proc", Attributes::NONE)?;
+    attach_own(&copy, root, c"proc")?;
+    Ok(copy)
+}
+
+/// A copy of one of the host's kernel file systems, with all that is mounted below.
+fn host_tree(path: &CStr, extra: Attributes) -> Result<OwnedFd> {
+    let what = || format!("cannot mount {}", path.to_string_lossy());
+    let copy = mount::clone_mount(rustix::fs::CWD, path, true).system(what)?;
+    mount::set_attributes(&copy, NO_SUID_DEV_EXEC.with(extra), None, true).system(what)?;
+    Ok(copy)
+}
+
+/// The host's cgroups, for a container in the host's cgroup namespace: to be looked at only, for
+/// what lies there is not the container's (CVE-2022-0492: a writable release_agent is root on the
+/// host).
+fn host_cgroup(sys: Option<&OwnedFd>) -> Result<()> {
+    let Some(sys) = sys else { return Ok(()) };
+    attach_cgroup(sys, host_tree(c"/sys/fs/cgroup", Attributes::READ_ONLY)?)
 }
 
 /// cgroup2, seen from the container's own cgroup namespace; where the kernel has none (all
 /// controllers in v1, or no namespace of ours) an empty read-only folder instead of the host's
 /// tree (CVE-2023-25809).
-fn cgroup(sys: Option<&OwnedFd>) -> Result<()> {
+fn cgroup(sys: Option<&OwnedFd>, writable: bool) -> Result<()> {
     let Some(sys) = sys else { return Ok(()) };
-    let attributes = NO_SUID_DEV_EXEC.with(Attributes::READ_ONLY);
+    let read_only = kernel_attributes(false);
+    let attributes = kernel_attributes(writable);
     let mounted = mount::new_mount(c"cgroup2", &[], attributes)
-        .or_else(|_| mount::new_mount(c"tmpfs", &[Parameter::String(c"size", c"0")], attributes))
+        .or_else(|_| mount::new_mount(c"tmpfs", &[Parameter::String(c"size", c"0")], read_only))
         .system(|| "cannot mount /sys/fs/cgroup".to_owned())?;
+    attach_cgroup(sys, mounted)
+}
+
+fn attach_cgroup(sys: &OwnedFd, mounted: OwnedFd) -> Result<()> {
     let attached = mount::attach_at(&mounted, sys, c"fs/cgroup");
     mount::leave_open(mounted);
     match attached {
@@ -407,20 +506,38 @@ fn mount_in_dev(
     attributes: Attributes,
 ) -> Result<()> {
     let what = || format!("cannot mount /dev/{}", name.to_string_lossy());
-    rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755)).system(what)?;
     let mounted = mount::new_mount(kind, parameters, attributes).system(what)?;
+    attach_in_dev(dev, name, mounted)
+}
+
+/// The neighbour's, who may have put another tmpfs there: without its devices and programs.
+fn joined_shm(dev: &OwnedFd, copy: Option<OwnedFd>) -> Result<()> {
+    let copy = copy.ok_or_else(|| Error::new(ErrorKind::System, "the plan shares no /dev/shm"))?;
+    mount::set_attributes(&copy, NO_SUID_DEV_EXEC, None, false)
+        .system(|| "cannot mount /dev/shm".to_owned())?;
+    attach_in_dev(dev, c"shm", copy)
+}
+
+/// The host's own; a host without it has nothing to share.
+fn host_in_dev(dev: &OwnedFd, name: &CStr, path: &CStr) -> Result<()> {
+    let what = || format!("cannot mount the host's {}", path.to_string_lossy());
+    let copy = match mount::clone_mount(rustix::fs::CWD, path, false) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.system(what)?,
+    };
+    mount::set_attributes(&copy, NO_SUID_DEV_EXEC, None, false).system(what)?;
+    attach_in_dev(dev, name, copy)
+}
+
+fn attach_in_dev(dev: &OwnedFd, name: &CStr, mounted: OwnedFd) -> Result<()> {
+    let what = || format!("cannot mount /dev/{}", name.to_string_lossy());
+    rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755)).system(what)?;
     mount::attach_at(&mounted, dev, name).system(what)?;
     mount::leave_open(mounted);
     Ok(())
 }
 
-fn tmpfs(
-    root: BorrowedFd<'_>,
-    target: &str,
-    options: &[(String, Option<String>)],
-    wanted: TmpfsAttributes,
-) -> Result<()> {
-    let what = || format!("cannot mount a tmpfs on {target}");
+fn bits(wanted: TmpfsAttributes) -> Attributes {
     let mut attributes = Attributes::NONE;
     for (on, attribute) in [
         (wanted.read_only, Attributes::READ_ONLY),
@@ -432,6 +549,17 @@ fn tmpfs(
             attributes = attributes.with(attribute);
         }
     }
+    attributes
+}
+
+fn tmpfs(
+    root: BorrowedFd<'_>,
+    target: &str,
+    options: &[(String, Option<String>)],
+    wanted: TmpfsAttributes,
+) -> Result<()> {
+    let what = || format!("cannot mount a tmpfs on {target}");
+    let attributes = bits(wanted);
     let options: Vec<(CString, Option<CString>)> = options
         .iter()
         .map(|(key, value)| Ok((c_string(key)?, value.as_deref().map(c_string).transpose()?)))
@@ -446,6 +574,8 @@ fn tmpfs(
     let mounted = mount::new_mount(c"tmpfs", &parameters, attributes).system(what)?;
     let place = in_root::open_or_make_directory(root, target.as_ref(), Mode::from_raw_mode(0o755))
         .system(what)?;
+    // The plan has checked the text; a link of the image may lead there nevertheless.
+    in_root::refuse_kernel_file_systems(&place).system(what)?;
     mount::attach(&mounted, &place).system(what)
 }
 
@@ -471,6 +601,32 @@ fn own_file(
     Ok(())
 }
 
+/// What a CDI specification wants to be seen: a path of the host, below nothing of ours.
+fn device_mount(
+    root: BorrowedFd<'_>,
+    copy: Option<OwnedFd>,
+    (source, recursive): (&Path, bool),
+    target: &str,
+    attributes: TmpfsAttributes,
+) -> Result<()> {
+    let what = || format!("cannot mount {} on {target}", source.display());
+    let copy = match copy {
+        Some(copy) => copy,
+        None => mount::clone_mount(rustix::fs::CWD, &path(source)?, recursive).system(what)?,
+    };
+    let private = Some(Propagation::Private);
+    mount::set_attributes(&copy, bits(attributes), private, true).system(what)?;
+    let stat = rustix::fs::fstat(&copy).system(what)?;
+    let place = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        in_root::open_or_make_directory(root, target.as_ref(), Mode::from_raw_mode(0o755))
+    } else {
+        in_root::open_or_make_file(root, target.as_ref())
+    }
+    .system(what)?;
+    in_root::refuse_kernel_file_systems(&place).system(what)?;
+    mount::attach(&copy, place).system(what)
+}
+
 fn bind(
     root: BorrowedFd<'_>,
     copy: OwnedFd,
@@ -478,14 +634,7 @@ fn bind(
     read_only: bool,
     propagation: Wanted,
 ) -> std::io::Result<()> {
-    let (kind, deep) = match propagation {
-        Wanted::Shared => (Propagation::Shared, false),
-        Wanted::RShared => (Propagation::Shared, true),
-        Wanted::Slave => (Propagation::Slave, false),
-        Wanted::RSlave => (Propagation::Slave, true),
-        Wanted::Private => (Propagation::Private, false),
-        Wanted::RPrivate => (Propagation::Private, true),
-    };
+    let (kind, deep) = propagation_of(propagation);
     // Read-only goes all the way down: a mount below a `:ro` volume must not stay writable.
     let attributes = if read_only {
         Attributes::READ_ONLY
@@ -503,19 +652,50 @@ fn bind(
     mount::attach(&copy, place)
 }
 
-/// Network settings of the container's own namespace, through our own procfs.
-fn write_sysctls(proc: BorrowedFd<'_>, sysctls: &[(String, String)]) -> Result<()> {
-    for (name, value) in sysctls {
-        let file = c_string(&format!("sys/{name}"))?;
-        match rustix::fs::openat(proc, &file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+/// The kernel's kind, and whether it goes down to the mounts below.
+pub(super) fn propagation_of(wanted: Wanted) -> (Propagation, bool) {
+    match wanted {
+        Wanted::Shared => (Propagation::Shared, false),
+        Wanted::RShared => (Propagation::Shared, true),
+        Wanted::Slave => (Propagation::Slave, false),
+        Wanted::RSlave => (Propagation::Slave, true),
+        Wanted::Private => (Propagation::Private, false),
+        Wanted::RPrivate => (Propagation::Private, true),
+    }
+}
+
+/// Below /proc/sys.
+const DOMAIN_NAME: &str = "kernel/domainname";
+
+/// Kernel parameters of the container's own namespaces, through our own procfs.
+fn write_sysctls(proc: BorrowedFd<'_>, sysctls: &[Sysctl]) -> Result<()> {
+    for Sysctl {
+        path,
+        value,
+        optional,
+    } in sysctls
+    {
+        let what = || format!("cannot set sysctl {} to {value:?}", path.replace('/', "."));
+        if path == DOMAIN_NAME {
+            // The file belongs to root of the machine; the call is for root of the namespace.
+            rustix::system::setdomainname(value.as_bytes()).system(what)?;
+            continue;
+        }
+        let file = c_string(&format!("sys/{path}"))?;
+        match in_root::open_beneath(proc, &file, OFlags::WRONLY) {
             Ok(file) => {
-                rustix::io::write(&file, value.as_bytes())
-                    .system(|| format!("cannot set sysctl {name}"))?;
+                rustix::io::write(&file, value.as_bytes()).system(what)?;
                 mount::leave_open(file);
             }
-            // A kernel without the setting has its restriction not either.
-            Err(rustix::io::Errno::NOENT) => {}
-            Err(errno) => return Err(errno).system(|| format!("cannot set sysctl {name}")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if !optional {
+                    return Err(Error::new(
+                        ErrorKind::Unsupported,
+                        format!("{}: this kernel has no such parameter", what()),
+                    ));
+                }
+            }
+            Err(error) => return Err(error).context(ErrorKind::Unsupported, what),
         }
     }
     Ok(())
@@ -574,6 +754,30 @@ impl Mask<'_> {
         }
     }
 
+    /// A path of the image's tree, its links followed inside.
+    fn hide_in_tree(&mut self, root: BorrowedFd<'_>, name: &str) -> Result<()> {
+        let what = || format!("cannot mask /{name}");
+        let place = match in_root::open(root, &c_string(name)?, OFlags::PATH) {
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)
+                ) =>
+            {
+                return Ok(());
+            }
+            other => other.system(what)?,
+        };
+        in_root::refuse_kernel_file_systems(&place).context(ErrorKind::InvalidArgument, what)?;
+        let stat = rustix::fs::fstat(&place).system(what)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            return self.hide_directory(place.as_fd(), c"").system(what);
+        }
+        let null = mount::clone_mount(self.null, c"", false).system(what)?;
+        mount::attach(&null, &place).system(what)
+    }
+
+    /// With an empty path the directory itself.
     fn hide_directory(&mut self, file_system: BorrowedFd<'_>, path: &CStr) -> std::io::Result<()> {
         let empty = match &self.empty {
             None => mount::new_mount(
@@ -586,7 +790,11 @@ impl Mask<'_> {
             )?,
             Some(empty) => mount::clone_mount(empty, c"", false)?,
         };
-        mount::attach_at(&empty, file_system, path)?;
+        if path.is_empty() {
+            mount::attach(&empty, file_system)?;
+        } else {
+            mount::attach_at(&empty, file_system, path)?;
+        }
         match self.empty {
             None => self.empty = Some(empty),
             Some(_) => mount::leave_open(empty),

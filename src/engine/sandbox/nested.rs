@@ -80,8 +80,8 @@ pub(super) fn prepare(
             .system(|| "cannot hand over the container's files".to_owned())
     };
     send(ROOT, Some(&root))?;
-    for source in mounts::clone_all(&plan.mounts)?.iter().flatten() {
-        send(SOURCE, Some(source))?;
+    for source in mounts::clone_all(&plan.mounts)? {
+        send(SOURCE, Some(&source))?;
     }
     send(GO, None)
 }
@@ -102,7 +102,7 @@ pub(super) fn await_supervisor(plan: &SandboxPlan, socket: BorrowedFd<'_>) -> Re
             (SOURCE, Some(source)) => {
                 // Sent for these steps only, in their order.
                 for step in steps.by_ref() {
-                    if mounts::has_source(step) {
+                    if mounts::source_of(step).is_some() {
                         break;
                     }
                     sources.steps.push(None);
@@ -175,7 +175,7 @@ fn mapped_root(plan: &RootPlan, ids: &IdMaps, namespace: BorrowedFd<'_>) -> Resu
     })
     .system(what)?;
     drop(theirs);
-    let received = super::await_program(ours.as_fd());
+    let received = super::await_program(ours.as_fd(), &|| Ok(()));
     process::reap(&child.pidfd).system(what)?;
     received?.ok_or_else(|| Error::new(ErrorKind::System, what()))
 }
@@ -213,7 +213,7 @@ fn act_as((uid, gid): (u32, u32)) -> Result<()> {
         groups: Some(Vec::new()),
     })
     .system(what)?;
-    process::set_capabilities(all).system(what)
+    process::set_capabilities(all, 0).system(what)
 }
 
 fn refused(cause: std::io::Error, place: &str) -> Error {
@@ -228,12 +228,13 @@ fn refused(cause: std::io::Error, place: &str) -> Error {
 pub(super) fn fork_into(
     origin: &UserNamespaceOrigin,
     namespaces: Namespaces,
+    cgroup: Option<BorrowedFd<'_>>,
     child: impl FnOnce() -> i32,
 ) -> Result<Child> {
     let what = || "cannot enter the user namespace".to_owned();
     let namespace = match origin {
         UserNamespaceOrigin::New => {
-            return fork::fork(namespaces.with(Namespaces::USER), child)
+            return fork::fork_into(namespaces.with(Namespaces::USER), cgroup, child)
                 .map_err(super::namespaces_refused);
         }
         UserNamespaceOrigin::Process(identity) => {
@@ -263,6 +264,7 @@ pub(super) fn fork_into(
     fork::fork_through(
         || user_namespace::enter(&namespace).is_ok(),
         namespaces,
+        cgroup,
         child,
     )
     .map_err(super::namespaces_refused)

@@ -13,13 +13,24 @@ use crate::{
 /// Forks: the child returns and goes on to execute the program; the parent never does. It closes
 /// the socket to the supervisor, which must close when the program is executed, and the program's
 /// streams, which must close when the program ends.
-pub(super) fn become_init() -> Result<()> {
+///
+/// In a pid namespace that is not the container's own it is not process 1: then it asks for the
+/// orphans, and the program to be killed with it.
+pub(super) fn become_init(in_shared_pids: bool) -> Result<()> {
     let what = || "cannot start the container's init".to_owned();
+    if in_shared_pids {
+        process::adopt_orphans().system(what)?;
+    }
     signals::block_only(&signals::SignalSet::all()).system(what)?;
     let pending = signals::descriptor(&signals::SignalSet::all()).system(what)?;
     // The program runs in the copy that continues; the parent of it is process 1.
     match fork::split().system(what)? {
-        None => take_foreground(),
+        None => {
+            if in_shared_pids {
+                process::die_with_parent().system(what)?;
+            }
+            take_foreground()
+        }
         Some(program) => {
             exec::close_all_but(&[pending.as_fd(), program.pidfd.as_fd()]);
             let _ = rustix::thread::set_name(c"coracle-init");

@@ -1,5 +1,5 @@
 //! The supervisor's one loop: it waits on descriptors only (poll(2) on pidfd, signalfd, sockets,
-//! pipes), with no time-outs, no threads.
+//! pipes, the timer of `--timeout`), with no threads.
 //!
 //! Output goes to the log first, then to every attached client. A client that does not keep up
 //! holds the program back, as a full pipe would; nothing is dropped.
@@ -10,10 +10,14 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags},
+};
 
 use super::{
     log::{LogWriter, Stream},
+    orphans::Orphans,
     protocol::{self, Attachment, Event, MAX_PAYLOAD, Request},
 };
 use crate::{
@@ -71,6 +75,8 @@ pub(super) struct EventLoop<'a> {
     init: &'a OwnedFd,
     listener: OwnedFd,
     signals: Option<OwnedFd>,
+    orphans: Option<Orphans>,
+    timer: Option<OwnedFd>,
     streams: StreamEnds,
     /// Input that the program has not taken yet; no more is accepted meanwhile.
     pending_input: Vec<u8>,
@@ -87,6 +93,7 @@ enum Source {
     Init,
     Listener,
     Signals,
+    Timer,
     Input,
     Output(usize),
     Client(usize),
@@ -104,6 +111,8 @@ impl<'a> EventLoop<'a> {
             listener,
             // The container's end is told by its pidfd.
             signals: signals::descriptor(&signals::SignalSet::all().without(libc::SIGCHLD)).ok(),
+            orphans: None,
+            timer: None,
             streams,
             pending_input: Vec::new(),
             input_ended: false,
@@ -112,6 +121,20 @@ impl<'a> EventLoop<'a> {
             exit_code: None,
             buffer: Vec::new(),
         }
+    }
+
+    /// The container has no pid namespace of its own: orphans are reaped, and whoever is left when
+    /// the first process has ended is killed.
+    pub(super) fn look_after(&mut self, orphans: Orphans) {
+        self.orphans = Some(orphans);
+        self.signals = signals::descriptor(&signals::SignalSet::all()).ok();
+    }
+
+    /// Kills the first process after so many seconds.
+    pub(super) fn end_after(&mut self, seconds: u32) -> Result<()> {
+        let timer = timer(seconds).system(|| "cannot set the timer of --timeout".to_owned())?;
+        self.timer = Some(timer);
+        Ok(())
     }
 
     pub(super) fn add_client(&mut self, socket: OwnedFd, attachment: Attachment) {
@@ -134,10 +157,10 @@ impl<'a> EventLoop<'a> {
             }
             for (source, ready) in self.wait()? {
                 match source {
-                    Source::Init => {
-                        let code = process::reap(self.init);
-                        self.exit_code =
-                            Some(code.system(|| "cannot reap the container".to_owned())?);
+                    Source::Init => self.note_end()?,
+                    Source::Timer => {
+                        self.timer = None;
+                        let _ = process::signal(self.init, libc::SIGKILL);
                     }
                     Source::Listener => self.accept(),
                     Source::Signals => self.forward_signal(),
@@ -148,6 +171,16 @@ impl<'a> EventLoop<'a> {
             }
             self.tidy();
         }
+    }
+
+    fn note_end(&mut self) -> Result<()> {
+        let code = process::reap(self.init).system(|| "cannot reap the container".to_owned())?;
+        if let Some(orphans) = self.orphans.take() {
+            // A /proc that cannot be read must not hide the end.
+            let _ = orphans.end_all();
+        }
+        self.exit_code = Some(code);
+        Ok(())
     }
 
     /// Reads what is left in the streams, without waiting: everybody who could write has ended with
@@ -162,7 +195,7 @@ impl<'a> EventLoop<'a> {
                 .filter_map(|(index, output)| Some((index, output.as_ref()?)))
                 .map(|(index, (_, output))| (index, PollFd::new(output, PollFlags::IN)))
                 .unzip();
-            let at_once = rustix::event::Timespec {
+            let at_once = Timespec {
                 tv_sec: 0,
                 tv_nsec: 0,
             };
@@ -197,6 +230,10 @@ impl<'a> EventLoop<'a> {
         if let Some(signals) = &self.signals {
             sources.push(Source::Signals);
             polled.push(PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN));
+        }
+        if let Some(timer) = &self.timer {
+            sources.push(Source::Timer);
+            polled.push(PollFd::from_borrowed_fd(timer.as_fd(), PollFlags::IN));
         }
         if let Some(input) = &self.streams.input
             && !self.pending_input.is_empty()
@@ -252,7 +289,11 @@ impl<'a> EventLoop<'a> {
             return;
         };
         while let Ok(Some(number)) = signals::next(descriptor) {
-            if number != libc::SIGPIPE {
+            if number == libc::SIGCHLD {
+                if let Some(orphans) = &self.orphans {
+                    orphans.reap();
+                }
+            } else if number != libc::SIGPIPE {
                 let _ = process::signal(self.init, number);
             }
         }
@@ -441,6 +482,24 @@ impl<'a> EventLoop<'a> {
             }
         }
     }
+}
+
+/// Becomes readable after so many seconds, timerfd_create(2).
+fn timer(seconds: u32) -> io::Result<OwnedFd> {
+    let nothing = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
+    let after = Itimerspec {
+        it_interval: nothing,
+        it_value: Timespec {
+            tv_sec: seconds.into(),
+            tv_nsec: 0,
+        },
+    };
+    rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &after)?;
+    Ok(timer)
 }
 
 impl Client {

@@ -13,7 +13,9 @@
 //!
 //! **No half-alive states.** The supervisor is process 1 of a pid namespace of its own, in which
 //! the container's is nested: if it dies, however, the kernel kills everything below. Its lock on
-//! the container's folder is what "running" means.
+//! the container's folder is what "running" means. A pid namespace can only be entered from itself
+//! or from one above, so a container with the host's (or another container's) has a supervisor
+//! that stays in the host's: see [`orphans`] for what ends its processes then.
 //!
 //! **Order at the end**: streams drained into the log and to the clients, exit record written,
 //! lock dropped, last message sent. With `--rm` the container is removed before the lock is
@@ -21,11 +23,12 @@
 
 mod event_loop;
 mod log;
+mod orphans;
 pub mod protocol;
 
 use std::{
     ffi::CString,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
 };
 
@@ -34,13 +37,16 @@ use serde::{Deserialize, Serialize};
 
 use self::protocol::{Attachment, Event};
 use super::{
+    cgroup,
     plan::SandboxPlan,
-    sandbox::{self, Stream, Streams},
+    sandbox::{self, Stream, Streams, hooks},
 };
 use crate::{
     model::{
         ContainerId, Context, Error, ErrorKind, Result,
         container::{ExitRecord, LogDriver, ProcessIdentity, StartRecord},
+        hook::Moment,
+        namespace::Place,
     },
     storage::{ContainerDir, ContainerLock, Durability, Store},
     sys::{exec, fork, packet, process, signals},
@@ -64,24 +70,33 @@ pub struct LaunchPlan {
     pub client: Attachment,
     pub log: LogDriver,
     pub auto_remove: bool,
+    /// Seconds after which the container is killed.
+    pub timeout: Option<u32>,
     /// This process is in a user namespace that others may join.
     pub shares_user_namespace: bool,
+    /// The socket of an ordinary user's D-Bus.
+    pub user_bus: Option<PathBuf>,
 }
 
 /// Starts the supervisor of a container whose lock is held. The returned socket speaks
-/// [`protocol`], beginning with [`Event::Started`] or [`Event::Failed`].
-pub fn launch(plan: &LaunchPlan, lock: ContainerLock) -> Result<OwnedFd> {
+/// [`protocol`], beginning with [`Event::Started`] or [`Event::Failed`]. `held` are the descriptors
+/// of the plan's joins.
+pub fn launch(plan: &LaunchPlan, lock: ContainerLock, held: &[OwnedFd]) -> Result<OwnedFd> {
     let what = || "cannot start the container's supervisor".to_owned();
     let text = serde_json::to_vec(plan).context(ErrorKind::InvalidArgument, what)?;
     let memory = process::memory_file(c"plan", &text).system(what)?;
     let (ours, theirs) = packet::pair().system(what)?;
-    let mut namespaces = fork::Namespaces::PID;
+    let mut namespaces = match plan.sandbox.namespaces.placement.pid {
+        Place::Own => fork::Namespaces::PID,
+        Place::Host | Place::Joined => fork::Namespaces::NONE,
+    };
     if plan.shares_user_namespace {
         // A mount namespace that this user namespace owns, or nothing could be mounted.
         namespaces = namespaces.with(fork::Namespaces::MOUNT);
     }
     fork::fork(namespaces, || {
-        let Err(error) = become_supervisor(memory.as_fd(), theirs.as_fd(), lock.as_fd(), plan);
+        let Err(error) =
+            become_supervisor([memory.as_fd(), theirs.as_fd(), lock.as_fd()], held, plan);
         fail(theirs.as_fd(), &error);
         1
     })
@@ -94,9 +109,8 @@ pub fn launch(plan: &LaunchPlan, lock: ContainerLock) -> Result<OwnedFd> {
 }
 
 fn become_supervisor(
-    plan: std::os::fd::BorrowedFd<'_>,
-    client: std::os::fd::BorrowedFd<'_>,
-    lock: std::os::fd::BorrowedFd<'_>,
+    own: [BorrowedFd<'_>; 3],
+    held: &[OwnedFd],
     launch: &LaunchPlan,
 ) -> Result<std::convert::Infallible> {
     let (root, id) = (&launch.root, &launch.id);
@@ -112,10 +126,22 @@ fn become_supervisor(
     rustix::stdio::dup2_stdout(&null).system(what)?;
     rustix::stdio::dup2_stderr(&null).system(what)?;
     let program = exec::own_program().system(what)?;
-    let numbers = exec::hand_over(&[plan, client, lock, program.as_fd()]).system(what)?;
+    let numbers = handed_over(own, &program, held).system(what)?;
     let [role, id] = [ROLE, id.as_str()].map(|text| CString::new(text).unwrap_or_default());
     let arguments = [role, id, numbers];
     Err(exec::exec_descriptor(&program, &arguments, &[])).system(what)
+}
+
+/// The three of its own, the program, then those of the plan's joins.
+fn handed_over(
+    own: [BorrowedFd<'_>; 3],
+    program: &OwnedFd,
+    held: &[OwnedFd],
+) -> std::io::Result<CString> {
+    let mut all = own.to_vec();
+    all.push(program.as_fd());
+    all.extend(held.iter().map(AsFd::as_fd));
+    exec::hand_over(&all)
 }
 
 /// What [`ROLE`] does: the whole life of a supervisor. Returns its exit status.
@@ -124,12 +150,12 @@ pub fn main(arguments: &[std::ffi::OsString]) -> i32 {
         .get(2)
         .and_then(|text| text.to_str())
         .unwrap_or_default();
-    let Ok([plan, client, lock, program]) = exec::inherited(numbers) else {
+    let Ok(([plan, client, lock, program], held)) = exec::inherited_with_more(numbers) else {
         return 1;
     };
     let mut client = Some(client);
     let sealed = exec::seal(program).system(|| "cannot seal this program".to_owned());
-    let status = match sealed.and_then(|()| supervise(&plan, &mut client, lock)) {
+    let status = match sealed.and_then(|()| supervise(&plan, &mut client, lock, held)) {
         Ok(()) => 0,
         Err(error) => {
             // Once the container runs, the client learns of the end by its socket closing.
@@ -153,7 +179,12 @@ fn fail(client: impl AsFd, error: &Error) {
     let _ = protocol::send_packet(client, &event.encode(), true);
 }
 
-fn supervise(plan: &OwnedFd, client: &mut Option<OwnedFd>, lock: OwnedFd) -> Result<()> {
+fn supervise(
+    plan: &OwnedFd,
+    client: &mut Option<OwnedFd>,
+    lock: OwnedFd,
+    held: Vec<OwnedFd>,
+) -> Result<()> {
     let text = process::read_whole(plan).system(|| "cannot read the plan".to_owned())?;
     let plan: LaunchPlan = serde_json::from_slice(&text).context(ErrorKind::System, || {
         "cannot understand the plan".to_owned()
@@ -169,7 +200,7 @@ fn supervise(plan: &OwnedFd, client: &mut Option<OwnedFd>, lock: OwnedFd) -> Res
         lock: ContainerLock::from_inherited(lock),
         plan: &plan,
     };
-    container.run(client)
+    container.run(client, held)
 }
 
 /// A container whose lock this process holds.
@@ -183,7 +214,7 @@ struct Container<'a> {
 }
 
 impl Container<'_> {
-    fn run(self, client: &mut Option<OwnedFd>) -> Result<()> {
+    fn run(self, client: &mut Option<OwnedFd>, held: Vec<OwnedFd>) -> Result<()> {
         let socket = self.listen()?;
         let log = match self.plan.log {
             LogDriver::JsonFile => Some(
@@ -192,41 +223,98 @@ impl Container<'_> {
             ),
             LogDriver::None => None,
         };
-        let (streams, mut ends) = if self.plan.sandbox.process.terminal {
-            (None, event_loop::StreamEnds::default())
-        } else {
-            let (streams, ends) = pipes(self.plan.interactive)?;
-            (Some(streams), ends)
+        let (streams, mut ends) = self.streams()?;
+        let adopts = self.leave_pid_namespace()?;
+        let unit = format!("coracle-{}", self.plan.id.short());
+        let caller = match self.plan.shares_user_namespace {
+            false => cgroup::Caller::Root,
+            true => cgroup::Caller::User {
+                bus: self.plan.user_bus.as_deref(),
+                unit: &unit,
+            },
         };
-        let started = match sandbox::start(&self.plan.sandbox, streams) {
-            Ok(started) => started,
+        let made = cgroup::make(&self.plan.sandbox.cgroup, &self.plan.id, &caller);
+        let group = match made {
+            Ok(made) => {
+                tell_unheld(client.as_ref(), &made.unheld);
+                made.group
+            }
             Err(error) => return self.failed_to_start(error),
         };
+        let started = sandbox::start(
+            &self.plan.sandbox,
+            streams,
+            &held,
+            group.as_ref().map(cgroup::Group::fd),
+        );
+        let started = match started {
+            Ok(started) => started,
+            Err(error) => {
+                remove_group(group.as_ref());
+                return self.failed_to_start(error);
+            }
+        };
+        drop(held);
         if let Some(terminal) = started.terminal {
             ends = event_loop::StreamEnds::of_terminal(terminal)?;
         }
-        let noted = self.note_start(&started.init);
+        let noted = self.note_start(&started.init, group.as_ref());
         let (record, pid) = match noted {
             Ok(noted) => noted,
             Err(error) => {
                 // A full disk, most likely. Without the record nobody could deal with it.
                 let _ = process::signal(&started.init.pidfd, libc::SIGKILL);
                 let _ = process::reap(&started.init.pidfd);
+                remove_group(group.as_ref());
                 return self.failed_to_start(error);
             }
         };
 
+        let mut notices = self.after_start(pid);
         let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
+        if adopts && let Some(mounts) = started.mount_namespace {
+            watch.look_after(orphans::Orphans::new(started.init.pid, mounts));
+        }
+        if let Some(seconds) = self.plan.timeout {
+            watch.end_after(seconds)?;
+        }
         if let Some(client) = client.take() {
             let _ = protocol::send_packet(&client, &Event::Started(pid).encode(), true);
             watch.add_client(client, self.plan.client);
         }
         let code = watch.run_until_exit()?;
+        let oom_killed = self.was_oom_killed(code, group.as_ref());
+        remove_group(group.as_ref());
         // If the record cannot be written (a full disk), whoever watches still learns the code.
-        let _ = self.finish(code, None, Some(record.started));
+        notices.extend(self.after_stop());
+        let notice = (!notices.is_empty()).then(|| notices.join("; "));
+        let _ = self.finish(code, oom_killed, notice, Some(record.started));
         watch.say_goodbye(code);
         // What is still open closes with the process.
         fork::end(0)
+    }
+
+    /// The program's ends and ours; a terminal is opened by the program's side.
+    fn streams(&self) -> Result<(Option<Streams>, event_loop::StreamEnds)> {
+        if self.plan.sandbox.process.terminal {
+            return Ok((None, event_loop::StreamEnds::default()));
+        }
+        let (streams, ends) = pipes(self.plan.interactive)?;
+        Ok((Some(streams), ends))
+    }
+
+    /// Whether this process has to end the container's processes one by one. In the host's pid
+    /// namespace it can be seen by the container: nothing of it may be read there.
+    fn leave_pid_namespace(&self) -> Result<bool> {
+        let place = self.plan.sandbox.namespaces.placement.pid;
+        if place == Place::Own {
+            return Ok(false);
+        }
+        if place == Place::Host {
+            process::hide().system(|| "cannot hide this process".to_owned())?;
+        }
+        process::adopt_orphans().system(|| "cannot adopt orphans".to_owned())?;
+        Ok(true)
     }
 
     /// The attach socket. A file left by an earlier supervisor is nobody's: we hold the lock.
@@ -244,7 +332,11 @@ impl Container<'_> {
     }
 
     /// Writes down that the program runs, for other commands.
-    fn note_start(&self, init: &fork::Child) -> Result<(StartRecord, i32)> {
+    fn note_start(
+        &self,
+        init: &fork::Child,
+        group: Option<&cgroup::Group>,
+    ) -> Result<(StartRecord, i32)> {
         let what = || "cannot identify the container's first process".to_owned();
         let boot_id = process::boot_id().system(what)?;
         let identity = |pid: i32| -> Result<ProcessIdentity> {
@@ -258,15 +350,19 @@ impl Container<'_> {
         };
         let own = process::own_host_pid().system(what)?;
         let pid = process::host_pid(&init.pidfd).system(what)?;
-        if self.plan.shares_user_namespace {
+        // Nobody could join the user namespace through a hidden process.
+        let hidden = self.plan.sandbox.namespaces.placement.pid == Place::Host;
+        if self.plan.shares_user_namespace && !hidden {
             self.store.name_namespace_holder(own)?;
         }
         let record = StartRecord {
             supervisor: identity(own)?,
             init: identity(pid)?,
             started: now(),
+            namespaces: self.plan.sandbox.namespaces.placement,
             process: serde_json::to_string(&self.plan.sandbox.process)
                 .context(ErrorKind::System, what)?,
+            cgroup: group.map(|group| group.path().to_owned()),
         };
         self.directory.put_start_record(&record)?;
         Ok((record, pid))
@@ -284,8 +380,37 @@ impl Container<'_> {
             ErrorKind::CommandNotExecutable => 126,
             _ => 128,
         };
-        self.finish(code, Some(error.one_line()), None)?;
+        let mut reasons = vec![error.one_line()];
+        reasons.extend(self.after_stop());
+        self.finish(code, false, Some(reasons.join("; ")), None)?;
         Err(error)
+    }
+
+    /// `poststart` hooks: the program runs already, so that a failure is only told.
+    fn after_start(&self, pid: i32) -> Vec<String> {
+        let Some(plan) = &self.plan.sandbox.hooks else {
+            return Vec::new();
+        };
+        let state = plan.state(Moment::Running, Some(pid));
+        let enter = || hooks::enter_bundle(plan);
+        hooks::run_all("poststart", &plan.hooks.poststart, &state, &enter)
+    }
+
+    /// `poststop` hooks, after every start that got as far as hooks, successful or not. A supervisor
+    /// that is killed runs none.
+    fn after_stop(&self) -> Vec<String> {
+        let Some(plan) = &self.plan.sandbox.hooks else {
+            return Vec::new();
+        };
+        let state = plan.state(Moment::Stopped, None);
+        let enter = || hooks::enter_bundle(plan);
+        hooks::run_all("poststop", &plan.hooks.poststop, &state, &enter)
+    }
+
+    /// Asked only where it can be: of a container with a limit, or one that was killed.
+    fn was_oom_killed(&self, code: i32, group: Option<&cgroup::Group>) -> bool {
+        let limited = self.plan.sandbox.cgroup.resources.memory.is_some();
+        (limited || code == 128 + libc::SIGKILL) && group.is_some_and(cgroup::Group::had_oom_kill)
     }
 
     fn remove_socket(&self) {
@@ -294,7 +419,13 @@ impl Container<'_> {
     }
 
     /// Writes down the end (or removes the container), and lets go of the lock.
-    fn finish(self, code: i32, error: Option<String>, started: Option<String>) -> Result<()> {
+    fn finish(
+        self,
+        code: i32,
+        oom_killed: bool,
+        error: Option<String>,
+        started: Option<String>,
+    ) -> Result<()> {
         self.remove_socket();
         if self.plan.auto_remove {
             return self
@@ -303,12 +434,28 @@ impl Container<'_> {
         }
         let record = ExitRecord {
             code,
-            oom_killed: false,
+            oom_killed,
             error,
             started,
             finished: now(),
         };
         self.directory.put_exit_record(&record, Durability::Durable)
+    }
+}
+
+/// What is left is removed by a later sweep.
+fn remove_group(group: Option<&cgroup::Group>) {
+    if let Some(group) = group {
+        let _ = group.remove();
+    }
+}
+
+/// Says once which limits do not hold, before the word that the program runs.
+fn tell_unheld(client: Option<&OwnedFd>, unheld: &[cgroup::Unheld]) {
+    let Some(client) = client else { return };
+    for limit in unheld {
+        let text = format!("--{} has no effect: {}", limit.flag, limit.why);
+        let _ = protocol::send_packet(client, &Event::Notice(text).encode(), true);
     }
 }
 

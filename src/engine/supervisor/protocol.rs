@@ -47,6 +47,8 @@ pub struct Attachment {
 /// What the supervisor tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
+    /// Something the user should know; before [`Event::Started`].
+    Notice(String),
     /// The program runs; the number of the container's first process.
     Started(i32),
     /// The program could not be started.
@@ -121,6 +123,7 @@ impl Event<'_> {
     /// The packet of this event.
     pub fn encode(&self) -> Vec<u8> {
         let (kind, body): (u8, Vec<u8>) = match self {
+            Event::Notice(text) => (b'N', text.clone().into_bytes()),
             Event::Started(pid) => (b'P', pid.to_le_bytes().to_vec()),
             Event::Failed { kind, message } => {
                 let failure = Failure {
@@ -143,6 +146,7 @@ impl Event<'_> {
     pub fn parse(packet: &[u8]) -> Option<Event<'_>> {
         let (kind, body) = packet.split_first()?;
         match (kind, body) {
+            (b'N', text) => Some(Event::Notice(String::from_utf8_lossy(text).into_owned())),
             (b'P', &[a, b, c, d]) => Some(Event::Started(i32::from_le_bytes([a, b, c, d]))),
             (b'F', text) => {
                 let failure: Failure = serde_json::from_slice(text).ok()?;

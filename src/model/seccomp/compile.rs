@@ -70,6 +70,16 @@ impl Architecture {
         }
     }
 
+    /// The name in a profile's lists of architectures.
+    fn profile_name(self) -> &'static str {
+        match self {
+            Architecture::X86_64 => "SCMP_ARCH_X86_64",
+            Architecture::X86 => "SCMP_ARCH_X86",
+            Architecture::Aarch64 => "SCMP_ARCH_AARCH64",
+            Architecture::Arm => "SCMP_ARCH_ARM",
+        }
+    }
+
     /// The name in a profile's conditions.
     fn go_name(self) -> &'static str {
         match self {
@@ -129,7 +139,8 @@ pub fn compile(profile: &Profile, target: &Target) -> Result<Program, String> {
     let mut program = Backwards::default();
     // The last resort stands last, so it is made first.
     let mut otherwise = program.verdict(KILL_PROCESS);
-    for &architecture in target.architectures.iter().rev() {
+    profile.check()?;
+    for architecture in allowed_architectures(profile, target).into_iter().rev() {
         let outcomes = outcomes(profile, target, architecture)?;
         let entry = program.number_tree(&outcomes, architecture)?;
         otherwise = program.branch(JUMP_IF_EQUAL, architecture.audit_number(), entry, otherwise);
@@ -143,6 +154,35 @@ pub fn compile(profile: &Profile, target: &Target) -> Result<Program, String> {
         ));
     }
     Ok(program)
+}
+
+/// Those of the machine's architectures whose programs run: the usual one, and others that the profile
+/// names. A profile that thinks of one architecture only would leave gaps in another (i386's calls
+/// have other names, `socketcall` for one).
+fn allowed_architectures(profile: &Profile, target: &Target) -> Vec<Architecture> {
+    let of_map = profile.arch_map.iter().flatten().flat_map(|entry| {
+        let native = target
+            .architectures
+            .first()
+            .is_some_and(|native| native.profile_name() == entry.architecture);
+        let others = entry.sub_architectures.iter().filter(move |_| native);
+        others.chain([&entry.architecture])
+    });
+    let named: Vec<&String> = profile
+        .architectures
+        .iter()
+        .flatten()
+        .chain(of_map)
+        .collect();
+    target
+        .architectures
+        .iter()
+        .enumerate()
+        .filter(|(place, known)| {
+            *place == 0 || named.iter().any(|name| *name == known.profile_name())
+        })
+        .map(|(_, known)| *known)
+        .collect()
 }
 
 /// What happens to a call.
@@ -179,7 +219,7 @@ fn outcomes(
     target: &Target,
     architecture: Architecture,
 ) -> Result<Vec<(u32, Outcome)>, String> {
-    let default = profile.default_action.verdict(profile.default_errno_ret);
+    let default = profile.default_action.verdict(profile.default_errno()?);
     let mut rules: BTreeMap<u32, Vec<(Vec<Test>, u32)>> = BTreeMap::new();
     let mut newest = 0;
     for rule in &profile.syscalls {
@@ -198,7 +238,7 @@ fn outcomes(
             continue;
         }
         let tests = tests(rule)?;
-        let verdict = rule.action.verdict(rule.errno_ret);
+        let verdict = rule.action.verdict(rule.errno()?);
         for number in numbers {
             rules
                 .entry(number)

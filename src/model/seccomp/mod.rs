@@ -24,6 +24,51 @@ pub struct SockFilter {
     pub k: u32,
 }
 
+/// The oldest kernel that this program runs on: what a profile says of older ones is no matter.
+pub const OLDEST_KERNEL: (u32, u32) = (5, 12);
+
+/// What a container engine in the container needs in addition to the default profile: namespaces and
+/// mounts in them, and keyrings. The kernel's own rules still hold, so a user namespace comes first.
+pub const NESTING: &[&str] = &[
+    "add_key",
+    "clone",
+    "clone3",
+    "fsconfig",
+    "fsmount",
+    "fsopen",
+    "fspick",
+    "keyctl",
+    "listmount",
+    "mount",
+    "mount_setattr",
+    "move_mount",
+    "open_tree",
+    "open_tree_attr",
+    "pivot_root",
+    "request_key",
+    "setdomainname",
+    "sethostname",
+    "setns",
+    "statmount",
+    "umount",
+    "umount2",
+    "unshare",
+];
+
+/// What the default profile refuses for the number of faults that were found behind it.
+pub const WIDE: &[&str] = &[
+    "io_uring_enter",
+    "io_uring_register",
+    "io_uring_setup",
+    "memfd_secret",
+    "pkey_alloc",
+    "pkey_free",
+    "pkey_mprotect",
+    "socket",
+    "socketcall",
+    "userfaultfd",
+];
+
 /// The text of the default profile.
 pub const DEFAULT_PROFILE: &str = include_str!("default.json");
 

@@ -1,0 +1,45 @@
+//! `update`: other limits for containers.
+
+use clap::Args;
+
+use super::{
+    Session, each,
+    failure::Failure,
+    parse,
+    resource_flags::LimitFlags,
+    verb::{Arity, Outcome, Verb},
+};
+use crate::model::resources::Resources;
+
+#[derive(Args)]
+struct Flags {
+    #[command(flatten)]
+    limits: LimitFlags,
+    /// When to start the container again: only no
+    #[arg(long, value_name = "string")]
+    restart: Option<String>,
+}
+
+pub const VERB: Verb = Verb {
+    spellings: &["container update", "update"],
+    about: "Change the limits of containers",
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    arity: Arity::AtLeast(1),
+    flags: Flags::augment_args,
+    run: |session, matches, names| run(session, parse::flags(matches)?, &names),
+    ..Verb::PLAIN
+};
+
+fn run(session: &Session, flags: Flags, names: &[String]) -> Outcome {
+    let plain = |text: &str| Err(Failure::Plain(text.to_owned(), 1));
+    let restart = flags.restart.as_deref();
+    if !matches!(restart, None | Some("no" | "")) {
+        return plain("--restart is not supported yet");
+    }
+    let changes = flags.limits.into_resources()?;
+    if changes == Resources::default() && restart.is_none() {
+        return plain("You must provide one or more flags when using this command.");
+    }
+    let engine = session.engine()?;
+    each::print_names(names, |name| engine.update(name, &changes))
+}

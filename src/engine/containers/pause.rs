@@ -1,0 +1,95 @@
+//! `pause` and `unpause`: the kernel's freezer. It alone knows whether a container stands still.
+
+use super::ending::not_running;
+use crate::{
+    engine::{Engine, cgroup::Group},
+    model::{Context, Error, ErrorKind, Result, container::ContainerState},
+    storage::containers::Status,
+};
+
+impl Engine {
+    /// Stops every process of a running container where it is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if it does not run or stands still already;
+    /// [`ErrorKind::Unsupported`] if it has no cgroup.
+    pub fn pause(&self, container: &str) -> Result<()> {
+        let group = self.group_to_freeze(container, "cannot pause container")?;
+        if group.is_frozen() {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("container {container} is already paused"),
+            ));
+        }
+        let frozen = group.freeze(true);
+        if frozen.is_err() {
+            let _ = group.freeze(false);
+        }
+        frozen.system(|| format!("cannot pause container {container}"))
+    }
+
+    /// Lets a paused container go on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if it is not paused.
+    pub fn unpause(&self, container: &str) -> Result<()> {
+        let group = self.group_to_freeze(container, "cannot unpause container")?;
+        if !group.is_frozen() {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("container {container} is not paused"),
+            ));
+        }
+        group
+            .freeze(false)
+            .system(|| format!("cannot unpause container {container}"))
+    }
+
+    fn group_to_freeze(&self, container: &str, what: &str) -> Result<Group> {
+        let (directory, _) = self.store.find_container(container)?;
+        let status = directory.state()?;
+        if status.state != ContainerState::Running {
+            return Err(not_running(what, container, &directory));
+        }
+        group_of(&status)?.ok_or_else(|| no_group(what, container))
+    }
+}
+
+/// The cgroup of a running container, if it has one.
+pub(super) fn group_of(status: &Status) -> Result<Option<Group>> {
+    let running = status.state == ContainerState::Running;
+    match status
+        .start
+        .as_ref()
+        .and_then(|start| start.cgroup.as_ref())
+    {
+        Some(path) if running => Group::open(path),
+        _ => Ok(None),
+    }
+}
+
+/// A container without one was started where none could be made.
+pub(super) fn no_group(what: &str, container: &str) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("{what} {container}: it has no cgroup"),
+    )
+    .with_hint("`coracle doctor` says what is missing; start it anew once that is there")
+}
+
+/// Docker's state: one that runs may stand still.
+pub(super) fn state(status: &Status) -> ContainerState {
+    match group_of(status) {
+        Ok(Some(group)) if group.is_frozen() => ContainerState::Paused,
+        _ => status.state,
+    }
+}
+
+/// Lets a container that was told to end go on, so that it can.
+pub(super) fn thaw(status: &Status) {
+    if let Ok(Some(group)) = group_of(status)
+        && group.is_frozen()
+    {
+        let _ = group.freeze(false);
+    }
+}

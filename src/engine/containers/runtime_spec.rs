@@ -1,0 +1,89 @@
+//! `spec`: the plan of a container that is not made, as a runtime configuration.
+
+use std::{io::Write, path::Path};
+
+use super::create::new_record;
+use crate::{
+    engine::{
+        Engine, PullSettings, bundle,
+        plan::{self, ContainerFiles, MountStep, RootSource},
+    },
+    model::{
+        ContainerSpec, Context, Error, ErrorKind, Result,
+        host::{HostFacts, IdRange, UserMode, id_map},
+        image::ImageConfig,
+    },
+};
+
+const CONFIG: &str = "config.json";
+
+impl Engine {
+    /// Writes the `config.json` of a container as it would be planned here into `directory`.
+    /// With `rootless` it is planned as an ordinary user without subordinate ids would.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if there is one already.
+    pub fn write_runtime_spec(
+        &self,
+        mut spec: ContainerSpec,
+        pull: &PullSettings<'_>,
+        directory: &Path,
+        rootless: bool,
+    ) -> Result<()> {
+        let image = if spec.image.is_empty() {
+            None
+        } else {
+            Some(self.image_of(&spec, pull)?)
+        };
+        let config = match &image {
+            Some(image) => self.image_config(&image.config)?,
+            None => ImageConfig::default(),
+        };
+        let mut host = self.user.host_facts()?;
+        if rootless {
+            be_ordinary(&mut host);
+        }
+        self.settle_namespaces(&mut spec)?;
+        let neighbours = self.open_neighbours(&spec)?;
+        let record = new_record(spec, image.as_ref(), &config)?;
+        let files = ContainerFiles {
+            directory: directory.to_owned(),
+            root: RootSource::Directory("rootfs".into()),
+            user_namespace: None,
+            found: self.find(&record.spec)?,
+        };
+        let mut plan = plan::container(&record, &config, &host, &files, &neighbours.surroundings)?;
+        // They belong to a container that there is not.
+        plan.mounts
+            .retain(|step| !matches!(step, MountStep::OwnFile { .. }));
+        let text = bundle::to_json(&bundle::export(&plan, &record.spec, &host)?)?;
+        write_new(&directory.join(CONFIG), &text)
+    }
+}
+
+/// As `--rootless` of runc has it: id 0 is the user, and no other id exists.
+fn be_ordinary(host: &mut HostFacts) {
+    host.initial_user_namespace = false;
+    host.capabilities = crate::model::capability::ALL;
+    if host.user == UserMode::Root {
+        let own = |id: u32| -> Vec<IdRange> { id_map(id, &[]) };
+        host.user = UserMode::Rootless {
+            uids: own(rustix::process::getuid().as_raw()),
+            gids: own(rustix::process::getgid().as_raw()),
+        };
+    }
+}
+
+fn write_new(path: &Path, text: &str) -> Result<()> {
+    let what = || format!("cannot write {}", path.display());
+    let mut file = match std::fs::File::create_new(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(
+                Error::new(ErrorKind::Conflict, format!("{} exists", path.display()))
+                    .with_hint("remove it first, or name another folder with --bundle"),
+            );
+        }
+        other => other.system(what)?,
+    };
+    file.write_all(text.as_bytes()).system(what)
+}

@@ -1,0 +1,52 @@
+//! `update`: other limits, for a running container at once, and for every later start.
+
+use super::pause::{group_of, no_group};
+use crate::{
+    engine::{Engine, plan},
+    model::{
+        ErrorKind, Result,
+        container::{ContainerRecord, ContainerState},
+        resources::Resources,
+    },
+    storage::{ContainerDir, Durability},
+};
+
+impl Engine {
+    /// Lays `changes` over the container's limits. The kernel is asked first: what it refuses is
+    /// not written down.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if the limits contradict each other or make no sense to the
+    /// kernel; [`ErrorKind::Unsupported`] if the container runs and one cannot hold.
+    pub fn update(&self, container: &str, changes: &Resources) -> Result<()> {
+        let (directory, record) = self.store.find_container(container)?;
+        let before = effective(&directory, &record)?;
+        let after = before.updated(changes)?;
+        let status = directory.state()?;
+        if status.state == ContainerState::Running {
+            let group = group_of(&status)?;
+            let group = group.ok_or_else(|| no_group("cannot update container", container))?;
+            let old = plan::cgroup::cgroup(&before)?;
+            let new = plan::cgroup::cgroup(&after)?;
+            crate::engine::cgroup::change(&group, &old, &new)?;
+        }
+        let durability = if record.spec.auto_remove {
+            Durability::Volatile
+        } else {
+            Durability::Durable
+        };
+        directory.put_resources(&after, durability)
+    }
+}
+
+/// The limits as they are now: what was asked for at first, or the last update's outcome.
+pub(super) fn effective(directory: &ContainerDir, record: &ContainerRecord) -> Result<Resources> {
+    match directory.resources() {
+        Ok(Some(updated)) => Ok(updated),
+        Ok(None) => Ok(record.spec.resources.clone()),
+        Err(error) if error.kind() == ErrorKind::NoSuchContainer => {
+            Ok(record.spec.resources.clone())
+        }
+        Err(error) => Err(error),
+    }
+}
