@@ -22,6 +22,7 @@
 //! | crash | killed anywhere, and asked again |
 //! | power | cut anywhere, and asked again |
 //! | namespaces | shared with the host and with other containers |
+//! | user_namespaces | ids of a container's own: maps, owners, what they cost |
 //! | modes | root, subordinate ids, one id |
 //! | security | capabilities, filters, masks, limits, groups: flags that change them |
 //! | regressions | faults that were found, each with its story |
@@ -59,3 +60,4 @@ mod regressions;
 mod run;
 mod security;
 mod tree;
+mod user_namespaces;

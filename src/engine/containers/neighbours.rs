@@ -14,6 +14,7 @@ use crate::{
         ContainerSpec, Context, Error, ErrorKind, Result,
         container::{ContainerRecord, NetworkMode},
         namespace::{IpcMode, NamespaceKind, NamespaceMode, Placement},
+        user_namespace::UserNamespaceMode,
     },
     sys::{process, user_namespace},
 };
@@ -40,6 +41,10 @@ impl Engine {
             NetworkMode::Container(whose) => Some(whose),
             _ => None,
         };
+        let users = match &mut spec.user_namespace.mode {
+            UserNamespaceMode::Container(whose) => Some(whose),
+            _ => None,
+        };
         let namespaces = &mut spec.namespaces;
         if let IpcMode::Container(whose) = &namespaces.ipc {
             plan::check_shareable(&self.store.find_container(whose)?.1)?;
@@ -50,6 +55,7 @@ impl Engine {
             namespaces.cgroup.container_mut(),
             namespaces.ipc.container_mut(),
             network,
+            users,
         ]
         .into_iter()
         .flatten()

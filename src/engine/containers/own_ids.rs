@@ -124,7 +124,7 @@ impl Engine {
             }
             UserNamespaceMode::Auto { size, .. } => {
                 chosen._alone = Some(self.store.choose_ids_alone()?);
-                (facts.uid_pool, facts.gid_pool) = self.pools();
+                [facts.uid_pool, facts.gid_pool] = self.pools();
                 facts.taken = self.taken_ids()?;
                 if size.is_none() {
                     facts.needed = self.needed_ids(spec, image, config);
@@ -148,13 +148,14 @@ impl Engine {
         Ok(chosen)
     }
 
-    fn pools(&self) -> (Vec<(u32, u32)>, Vec<(u32, u32)>) {
+    /// What automatic maps are cut from: users, then groups.
+    fn pools(&self) -> [Vec<(u32, u32)>; 2] {
         let subordinate = |map: &[IdRange]| {
             let ranges = map.iter().filter(|range| range.inside > 0);
             ranges.map(|range| (range.inside, range.count)).collect()
         };
         if let UserMode::Rootless { uids, gids } = self.user.mode() {
-            return (subordinate(uids), subordinate(gids));
+            return [subordinate(uids), subordinate(gids)];
         }
         let of_root = |file: &str| {
             let text = process::read_small(file).unwrap_or_default();
@@ -165,7 +166,7 @@ impl Engine {
                 ranges
             }
         };
-        (of_root("/etc/subuid"), of_root("/etc/subgid"))
+        ["/etc/subuid", "/etc/subgid"].map(of_root)
     }
 
     /// Of all containers, running or not: their files are owned by these.

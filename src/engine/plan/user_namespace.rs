@@ -192,10 +192,7 @@ fn lowest_free(pool: &[(u32, u32)], taken: &[IdRange], size: u32) -> Option<u32>
     };
     for &(first, count) in pool {
         let mut start = first;
-        loop {
-            let Some((end, obstacle)) = fits(start) else {
-                break;
-            };
+        while let Some((end, obstacle)) = fits(start) {
             if end - first > count {
                 break;
             }
