@@ -201,6 +201,16 @@ impl Case {
         self.user.kind == "root"
     }
 
+    /// An ordinary user who has one id only.
+    pub fn is_single(&self) -> bool {
+        self.user.kind == "single"
+    }
+
+    /// A path below the case's directory.
+    pub fn dir_path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
     pub fn root(&self) -> PathBuf {
         self.dir.join("root")
     }

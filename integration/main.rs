@@ -17,10 +17,14 @@
 //! | tree | an unpacked image equals what umoci unpacks |
 //! | bad_input | hostile and broken input: one line, the right code, the store as before |
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
+//! | bundle | OCI runtime bundles, root folders, hooks |
+//! | figures | what containers do and use: top, stats, pause, update |
 //! | flags | every flag of `run`, one row each, seen from inside or from the kernel |
 //! | many | a hundred at once |
+//! | devices | devices, CDI, secrets, users, time zones, variables |
 //! | crash | killed anywhere, and asked again |
 //! | power | cut anywhere, and asked again |
+//! | volumes | volumes and mounts: content, owners, life, archives |
 //! | namespaces | shared with the host and with other containers |
 //! | user_namespaces | ids of a container's own: maps, owners, what they cost |
 //! | modes | root, subordinate ids, one id |
@@ -43,9 +47,13 @@ mod registry;
 mod terminal;
 
 mod bad_input;
+mod bundle;
+mod cgroups;
 mod crash;
+mod devices;
 mod escape;
 mod exec;
+mod figures;
 mod flags;
 mod images;
 mod isolation;
@@ -61,3 +69,4 @@ mod run;
 mod security;
 mod tree;
 mod user_namespaces;
+mod volumes;

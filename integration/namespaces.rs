@@ -15,6 +15,7 @@ cases! {
     through_a_chain: root ordinary;
     every_verb_with_shared_pids: root ordinary;
     nothing_outlives_a_container_in_shared_pids: root ordinary single;
+    exec_tells_the_end_in_shared_pids: root ordinary;
     supervisor_killed_with_host_pids: root ordinary;
     pids_of_a_container_that_ends: root ordinary;
     shared_memory: root ordinary single;
@@ -255,6 +256,34 @@ fn nothing_outlives_a_container_in_shared_pids(case: &Case) {
         case.engine("wait guest").ok();
         assert_eq!(sleepers(), 0, "{flags}");
         case.engine("rm guest").ok();
+    }
+    case.engine("rm -f donor").ok();
+}
+
+/// The command that waits for what it added is not part of the container, and not killed with it.
+fn exec_tells_the_end_in_shared_pids(case: &Case) {
+    case.load_busybox();
+    background(case, "donor", "--network none");
+    for flags in ["--pid host", "--pid container:donor"] {
+        background(case, "guest", &format!("{flags} --network none"));
+        let exec = case.start(&["exec", "guest", "sh", "-c", "echo in; exec sleep 4329"]);
+        let init = field(case, "guest", "{{.State.Pid}}");
+        let mounts = fs::read_link(format!("/proc/{init}/ns/mnt")).unwrap();
+        let inside = || {
+            fs::read_dir("/proc")
+                .unwrap()
+                .flatten()
+                .filter(|entry| {
+                    fs::read(entry.path().join("cmdline"))
+                        .is_ok_and(|line| line == b"sleep\x004329\0")
+                        && fs::read_link(entry.path().join("ns/mnt")).is_ok_and(|it| it == mounts)
+                })
+                .count()
+        };
+        case.eventually("it runs", || inside() == 1);
+        case.engine("kill guest").ok();
+        crate::case::collect("exec guest".to_owned(), exec).exits(137);
+        case.engine("rm -f guest").ok();
     }
     case.engine("rm -f donor").ok();
 }

@@ -139,7 +139,7 @@ fn what_is_written_is_planned_alike() {
             });
         }
         wanted.process.environment = plan.process.environment.clone();
-        // Compiled anew, with the same verdicts: tests/seccomp.rs compares those.
+        // Compiled anew; it refuses the same calls.
         assert!(matches!(plan.process.filter, FilterPlan::Program { .. }));
         plan.process.filter = FilterPlan::Default;
         for sysctl in &mut wanted.sysctls {

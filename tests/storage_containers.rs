@@ -302,6 +302,7 @@ fn started(at: &str) -> StartRecord {
         namespaces: Default::default(),
         process: String::new(),
         cgroup: None,
+        legacy_cgroups: Vec::new(),
     }
 }
 

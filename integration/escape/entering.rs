@@ -15,6 +15,7 @@ cases! {
     exec_workdir_through_a_link: root ordinary;
     own_binary_is_out_of_reach: root ordinary;
     joining_process_is_closed: root ordinary;
+    starting_process_is_closed: root ordinary;
     entrypoint_is_the_engine: root ordinary;
     interpreter_is_the_engine: root ordinary;
     descriptors_of_every_start: root ordinary;
@@ -119,35 +120,66 @@ fn entrypoint_is_the_engine(case: &Case) {
     );
 }
 
-/// CVE-2016-9962, CVE-2019-5736: while a process of ours joins, root inside tries to read, trace,
-/// signal and impersonate it. The image makes the joining slow: a long group file before the rights
-/// are given up, and a long `PATH` after.
-fn joining_process_is_closed(case: &Case) {
+/// Starts a container whose root lies in wait for processes of ours: `escape/joiner.py`.
+fn set_trap(case: &Case) {
     load_python(case);
-    let mut words = python_words(
-        case,
-        &["-d", "--name=trap", "--cap-add=SYS_PTRACE"],
-        include_str!("joiner.py"),
-    );
-    if case.words(&words).code != 0 {
-        // An engine that cannot give more than the default.
-        words.retain(|word| word != "--cap-add=SYS_PTRACE");
-        case.words(&words).ok();
-    }
-    let logs = || case.engine("logs trap");
-    case.eventually("the trap is set", || logs().stdout.contains("ready"));
-    let path = format!("PATH={}/bin:/usr/bin", "/none:".repeat(8000));
-    for _ in 0..25 {
-        case.words(&["exec", "-e", &path, "trap", "true"]).ok();
-    }
+    let script = include_str!("joiner.py");
+    case.words(&python_words(case, &["-d", "--name=trap"], script))
+        .ok();
+    case.eventually("the trap is set", || {
+        case.engine("logs trap").stdout.contains("ready")
+    });
+}
+
+/// Nothing was caught, although there was something to catch.
+fn open_trap(case: &Case) {
     case.words(&["exec", "trap", "touch", "/tmp/done"]).ok();
-    case.eventually("the trap is closed", || logs().stdout.contains("seen"));
-    let said = logs().stdout;
+    let logs = || case.engine("logs trap").stdout;
+    case.eventually("the trap is closed", || logs().contains("seen"));
+    let said = logs();
     assert!(!said.contains("LEAK"), "{said}");
     let seen = said.lines().find_map(|line| line.strip_prefix("seen "));
     let seen: u32 = seen.unwrap().parse().unwrap();
     assert!(seen > 0, "the attacker never saw a process of ours: {said}");
     remove(case, "trap");
+}
+
+/// Names that are looked through before the program is found: time for the attacker.
+fn long_search() -> String {
+    format!("PATH={}/bin:/usr/bin", "/none:".repeat(8000))
+}
+
+/// CVE-2016-9962, CVE-2019-5736: while a process of ours joins, root inside tries to read, trace and
+/// impersonate it. The search for the program makes the joining slow.
+fn joining_process_is_closed(case: &Case) {
+    set_trap(case);
+    let path = long_search();
+    for _ in 0..25 {
+        case.words(&["exec", "-e", &path, "trap", "true"]).ok();
+    }
+    open_trap(case);
+}
+
+/// The same for the first process of a container that is started into the attacker's pid namespace,
+/// where it has the machine's file system in front of it for a while.
+fn starting_process_is_closed(case: &Case) {
+    set_trap(case);
+    case.load_busybox();
+    let path = long_search();
+    let run = [
+        "run",
+        "--rm",
+        "--network=none",
+        "--pid=container:trap",
+        "-e",
+        &path,
+    ];
+    for round in 0..20 {
+        let init: &[&str] = if round % 2 == 0 { &["--init"] } else { &[] };
+        case.words(&[&run[..], init, &["localhost/busybox", "true"]].concat())
+            .ok();
+    }
+    open_trap(case);
 }
 
 /// CVE-2019-5736's other half: the program's interpreter is whoever executes it. Ours is on a mount
@@ -279,6 +311,7 @@ fn nothing_of_the_image_is_opened(case: &Case) {
         "/dev/null",
         "\"/bin/true\"",
         "exited",
+        "setns(",
     ];
     for line in text
         .lines()

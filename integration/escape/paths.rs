@@ -24,6 +24,10 @@ cases! {
     volume_is_swapped_while_exported: root ordinary;
     exec_directory_is_swapped: root ordinary;
     console_is_replaced: root ordinary;
+    written_files_are_links: root ordinary;
+    targets_of_flags_are_links: root ordinary;
+    copied_up_folder_is_a_link: root ordinary;
+    sysctl_climbs: root ordinary;
 }
 
 /// CVE-2026-55686: a working directory through a link makes folders on the host.
@@ -430,4 +434,179 @@ fn console_is_replaced(case: &Case) {
     assert_eq!(terminal.exit_code(), 0);
     remove(case, "console");
     assert_eq!(fs::read_to_string(&victim).unwrap(), "mine\n");
+}
+
+/// Files that the engine itself writes into a container: the image has links to the host's in their
+/// places, and in the places of their folders.
+fn written_files_are_links(case: &Case) {
+    let outside = case.make_dir("outside");
+    for name in [
+        "passwd",
+        "group",
+        "localtime",
+        "shadow",
+        "hosts",
+        "hostname",
+        "resolv.conf",
+    ] {
+        case.make_file(&format!("outside/{name}"), "mine\n");
+    }
+    let before = fs::read_dir(&outside).unwrap().count();
+    let target = |name: &str| outside.join(name).display().to_string();
+    let mut files = busybox_layer().dir("etc/");
+    for name in [
+        "passwd",
+        "group",
+        "localtime",
+        "hosts",
+        "hostname",
+        "resolv.conf",
+    ] {
+        files = files.symlink(&format!("etc/{name}"), &target(name));
+    }
+    let folders = busybox_layer()
+        .symlink("etc", &target(""))
+        .symlink("run", &target(""));
+    let secret = case.make_file("secret", "hunter2");
+    let has_secret = case
+        .words(&["secret", "create", "pass", secret.to_str().unwrap()])
+        .code
+        == 0;
+    for (shape, layer) in [("files", files), ("folders", folders)] {
+        load(case, &Image::new("localhost/written", vec![layer.bytes()]));
+        let mut flags = vec!["--user=4321:4322", "--tz=Europe/Paris", "--hostuser=nobody"];
+        flags.push("--passwd-entry=eve:x:4321:4322::/:/bin/sh");
+        flags.push("--group-entry=crew:x:4322:");
+        if has_secret {
+            flags.push("--secret=pass");
+        }
+        for flag in flags {
+            let run = [
+                "run",
+                "--rm",
+                "--network=none",
+                flag,
+                "localhost/written",
+                "true",
+            ];
+            let outcome = case.words(&run);
+            assert_eq!(
+                fs::read_dir(&outside).unwrap().count(),
+                before,
+                "{shape}: {outcome}"
+            );
+            for entry in fs::read_dir(&outside).unwrap().flatten() {
+                let content = fs::read_to_string(entry.path()).unwrap();
+                assert_eq!(content, "mine\n", "{shape}: {outcome}");
+            }
+        }
+    }
+}
+
+/// What flags put somewhere: the place is a link of the image.
+fn targets_of_flags_are_links(case: &Case) {
+    let outside = case.make_dir("outside");
+    let target = outside.to_str().unwrap();
+    let layer = busybox_layer()
+        .dir("proc/")
+        .symlink("out", target)
+        .symlink("up", "../../../../../..")
+        .symlink("kernel", "/proc/sys/kernel")
+        .bytes();
+    load(case, &Image::new("localhost/places", vec![layer]));
+    let secret = case.make_file("secret", "hunter2");
+    case.words(&["secret", "create", "pass", secret.to_str().unwrap()]);
+    let source = case.make_dir("source");
+    let bind = format!("{}", source.display());
+    for place in ["/out", "/up/out-by-coracle", "/kernel"] {
+        let flags = [
+            format!("--device=/dev/null:{place}/made"),
+            format!("--secret=pass,target={place}/made"),
+            format!("--mount=type=bind,src={bind},dst={place}/made"),
+            format!("--mount=type=tmpfs,dst={place}/made"),
+            format!("--mount=type=volume,src=named,dst={place}/made"),
+            format!("--mount=type=devpts,dst={place}/made"),
+            format!("--security-opt=mask={place}/made"),
+            format!("--workdir={place}/made"),
+        ];
+        for flag in &flags {
+            let run = [
+                "run",
+                "--rm",
+                "--network=none",
+                flag,
+                "localhost/places",
+                "true",
+            ];
+            let outcome = case.words(&run);
+            assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{outcome}");
+            assert!(!Path::new("/out-by-coracle").exists(), "{outcome}");
+            assert!(!Path::new("/made").exists(), "{outcome}");
+            assert!(case.mounts().is_empty(), "{outcome}");
+        }
+    }
+}
+
+/// A new volume gets what the image has at its place: never what a link there names on the host, nor
+/// through one.
+fn copied_up_folder_is_a_link(case: &Case) {
+    let outside = case.make_dir("outside");
+    case.make_file("outside/secret", "hunter2");
+    let target = outside.to_str().unwrap();
+    let layer = busybox_layer()
+        .symlink("data", target)
+        .symlink("climb", "../../../../../..")
+        .dir("real/")
+        .symlink("real/link", target)
+        .fifo("real/fifo")
+        .bytes();
+    let mut image = Image::new("localhost/copied", vec![layer]);
+    let climb = format!("/climb{target}");
+    image.config = json!({ "Volumes": { "/data": {}, climb: {}, "/real": {}, "/../up": {} } });
+    load(case, &image);
+    let show = "cat /data/secret /real/link/secret /climb*/secret 2>/dev/null; ls /real";
+    let shapes: [&[&str]; 3] = [
+        &[],
+        &["-v", "one:/data"],
+        &["-v", "two:/real/link", "-v", "three:/real"],
+    ];
+    for flags in shapes {
+        let run = ["run", "--rm", "--network=none"];
+        let rest = ["localhost/copied", "sh", "-c", show];
+        let outcome = case.words(&[&run[..], flags, &rest].concat());
+        assert!(!outcome.stdout.contains("hunter2"), "{outcome}");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 1, "{outcome}");
+    }
+    let secret = fs::read_to_string(outside.join("secret")).unwrap();
+    assert_eq!(secret, "hunter2");
+    case.engine("volume rm one two three");
+}
+
+/// CVE-2025-52881's neighbour: the name of a setting is a path in /proc/sys.
+fn sysctl_climbs(case: &Case) {
+    case.load_busybox();
+    let panic = fs::read_to_string("/proc/sys/kernel/panic").unwrap();
+    for name in [
+        "net/../kernel/panic",
+        "net.ipv4/../../kernel/panic",
+        "net.//.kernel.panic",
+        "net.ipv4.///../kernel.panic",
+        "/net/ipv4/../../kernel/panic",
+        "net/ipv4/../../../1/oom_score_adj",
+        "kernel.panic",
+        "net.",
+        "../net.x.y",
+    ] {
+        let flag = format!("--sysctl={name}=77");
+        let run = [
+            "run",
+            "--rm",
+            "--network=none",
+            &flag,
+            "localhost/busybox",
+            "true",
+        ];
+        case.words(&run).exits(125);
+    }
+    assert_eq!(fs::read_to_string("/proc/sys/kernel/panic").unwrap(), panic);
 }

@@ -15,6 +15,9 @@ pub struct BundleFlags {
     /// Run the runtime bundle in this folder instead of an image
     #[arg(long, short = 'b', value_name = "string")]
     pub bundle: Option<PathBuf>,
+    /// Run the hooks that the files of this folder describe
+    #[arg(long, value_name = "string")]
+    hooks_dir: Vec<PathBuf>,
     /// The first argument is a folder with a root file system, not an image
     #[arg(long)]
     rootfs: bool,
@@ -25,6 +28,8 @@ impl BundleFlags {
     /// belongs to the program.
     pub fn apply(self, spec: &mut ContainerSpec) -> Result<()> {
         spec.annotations = key_values("annotation", &self.annotation)?;
+        let folders = self.hooks_dir.iter().map(|folder| absolute(folder));
+        spec.hook_folders = folders.collect::<Result<_>>()?;
         match (self.bundle, self.rootfs) {
             (Some(_), true) => {
                 return Err(Error::invalid(
@@ -59,6 +64,7 @@ fn refuse_other_flags(spec: &ContainerSpec) -> Result<()> {
         command: asked.command,
         labels: asked.labels,
         annotations: asked.annotations,
+        hook_folders: asked.hook_folders,
         init: asked.init,
         tty: asked.tty,
         interactive: asked.interactive,

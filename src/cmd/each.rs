@@ -42,7 +42,10 @@ pub fn forgive_missing(force: bool, result: Result<()>) -> Result<bool> {
             if force
                 && matches!(
                     error.kind(),
-                    ErrorKind::NoSuchContainer | ErrorKind::NoSuchImage | ErrorKind::NoSuchSecret
+                    ErrorKind::NoSuchContainer
+                        | ErrorKind::NoSuchImage
+                        | ErrorKind::NoSuchVolume
+                        | ErrorKind::NoSuchSecret
                 ) =>
         {
             tell(&error);

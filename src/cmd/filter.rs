@@ -53,6 +53,16 @@ impl Filters {
             })
     }
 
+    /// `label!=KEY` and `label!=KEY=VALUE`: none of them may fit.
+    pub fn refuses_no_label(&self, labels: &BTreeMap<String, String>) -> bool {
+        !self
+            .values("label!")
+            .any(|unwanted| match unwanted.split_once('=') {
+                Some((key, value)) => labels.get(key).is_some_and(|have| have == value),
+                None => labels.contains_key(unwanted),
+            })
+    }
+
     /// A boolean filter such as `dangling`.
     pub fn boolean(&self, key: &str) -> Result<Option<bool>, Failure> {
         match self.values(key).last() {

@@ -1,4 +1,4 @@
-//! `inspect`: everything about containers and images, as Docker's JSON.
+//! `inspect`: everything about containers, images and volumes, as Docker's JSON.
 
 use clap::Args;
 use serde::Serialize;
@@ -22,14 +22,14 @@ struct Flags {
     /// Show how much a container has written
     #[arg(long, short = 's')]
     size: bool,
-    /// What the name stands for: container or image
+    /// What the name stands for: container, image or volume
     #[arg(long, value_name = "string")]
     r#type: Option<String>,
 }
 
 pub const VERB: Verb = Verb {
     spellings: &["inspect"],
-    about: "Show everything about containers and images",
+    about: "Show everything about containers, images and volumes",
     usage: "[OPTIONS] NAME|ID [NAME|ID...]",
     arity: Arity::AtLeast(1),
     flags: Flags::augment_args,
@@ -39,6 +39,7 @@ pub const VERB: Verb = Verb {
             None => Kind::Any,
             Some("container") => Kind::Container,
             Some("image") => Kind::Image,
+            Some("volume") => Kind::Volume,
             Some(other) => {
                 return Err(Failure::Plain(
                     format!("{other:?} is not a valid value for --type"),
@@ -100,11 +101,47 @@ pub const IMAGE: Verb = Verb {
     ..Verb::PLAIN
 };
 
+#[derive(Args)]
+struct VolumeFlags {
+    /// All volumes
+    #[arg(long, short = 'a')]
+    all: bool,
+    /// "json", or a template in Go's language
+    #[arg(long, short = 'f', value_name = "string")]
+    format: Option<String>,
+}
+
+pub const VOLUME: Verb = Verb {
+    spellings: &["volume inspect"],
+    about: "Show everything about volumes",
+    usage: "[OPTIONS] VOLUME [VOLUME...]",
+    arity: Arity::AtLeast(0),
+    flags: VolumeFlags::augment_args,
+    run: |session, matches, mut names| {
+        let flags: VolumeFlags = parse::flags(matches)?;
+        if flags.all {
+            let volumes = session.engine()?.volumes()?;
+            names = volumes.into_iter().map(|volume| volume.name).collect();
+        } else {
+            Arity::AtLeast(1).check("volume inspect", names.len(), matches)?;
+        }
+        run(
+            session,
+            Kind::Volume,
+            false,
+            flags.format.as_deref(),
+            &names,
+        )
+    },
+    ..Verb::PLAIN
+};
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Any,
     Container,
     Image,
+    Volume,
 }
 
 /// With a format, what was found is printed as it is found; without, all of it as one array, an
@@ -151,10 +188,16 @@ fn look_up(
         result.as_ref().is_err_and(|error| {
             matches!(
                 error.kind(),
-                ErrorKind::NoSuchContainer | ErrorKind::NoSuchImage | ErrorKind::InvalidArgument
+                ErrorKind::NoSuchContainer
+                    | ErrorKind::NoSuchImage
+                    | ErrorKind::NoSuchVolume
+                    | ErrorKind::InvalidArgument
             )
         })
     };
+    if kind == Kind::Volume {
+        return Ok(engine.inspect_volume(name)?);
+    }
     if kind != Kind::Image {
         let container = engine.inspect_container(name, size);
         if kind == Kind::Container || !missing(&container) {
@@ -163,6 +206,11 @@ fn look_up(
     }
     let image = engine.inspect_image(name);
     if kind == Kind::Any && missing(&image) {
+        // Containers, images, volumes: Docker's order.
+        let volume = engine.inspect_volume(name);
+        if !missing(&volume) {
+            return Ok(volume?);
+        }
         return Err(Error::new(ErrorKind::NoSuchImage, format!("no such object: {name}")).into());
     }
     Ok(image?)

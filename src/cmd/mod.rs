@@ -69,6 +69,10 @@ mod tag;
 mod top;
 mod update;
 mod version;
+mod volume;
+mod volume_archive;
+mod volume_ls;
+mod volume_prune;
 mod wait;
 
 use std::{cell::OnceCell, ffi::OsString};

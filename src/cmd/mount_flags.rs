@@ -6,24 +6,40 @@ use clap::Args;
 
 use super::env;
 use crate::model::{
-    ContainerSpec, Context, Error, ErrorKind, Result,
-    mount::{self, Mount, MountSource},
+    ContainerSpec, Context, Error, ErrorKind, Result, human,
+    mount::{self, ImageVolumes, Mount, MountSettings, MountSource},
+    volume::check_volume_driver,
 };
 
 #[derive(Args)]
 pub struct MountFlags {
-    /// Mount a path or a tmpfs, type=...,source=...,target=...
+    /// What becomes of the image's volumes: anonymous, tmpfs or ignore
+    #[arg(long, value_name = "string")]
+    image_volume: Option<String>,
+    /// Mount a path, volume, tmpfs or image, type=...,source=...,target=...
     #[arg(long, value_name = "mount")]
     mount: Vec<String>,
     /// Mount the root file system read-only
     #[arg(long)]
     read_only: bool,
+    /// With --read-only, make /run, /tmp and /var/tmp writable
+    #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    read_only_tmpfs: Option<bool>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "bytes")]
+    shm_size: Option<String>,
     /// Mount a tmpfs, PATH[:OPTIONS]
     #[arg(long, value_name = "list")]
     tmpfs: Vec<String>,
-    /// Mount a path of the host, SOURCE:TARGET[:OPTIONS]
+    /// Mount a volume or a path of the host, [SOURCE:]TARGET[:OPTIONS]
     #[arg(long, short = 'v', value_name = "list")]
     volume: Vec<String>,
+    /// What keeps the volumes that are made: local is the only one
+    #[arg(long, value_name = "string")]
+    volume_driver: Option<String>,
+    /// Mount what another container mounts, CONTAINER[:ro]
+    #[arg(long, value_name = "list")]
+    volumes_from: Vec<String>,
 }
 
 impl MountFlags {
@@ -31,6 +47,22 @@ impl MountFlags {
     pub fn apply(self, spec: &mut ContainerSpec) -> Result<()> {
         spec.mounts = mounts(&self.volume, &self.mount, &self.tmpfs)?;
         spec.read_only = self.read_only;
+        let shm_size = self.shm_size.as_deref().map(human::parse_bytes);
+        spec.mount_settings = MountSettings {
+            volumes_from: self
+                .volumes_from
+                .iter()
+                .map(|text| mount::parse_volumes_from(text))
+                .collect::<Result<_>>()?,
+            volume_driver: self.volume_driver.filter(|driver| !driver.is_empty()),
+            image_volumes: ImageVolumes::parse(self.image_volume.as_deref().unwrap_or_default())?,
+            // As with Docker 0 stands for the default.
+            shm_size: shm_size.transpose()?.filter(|&size| size > 0),
+            read_only_tmpfs: self.read_only_tmpfs.unwrap_or(false),
+        };
+        if let Some(driver) = &spec.mount_settings.volume_driver {
+            check_volume_driver(driver)?;
+        }
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     model::{
         container::{ContainerState, NetworkMode},
         human,
-        mount::MountSource,
+        mount::{Mount, MountSource},
     },
 };
 
@@ -255,7 +255,13 @@ fn has_mount(container: &ContainerSummary, wanted: &str) -> bool {
     container.mounts.iter().any(|mount| {
         mount.target == wanted
             || matches!(&mount.source, MountSource::Bind { source, .. } if source == wanted)
+            || mount.volume().is_some_and(|volume| volume.name == wanted)
     })
+}
+
+fn local_volumes(container: &ContainerSummary) -> usize {
+    let volumes = container.mounts.iter().filter_map(Mount::volume);
+    volumes.count()
 }
 
 /// Who shares another's network is in none of her own.
@@ -295,7 +301,7 @@ fn row(container: &ContainerSummary, whole: bool) -> Row {
             ("Size", size(container)),
             ("Labels", labels.join(",")),
             ("Mounts", mounts(container, whole)),
-            ("LocalVolumes", "0".to_owned()),
+            ("LocalVolumes", local_volumes(container).to_string()),
             ("Networks", network(container).to_owned()),
             ("Platform", container.platform.to_string()),
         ],
@@ -391,9 +397,16 @@ fn mounts(container: &ContainerSummary, whole: bool) -> String {
         .mounts
         .iter()
         .filter_map(|mount| match &mount.source {
-            MountSource::Bind { source, .. } if whole => Some(source.clone()),
-            MountSource::Bind { source, .. } => Some(ellipsis(source, 15)),
-            MountSource::Tmpfs { .. } => None,
+            MountSource::Bind { source, .. } => Some(source),
+            MountSource::Volume(volume) => Some(&volume.name),
+            _ => None,
+        })
+        .map(|name| {
+            if whole {
+                name.clone()
+            } else {
+                ellipsis(name, 15)
+            }
         })
         .collect();
     names.join(",")

@@ -67,6 +67,7 @@ struct File {
     /// Defaults of `ps --format` and `images --format`.
     ps_format: Option<String>,
     images_format: Option<String>,
+    volumes_format: Option<String>,
     /// `true` is `--strict-limits` for every container.
     strict_limits: Option<bool>,
 }
@@ -83,6 +84,7 @@ pub struct Settings {
     pub detach_keys: Option<String>,
     pub ps_format: Option<String>,
     pub images_format: Option<String>,
+    pub volumes_format: Option<String>,
     pub strict_limits: bool,
 }
 
@@ -129,6 +131,7 @@ impl Settings {
             detach_keys: env::setting("DETACH_KEYS").or(file.detach_keys),
             ps_format: file.ps_format,
             images_format: file.images_format,
+            volumes_format: file.volumes_format,
             strict_limits: file.strict_limits.unwrap_or(false),
         })
     }

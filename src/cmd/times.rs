@@ -31,6 +31,13 @@ pub fn go_text(moment: &str) -> String {
     format!("{} {zone}", local.strftime("%Y-%m-%d %H:%M:%S %z"))
 }
 
+/// Nanoseconds after the epoch of RFC 3339; 0 for what is not a time.
+pub fn nanoseconds(moment: &str) -> i128 {
+    moment
+        .parse::<Timestamp>()
+        .map_or(0, Timestamp::as_nanosecond)
+}
+
 /// Nanoseconds after the epoch of `--since` and `--until`: RFC 3339, a local date with or
 /// without a time, Unix seconds with a fraction, or a duration back from now (`10m`).
 pub fn parse_moment(text: &str) -> Result<i128> {

@@ -5,7 +5,8 @@
 
 use super::{
     attach, create, doctor, exec, images, import, info, inspect, kill, load, logs, pause, ps, pull,
-    rm, rmi, run, secret, spec, start, stats, stop, tag, top, update, verb::Verb, version, wait,
+    rm, rmi, run, secret, spec, start, stats, stop, tag, top, update, verb::Verb, version, volume,
+    volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -14,6 +15,7 @@ pub const GROUPS: &[(&str, &str)] = &[
     ("image", "Commands on images"),
     ("secret", "Commands on secrets"),
     ("system", "Commands on the engine"),
+    ("volume", "Commands on volumes"),
 ];
 
 /// The most frequent first: that is the order they are compared in.
@@ -44,6 +46,14 @@ pub static VERBS: &[&Verb] = &[
     &pause::UNPAUSE,
     &update::VERB,
     &attach::VERB,
+    &volume_ls::VERB,
+    &volume::CREATE,
+    &inspect::VOLUME,
+    &volume::REMOVE,
+    &volume_prune::VERB,
+    &volume::EXISTS,
+    &volume_archive::EXPORT,
+    &volume_archive::IMPORT,
     &secret::CREATE,
     &secret::LS,
     &secret::INSPECT,

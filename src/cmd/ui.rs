@@ -21,6 +21,11 @@ pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
     written(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
+/// Standard output, for whoever writes an archive to it.
+pub fn output() -> impl Write {
+    io::stdout()
+}
+
 /// Bytes to standard error. Nobody is left to be told when that fails.
 pub fn raw_error(bytes: &[u8]) {
     let _ = io::stderr().lock().write_all(bytes);

@@ -108,11 +108,8 @@ pub static RUN: &[Unsupported] = &[
     short('P', boolean("publish-all", NoNetwork)),
     harmless("restart", Refuse, &["no", ""]),
     valued("runtime", Refuse),
-    valued("shm-size", Refuse),
     valued("storage-opt", Refuse),
     boolean("use-api-socket", Refuse),
-    valued("volume-driver", Refuse),
-    valued("volumes-from", Refuse),
 ];
 
 /// `exec`'s share.

@@ -17,7 +17,7 @@ impl Engine {
     /// Everything that a request names. Costs nothing where nothing is named.
     pub(super) fn find(&self, spec: &ContainerSpec) -> Result<Found> {
         let mut found = Found::default();
-        devices::find(&spec.devices, &mut found)?;
+        devices::find(spec, &mut found)?;
         found.host_users = host_users(&spec.account)?;
         if let Some(zone) = &spec.account.time_zone {
             found.local_time = Some(time_zone(zone)?);

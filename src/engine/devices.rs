@@ -11,7 +11,7 @@ use std::{
 
 use super::plan;
 use crate::model::{
-    Context, Error, ErrorKind, Result,
+    ContainerSpec, Context, Error, ErrorKind, Result,
     cdi::{self, Found, QualifiedName, Specification},
     device::{Access, DeviceMapping, DeviceNode, DeviceSpec, NodeKind},
     gpu::GpuRequest,
@@ -27,7 +27,11 @@ const MAX_DEPTH: usize = 16;
 /// # Errors
 /// [`ErrorKind::InvalidArgument`] for what does not exist, [`ErrorKind::Unsupported`] for GPUs that
 /// nobody knows.
-pub(super) fn find(spec: &DeviceSpec, found: &mut plan::Found) -> Result<()> {
+pub(super) fn find(spec: &ContainerSpec, found: &mut plan::Found) -> Result<()> {
+    if spec.security.privileged {
+        found.devices = of_the_host()?;
+    }
+    let spec = &spec.devices;
     if spec.is_empty() {
         return Ok(());
     }
@@ -80,6 +84,14 @@ fn mapped(mapping: &DeviceMapping) -> Result<Vec<DeviceNode>> {
     Ok(nodes)
 }
 
+/// Every device of the machine, for `--privileged`; for an ordinary user, those that she can read.
+fn of_the_host() -> Result<Vec<DeviceNode>> {
+    let mut nodes = mapped(&"/dev".parse()?)?;
+    nodes
+        .retain(|node| rustix::fs::access(node.host.as_str(), rustix::fs::Access::READ_OK).is_ok());
+    Ok(nodes)
+}
+
 fn collect(
     folder: &Path,
     container: &Path,
@@ -89,6 +101,10 @@ fn collect(
 ) -> std::io::Result<()> {
     let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
+    if folder == Path::new("/dev") {
+        let own = own_to_a_machine();
+        entries.retain(|entry| !own.iter().any(|name| entry.file_name() == name.as_str()));
+    }
     for entry in entries {
         let (path, inside) = (entry.path(), container.join(entry.file_name()));
         let data = entry.metadata()?;
@@ -99,6 +115,20 @@ fn collect(
         }
     }
     Ok(())
+}
+
+/// Names in /dev that a container has of its own, or that it must not take from the host: the terminals
+/// that are shown just now.
+fn own_to_a_machine() -> Vec<String> {
+    let mut names: Vec<String> = ["console", "fd", "mqueue", "ptmx", "pts", "shm", "tty"]
+        .map(str::to_owned)
+        .to_vec();
+    for terminal in ["console", "tty0"] {
+        let path = format!("/sys/class/tty/{terminal}/active");
+        let active = fs::read_to_string(path).unwrap_or_default();
+        names.extend(active.split_whitespace().map(str::to_owned));
+    }
+    names
 }
 
 /// `None` for what is no device.

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Check, Engine, Health, machine};
+use super::{Check, Engine, Health, cgroup::Abilities, machine};
 use crate::{
     model::{
         Context, Result,
@@ -61,7 +61,7 @@ impl Engine {
             self.overlay(),
             self.store_health(),
             self.run_root(),
-            control_groups(rootless),
+            control_groups(&self.cgroup_abilities(), rootless),
             seccomp(),
             proc_mounts(rootless),
             proc_visibility(),
@@ -369,47 +369,38 @@ fn user_namespaces() -> Check {
     broken(NAME, why)
 }
 
-fn control_groups(rootless: bool) -> Check {
+fn control_groups(abilities: &Abilities, rootless: bool) -> Check {
     const NAME: &str = "control groups";
-    const DELEGATE: &str = "sudo mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | sudo tee /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload";
-    match machine::cgroup_version() {
-        Some(2) => {}
-        Some(1) if rootless => {
-            return limited(
-                NAME,
-                "version 1 cannot be delegated: no limits for containers",
-            )
-            .fix("boot with systemd.unified_cgroup_hierarchy=1");
+    const DELEGATE: &str = "sudo mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | sudo tee /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload, then log in anew";
+    if let Some(why) = &abilities.why_none {
+        if !abilities.legacy_controllers.is_empty() {
+            let detail = "version 1 only: limits hold, but containers cannot be paused";
+            return limited(NAME, detail).fix("boot with systemd.unified_cgroup_hierarchy=1");
         }
-        Some(version) => return fine(NAME, format!("version {version}")),
-        None => return limited(NAME, "none at /sys/fs/cgroup: no limits for containers"),
-    }
-    let Some(group) = machine::own_cgroup() else {
-        return unknown(NAME, "version 2, but /proc/self/cgroup names no group");
-    };
-    let writable = ["", "/cgroup.procs", "/cgroup.subtree_control"]
-        .iter()
-        .all(|file| {
-            let path = format!("{group}{file}");
-            rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
-        });
-    let controllers = machine::text(&format!("{group}/cgroup.controllers")).unwrap_or_default();
-    if !writable {
-        return limited(
-            NAME,
-            "version 2, but this session's group is not delegated to this user",
-        )
-        .fix(format!("{DELEGATE}, then log in anew"));
+        let detail = format!("{why}: no limits for containers");
+        return match machine::cgroup_version() {
+            Some(2) => limited(NAME, detail).fix("loginctl enable-linger, and log in anew"),
+            _ => limited(NAME, detail).fix("boot with systemd.unified_cgroup_hierarchy=1"),
+        };
     }
     let missing: Vec<&str> = ["cpu", "memory", "pids"]
         .into_iter()
-        .filter(|wanted| !controllers.split(' ').any(|name| name == *wanted))
+        .filter(|wanted| !abilities.has(wanted))
         .collect();
+    let version = match (abilities.legacy_controllers.is_empty(), rootless) {
+        (false, false) => "versions 1 (limits) and 2",
+        _ => "version 2",
+    };
     if missing.is_empty() {
-        return fine(NAME, format!("version 2, delegated: {controllers}"));
+        let controllers = [&abilities.controllers[..], &abilities.legacy_controllers].concat();
+        let (driver, list) = (abilities.driver, controllers.join(" "));
+        return fine(NAME, format!("{version}, by {driver}: {list}"));
     }
-    let detail = format!("version 2, delegated without: {}", missing.join(", "));
-    limited(NAME, detail).fix(format!("{DELEGATE}, then log in anew"))
+    let detail = format!("{version}, without limits of: {}", missing.join(", "));
+    match rootless {
+        true => limited(NAME, detail).fix(DELEGATE),
+        false => limited(NAME, detail),
+    }
 }
 
 fn seccomp() -> Check {

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Engine, containers, machine};
+use super::{Engine, cgroup, containers, machine};
 use crate::{
     model::{
         Digest, Result,
@@ -21,7 +21,7 @@ impl Engine {
         for part in [
             self.objects()?,
             self.store_facts()?,
-            abilities(),
+            abilities(&self.cgroup_abilities()),
             machine_facts(),
             self.surroundings(),
             self.programs(),
@@ -165,6 +165,11 @@ impl Engine {
         })
     }
 
+    /// What limits this machine gives to this user.
+    pub(super) fn cgroup_abilities(&self) -> cgroup::Abilities {
+        cgroup::abilities(&self.cgroup_caller())
+    }
+
     fn warnings(&self) -> Value {
         match self.user.mode() {
             UserMode::SingleId { why, .. } => {
@@ -210,24 +215,24 @@ fn ranges(map: &[IdRange]) -> Vec<Value> {
         .collect()
 }
 
-/// What containers can be asked for. Limits are not there yet.
-fn abilities() -> Value {
+/// What containers can be asked for.
+fn abilities(cgroups: &cgroup::Abilities) -> Value {
     json!({
-        "MemoryLimit": false,
-        "SwapLimit": false,
-        "CpuCfsPeriod": false,
-        "CpuCfsQuota": false,
-        "CPUShares": false,
-        "CPUSet": false,
-        "PidsLimit": false,
+        "MemoryLimit": cgroups.has("memory"),
+        "SwapLimit": cgroups.has("memory"),
+        "CpuCfsPeriod": cgroups.has("cpu"),
+        "CpuCfsQuota": cgroups.has("cpu"),
+        "CPUShares": cgroups.has("cpu"),
+        "CPUSet": cgroups.has("cpuset"),
+        "PidsLimit": cgroups.has("pids"),
         "IPv4Forwarding": machine::sysctl("net.ipv4.ip_forward") == Some(1),
         "Debug": log::max_level() >= log::LevelFilter::Debug,
         "NFd": std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
-        "OomKillDisable": false,
+        "OomKillDisable": cgroups.legacy_controllers.iter().any(|name| name == "memory"),
         "NGoroutines": 0,
         "SystemTime": format!("{:.9}", jiff::Timestamp::now()),
         "LoggingDriver": "json-file",
-        "CgroupDriver": "none",
+        "CgroupDriver": cgroups.driver,
         "CgroupVersion": machine::cgroup_version().map(|version| version.to_string()),
         "NEventsListener": 0,
     })

@@ -31,14 +31,6 @@ pub(super) fn cgroup_version() -> Option<u32> {
     }
 }
 
-/// This process's group below /sys/fs/cgroup (version 2), cgroups(7).
-pub(super) fn own_cgroup() -> Option<String> {
-    text("/proc/self/cgroup")?
-        .lines()
-        .find_map(|line| line.strip_prefix("0::"))
-        .map(|path| format!("/sys/fs/cgroup{}", path.trim_end_matches('/')))
-}
-
 /// A value of os-release(5).
 pub(super) fn os_release(key: &str) -> Option<String> {
     let text = fs::read_to_string("/etc/os-release")

@@ -17,6 +17,7 @@ pub mod requests;
 pub mod sandbox;
 pub mod secrets;
 pub mod supervisor;
+pub mod volumes;
 
 use std::path::PathBuf;
 
@@ -150,6 +151,17 @@ impl Engine {
             Privilege::Root
         } else {
             Privilege::Rootless
+        }
+    }
+
+    /// As whom this makes cgroups; units of systemd are named by whoever needs one.
+    pub(crate) fn cgroup_caller(&self) -> cgroup::Caller<'_> {
+        match self.user.has_namespace() {
+            false => cgroup::Caller::Root,
+            true => cgroup::Caller::User {
+                bus: self.user_bus.as_deref(),
+                unit: "coracle",
+            },
         }
     }
 

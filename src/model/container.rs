@@ -9,7 +9,7 @@ use super::{
     Digest, Error, ErrorKind, Platform, Result,
     account::AccountSpec,
     device::DeviceSpec,
-    mount::Mount,
+    mount::{Mount, MountSettings},
     namespace::{self, Namespaces, Placement},
     resources::Resources,
     security::SecuritySpec,
@@ -118,7 +118,9 @@ pub struct ContainerSpec {
     pub user: Option<String>,
     pub hostname: Option<String>,
     pub labels: BTreeMap<String, String>,
+    /// Those of the user; once the container is made, all it has, with the names of its volumes.
     pub mounts: Vec<Mount>,
+    pub mount_settings: MountSettings,
     pub network: NetworkMode,
     pub namespaces: Namespaces,
     pub user_namespace: UserNamespace,
@@ -128,6 +130,8 @@ pub struct ContainerSpec {
     pub account: AccountSpec,
     /// `--annotation`: runtime-spec annotations, for `inspect` and hooks.
     pub annotations: BTreeMap<String, String>,
+    /// `--hooks-dir`: absolute.
+    pub hook_folders: Vec<PathBuf>,
     pub read_only: bool,
     pub init: bool,
     pub tty: bool,
@@ -235,6 +239,9 @@ pub struct StartRecord {
     /// The container's version 2 cgroup: a path of the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<std::path::PathBuf>,
+    /// Its version 1 cgroups, which hold its limits where version 2 has no controllers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub legacy_cgroups: Vec<std::path::PathBuf>,
 }
 
 /// A process that cannot be mistaken for a later one with the same number.

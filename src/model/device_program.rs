@@ -5,9 +5,13 @@
 //! device or makes a node: `access_type` (rights wanted in the upper half, kind in the lower),
 //! `major`, `minor`. It returns 1 to allow.
 //!
-//! The rules are tested from the last to the first. Register 3 holds the rights that no rule has
-//! decided yet: a rule that allows takes its rights out, one that denies any of them ends with 0;
-//! when nothing is left the answer is 1.
+//! What the rules say is worked out here for every device that one of them names, and for "any
+//! other": the program only looks up. It tests kind, major and minor number and ends in a leaf, one
+//! for each set of rights, that denies what is wanted beyond those. A program that walked the rules
+//! and kept what is still undecided would be as long, and take the kernel's verifier four times as
+//! long (310 µs instead of 75 for the default ones): it follows every path, and no two would be alike.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::device::{Access, DeviceKind, DeviceRule};
 
@@ -35,6 +39,8 @@ pub const AND: u8 = 0x54;
 pub const SHIFT_RIGHT: u8 = 0x74;
 /// Jump if destination != immediate, 32 bits.
 pub const JUMP_IF_DIFFERENT: u8 = 0x56;
+/// Jump if destination == immediate, 32 bits.
+pub const JUMP_IF_EQUAL: u8 = 0x16;
 /// Jump if destination & immediate, 32 bits.
 pub const JUMP_IF_SET: u8 = 0x46;
 /// Jump.
@@ -59,70 +65,119 @@ pub fn access_bits(access: Access) -> u32 {
 
 /// The program for a list of rules.
 pub fn compile(rules: &[DeviceRule]) -> Vec<Instruction> {
-    let mut program = vec![
-        instruction(LOAD_WORD, KIND, CONTEXT, 0, 0),
-        instruction(MOVE_REGISTER, WANTED, KIND, 0, 0),
-        instruction(AND, KIND, 0, 0, 0xffff),
-        instruction(SHIFT_RIGHT, WANTED, 0, 0, 16),
-        instruction(LOAD_WORD, MAJOR, CONTEXT, 4, 0),
-        instruction(LOAD_WORD, MINOR, CONTEXT, 8, 0),
-    ];
-    for rule in rules.iter().rev() {
-        append(&mut program, rule);
+    let mut program = Assembler::default();
+    program.push(LOAD_WORD, KIND, CONTEXT, 0, 0);
+    program.push(MOVE_REGISTER, WANTED, KIND, 0, 0);
+    program.push(AND, KIND, 0, 0, 0xffff);
+    program.push(SHIFT_RIGHT, WANTED, 0, 0, 16);
+    program.push(LOAD_WORD, MAJOR, CONTEXT, 4, 0);
+    program.push(LOAD_WORD, MINOR, CONTEXT, 8, 0);
+    for (kind, number) in [
+        (DeviceKind::Character, CHARACTER),
+        (DeviceKind::Block, BLOCK),
+    ] {
+        let rules: Vec<&DeviceRule> = rules
+            .iter()
+            .filter(|rule| rule.kind == kind || rule.kind == DeviceKind::All)
+            .collect();
+        let over = program.branch(JUMP_IF_DIFFERENT, KIND, number);
+        look_up(&mut program, &rules);
+        program.land(over);
     }
-    // What is left undecided is denied.
-    program.push(instruction(MOVE, RESULT, 0, 0, 1));
-    program.push(instruction(JUMP_IF_DIFFERENT, WANTED, 0, 1, 0));
-    program.push(instruction(EXIT, 0, 0, 0, 0));
-    program.push(instruction(MOVE, RESULT, 0, 0, 0));
-    program.push(instruction(EXIT, 0, 0, 0, 0));
-    program
+    program.go_to_leaf(0);
+    program.finish()
 }
 
-fn append(program: &mut Vec<Instruction>, rule: &DeviceRule) {
-    let rights = access_bits(rule.access).cast_signed();
-    let mut tests = Vec::new();
-    match rule.kind {
-        DeviceKind::All => {}
-        DeviceKind::Block => tests.push((KIND, BLOCK)),
-        DeviceKind::Character => tests.push((KIND, CHARACTER)),
+/// Tests the numbers of a device of one kind.
+fn look_up(program: &mut Assembler, rules: &[&DeviceRule]) {
+    let majors: BTreeSet<u32> = rules.iter().filter_map(|rule| rule.major).collect();
+    for major in majors {
+        let over = program.branch(JUMP_IF_DIFFERENT, MAJOR, major.cast_signed());
+        look_up_minor(program, rules, Some(major));
+        program.land(over);
     }
-    tests.extend(rule.major.map(|major| (MAJOR, major.cast_signed())));
-    tests.extend(rule.minor.map(|minor| (MINOR, minor.cast_signed())));
-    let verdict = if rule.allow {
-        vec![
-            instruction(AND, WANTED, 0, 0, !rights),
-            // Something is left: the next rule.
-            instruction(JUMP_IF_DIFFERENT, WANTED, 0, 2, 0),
-            instruction(MOVE, RESULT, 0, 0, 1),
-            instruction(EXIT, 0, 0, 0, 0),
-        ]
-    } else {
-        vec![
-            instruction(JUMP_IF_SET, WANTED, 0, 1, rights),
-            // None of the rights that it denies is wanted: passed over, as one jump cannot be
-            // turned round.
-            instruction(JUMP_ALWAYS, 0, 0, 2, 0),
-            instruction(MOVE, RESULT, 0, 0, 0),
-            instruction(EXIT, 0, 0, 0, 0),
-        ]
-    };
-    let count = tests.len();
-    for (index, (register, value)) in tests.into_iter().enumerate() {
-        let behind = count - index - 1 + verdict.len();
-        let behind = i16::try_from(behind).unwrap_or(i16::MAX);
-        program.push(instruction(JUMP_IF_DIFFERENT, register, 0, behind, value));
-    }
-    program.extend(verdict);
+    look_up_minor(program, rules, None);
 }
 
-fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> Instruction {
-    Instruction {
-        code,
-        destination,
-        source,
-        offset,
-        immediate,
+/// Ends in a leaf. Without a major number it is one that no rule names.
+fn look_up_minor(program: &mut Assembler, rules: &[&DeviceRule], major: Option<u32>) {
+    let others = granted(rules, major, None);
+    let minors: BTreeSet<u32> = rules
+        .iter()
+        .filter(|rule| rule.major.is_none() || rule.major == major)
+        .filter_map(|rule| rule.minor)
+        .collect();
+    for minor in minors {
+        let rights = granted(rules, major, Some(minor));
+        if rights != others {
+            let jump = program.branch(JUMP_IF_EQUAL, MINOR, minor.cast_signed());
+            program.leaves.entry(rights).or_default().push(jump);
+        }
+    }
+    program.go_to_leaf(others);
+}
+
+/// The rights that the rules leave for a device. No number is one that no rule names.
+fn granted(rules: &[&DeviceRule], major: Option<u32>, minor: Option<u32>) -> u32 {
+    let names = |named: Option<u32>, asked| named.is_none() || named == asked;
+    rules
+        .iter()
+        .filter(|rule| names(rule.major, major) && names(rule.minor, minor))
+        .fold(0, |rights, rule| match rule.allow {
+            true => rights | access_bits(rule.access),
+            false => rights & !access_bits(rule.access),
+        })
+}
+
+/// Instructions, and the jumps whose place to land is not known yet. All jumps go forward.
+#[derive(Default)]
+struct Assembler {
+    instructions: Vec<Instruction>,
+    /// Jumps to the leaf for a set of rights.
+    leaves: BTreeMap<u32, Vec<usize>>,
+}
+
+impl Assembler {
+    fn push(&mut self, code: u8, destination: u8, source: u8, offset: i16, immediate: i32) {
+        self.instructions.push(Instruction {
+            code,
+            destination,
+            source,
+            offset,
+            immediate,
+        });
+    }
+
+    /// A jump that has still to land.
+    fn branch(&mut self, code: u8, destination: u8, immediate: i32) -> usize {
+        self.push(code, destination, 0, 0, immediate);
+        self.instructions.len() - 1
+    }
+
+    /// Makes a jump lead to the next instruction.
+    fn land(&mut self, jump: usize) {
+        let distance = self.instructions.len() - jump - 1;
+        // Far below, as programs have at most 4096 instructions.
+        self.instructions[jump].offset = i16::try_from(distance).unwrap_or(i16::MAX);
+    }
+
+    fn go_to_leaf(&mut self, rights: u32) {
+        let jump = self.branch(JUMP_ALWAYS, 0, 0);
+        self.leaves.entry(rights).or_default().push(jump);
+    }
+
+    fn finish(mut self) -> Vec<Instruction> {
+        let mut denials = Vec::new();
+        for (rights, jumps) in std::mem::take(&mut self.leaves) {
+            jumps.into_iter().for_each(|jump| self.land(jump));
+            denials.push(self.branch(JUMP_IF_SET, WANTED, (!rights).cast_signed()));
+            self.push(MOVE, RESULT, 0, 0, 1);
+            self.push(EXIT, 0, 0, 0, 0);
+        }
+        denials.into_iter().for_each(|jump| self.land(jump));
+        self.push(MOVE, RESULT, 0, 0, 0);
+        self.push(EXIT, 0, 0, 0, 0);
+        self.instructions
     }
 }
 
@@ -197,6 +252,7 @@ mod tests {
                 AND => registers[destination] = Some(u64::from(low? & immediate)),
                 SHIFT_RIGHT => registers[destination] = Some(u64::from(low? >> immediate)),
                 JUMP_IF_DIFFERENT => jump = low? != immediate,
+                JUMP_IF_EQUAL => jump = low? == immediate,
                 JUMP_IF_SET => jump = low? & immediate != 0,
                 JUMP_ALWAYS => jump = true,
                 EXIT => return registers[0],

@@ -17,6 +17,7 @@ pub enum ErrorKind {
     Usage,
     NoSuchContainer,
     NoSuchImage,
+    NoSuchVolume,
     NoSuchSecret,
     /// A blob or layer that a record names is not in the store.
     NoSuchBlob,

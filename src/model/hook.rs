@@ -50,6 +50,19 @@ pub struct Hook {
 }
 
 impl Hooks {
+    /// The hooks of a moment by its name in the specification.
+    pub fn at(&mut self, moment: &str) -> Option<&mut Vec<Hook>> {
+        Some(match moment {
+            "prestart" => &mut self.prestart,
+            "createRuntime" => &mut self.create_runtime,
+            "createContainer" => &mut self.create_container,
+            "startContainer" => &mut self.start_container,
+            "poststart" => &mut self.poststart,
+            "poststop" => &mut self.poststop,
+            _ => return None,
+        })
+    }
+
     pub fn is_empty(&self) -> bool {
         [
             &self.prestart,

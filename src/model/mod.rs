@@ -14,6 +14,7 @@ pub mod env;
 pub mod error;
 pub mod gpu;
 pub mod hook;
+pub mod hook_file;
 pub mod host;
 pub mod human;
 pub mod image;
@@ -33,6 +34,7 @@ pub mod signal;
 pub mod sink;
 pub mod user;
 pub mod user_namespace;
+pub mod volume;
 
 pub use container::{ContainerId, ContainerSpec};
 pub use digest::Digest;

@@ -27,6 +27,7 @@ use super::{
 use crate::model::{
     ContainerId, Context, Error, ErrorKind, Result,
     container::{ContainerRecord, ContainerState, ExitRecord, StartRecord},
+    mount::anonymous_volumes,
     resources::Resources,
 };
 
@@ -153,6 +154,19 @@ impl ContainerDir {
             }
         }
         Ok(true)
+    }
+
+    /// Folders for what is changed in one of its mounts, made if they are not there: `upper/`,
+    /// `work/` and one that stays empty, below `mounts/INDEX`. The caller holds the lock.
+    pub fn make_mount_folders(&self, index: usize) -> Result<PathBuf> {
+        let place = format!("mounts/{index}");
+        let made = make_folder(&self.dir, "mounts").and_then(|()| make_folder(&self.dir, &place));
+        made.system(|| format!("cannot make {place}"))?;
+        for name in ["upper", "work", "empty"] {
+            let folder = format!("{place}/{name}");
+            make_folder(&self.dir, &folder).system(|| format!("cannot make {folder}"))?;
+        }
+        Ok(self.path.join(place))
     }
 
     /// Takes the container's lock; `None` if it runs (or is being started or removed).
@@ -571,7 +585,7 @@ impl Store {
         };
         let ended = exists(&dir.dir, "state.json")? || exists(&dir.dir, "exit.json")?;
         if ended {
-            self.take_away(&dir, lock)?;
+            self.take_away(&dir, lock, true)?;
         }
         Ok(ended)
     }
@@ -580,14 +594,25 @@ impl Store {
     /// other ids need the user namespace. If the deletion is interrupted, the container is gone
     /// nevertheless, and the next sweep goes on. An image that only this container kept goes too.
     ///
-    /// The removal of one that was made durably is durable.
+    /// The removal of one that was made durably is durable. Its volumes stay, but for the nameless
+    /// ones of a container that is removed when it ends.
     pub fn remove_container(&self, dir: &ContainerDir, lock: ContainerLock) -> Result<()> {
-        self.take_away(dir, lock)?;
+        self.take_away(dir, lock, false)?;
+        self.collect_orphans()
+    }
+
+    /// As [`Self::remove_container`]; its nameless volumes go too, if no other container uses them.
+    pub fn remove_container_and_volumes(
+        &self,
+        dir: &ContainerDir,
+        lock: ContainerLock,
+    ) -> Result<()> {
+        self.take_away(dir, lock, true)?;
         self.collect_orphans()
     }
 
     /// As [`Self::remove_container`], by the supervisor of a `--rm` container, which knows its name:
-    /// nothing is flushed.
+    /// nothing is flushed, and its volumes are the caller's to remove.
     pub fn remove_ended_container(
         &self,
         dir: &ContainerDir,
@@ -598,7 +623,7 @@ impl Store {
         self.collect_orphans()
     }
 
-    fn take_away(&self, dir: &ContainerDir, lock: ContainerLock) -> Result<()> {
+    fn take_away(&self, dir: &ContainerDir, lock: ContainerLock, volumes: bool) -> Result<()> {
         let record = read_record(&dir.dir)?.good();
         let volatile = record
             .as_ref()
@@ -608,8 +633,13 @@ impl Store {
         } else {
             Durability::Durable
         };
+        let nameless = match &record {
+            Some(record) if volumes || volatile => anonymous_volumes(&record.spec.mounts),
+            _ => Vec::new(),
+        };
         let name = record.map(|record| record.name).unwrap_or_default();
-        self.bury_container(dir, &name, durability, lock)
+        self.bury_container(dir, &name, durability, lock)?;
+        self.remove_unused_volumes(&nameless).map(drop)
     }
 
     fn bury_container(
@@ -694,6 +724,7 @@ mod tests {
             namespaces: Default::default(),
             process: String::new(),
             cgroup: None,
+            legacy_cgroups: Vec::new(),
         })
     }
 

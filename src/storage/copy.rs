@@ -17,18 +17,16 @@ use std::{
 };
 
 use rustix::{
-    fs::{
-        AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, SeekFrom, Stat, Timespec,
-        Timestamps, XattrFlags,
-    },
+    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, XattrFlags},
     io::{Errno, Result},
 };
 
 use super::{FOLDER, delete};
-use crate::model::{host::IdRange, user_namespace::IdMaps};
+use crate::{
+    model::{host::IdRange, user_namespace::IdMaps},
+    sys::file_copy::{OVERLAY_PREFIXES, copy_content, entries},
+};
 
-/// Overlayfs's own attributes, as root and with `userxattr`: they mean nothing in a copy.
-const OVERLAY_PREFIXES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 const OPAQUE: [&CStr; 2] = [c"trusted.overlay.opaque", c"user.overlay.opaque"];
 /// The kernel looks for no longer path.
 const LONGEST_REFERENCE: usize = 4095;
@@ -353,19 +351,6 @@ impl<'a> Copy<'a> {
     }
 }
 
-fn entries(folder: BorrowedFd<'_>) -> Result<Vec<CString>> {
-    let mut names = Vec::new();
-    let mut space = Vec::with_capacity(32 << 10);
-    let mut reader = RawDir::new(folder, space.spare_capacity_mut());
-    while let Some(entry) = reader.next() {
-        let entry = entry?;
-        if entry.file_name() != c"." && entry.file_name() != c".." {
-            names.push(entry.file_name().to_owned());
-        }
-    }
-    Ok(names)
-}
-
 fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
@@ -388,79 +373,9 @@ fn delete_entry(folder: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     }
 }
 
-fn copy_content(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Result<()> {
-    let reading = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let source = rustix::fs::openat(from, name, reading, Mode::empty())?;
-    let target = create(to, name)?;
-    if stat.st_size == 0 || rustix::fs::ioctl_ficlone(&target, &source).is_ok() {
-        return Ok(());
-    }
-    rustix::fs::ftruncate(&target, stat.st_size.cast_unsigned())?;
-    let mut at = 0;
-    while let Some((begin, end)) = next_data(&source, at, stat.st_size.cast_unsigned())? {
-        copy_range(&source, &target, begin, end)?;
-        at = end;
-    }
-    Ok(())
-}
-
 fn create(folder: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(folder, name, flags, Mode::from(0o600))
-}
-
-/// The next stretch of a file that is not a hole, from `at` on.
-fn next_data(file: &OwnedFd, at: u64, size: u64) -> Result<Option<(u64, u64)>> {
-    if at >= size {
-        return Ok(None);
-    }
-    match rustix::fs::seek(file, SeekFrom::Data(at)) {
-        Ok(begin) => {
-            let end = rustix::fs::seek(file, SeekFrom::Hole(begin))?;
-            Ok(Some((begin, end)))
-        }
-        Err(Errno::NXIO) => Ok(None),
-        // The file system does not know holes.
-        Err(Errno::INVAL) => Ok(Some((at, size))),
-        Err(errno) => Err(errno),
-    }
-}
-
-fn copy_range(source: &OwnedFd, target: &OwnedFd, begin: u64, end: u64) -> Result<()> {
-    let (mut from, mut to) = (begin, begin);
-    while from < end {
-        let length = usize::try_from(end - from)
-            .unwrap_or(usize::MAX)
-            .min(1 << 30);
-        match rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), length) {
-            // The file became shorter: a layer never does, so it is damaged.
-            Ok(0) => return Err(Errno::IO),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => {
-                return copy_by_hand(source, target, from, end);
-            }
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}
-
-fn copy_by_hand(source: &OwnedFd, target: &OwnedFd, mut at: u64, end: u64) -> Result<()> {
-    let mut buffer = vec![0; 128 << 10];
-    while at < end {
-        let length = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let count = rustix::io::pread(source, &mut buffer[..length], at)?;
-        if count == 0 {
-            return Err(Errno::IO);
-        }
-        let mut written = 0;
-        while written < count {
-            let position = at + written as u64;
-            written += rustix::io::pwrite(target, &buffer[written..count], position)?;
-        }
-        at += count as u64;
-    }
-    Ok(())
 }
 
 impl Copy<'_> {

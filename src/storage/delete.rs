@@ -1,151 +1,27 @@
-//! Deleting trees: by descriptors, without following a symlink, in constant memory for
-//! descriptors, and without needing a byte of disk space.
+//! Deleting what is in the store, without needing a byte of disk space.
 //!
 //! Files of other ids of a user namespace can be deleted only from inside of it: the caller has
 //! entered it.
 
-use std::{
-    ffi::{CStr, CString},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-};
+use std::{ffi::CString, os::fd::AsFd};
 
-use rustix::{
-    fs::{AtFlags, FileType, Mode, RawDir},
-    io::Errno,
-};
+use rustix::io::Errno;
 
-use super::{FOLDER, Store};
-use crate::model::{Context, Result};
+use super::Store;
+pub use crate::sys::tree_removal::empty;
+use crate::{
+    model::{Context, Result},
+    sys::tree_removal,
+};
 
 /// Deletes `name` in `dir`, whatever it is. Nothing there is success: somebody else deleted it.
 pub fn remove_tree(dir: impl AsFd, name: &str) -> Result<()> {
     let what = || format!("cannot delete {name}");
     let text = CString::new(name).unwrap_or_default();
-    match rustix::fs::unlinkat(&dir, &text, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        // EPERM is POSIX's word for "it is a directory".
-        Err(Errno::ISDIR | Errno::PERM) => {}
-        Err(errno) => return Err(errno).system(what),
+    match tree_removal::remove(dir.as_fd(), &text) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno).system(what),
     }
-    let mut attempt = 0;
-    loop {
-        match remove_folder(dir.as_fd(), &text) {
-            Ok(()) | Err(Errno::NOENT) => return Ok(()),
-            // Another sweep deletes the same tree, and a listing may miss what moves meanwhile.
-            Err(Errno::NOTEMPTY) if attempt < 10 => attempt += 1,
-            Err(errno) => return Err(errno).system(what),
-        }
-    }
-}
-
-fn remove_folder(dir: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
-    empty(open_folder(dir, name)?)?;
-    rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
-}
-
-/// Deletes everything in a directory. Only the current directory is open (a hostile image may be
-/// thousands of levels deep): the way back up is `..`, which nobody else moves, since the tree is
-/// out of everyone's sight.
-pub fn empty(folder: OwnedFd) -> rustix::io::Result<()> {
-    struct Level {
-        name: CString,
-        /// Subdirectories of this one's parent that are still to be deleted.
-        siblings: Vec<CString>,
-    }
-    let mut current = folder;
-    let mut subfolders = remove_files(&current)?;
-    let mut way: Vec<Level> = Vec::new();
-    loop {
-        if let Some(name) = subfolders.pop() {
-            match open_folder(&current, &name) {
-                Ok(child) => {
-                    way.push(Level {
-                        name,
-                        siblings: std::mem::take(&mut subfolders),
-                    });
-                    current = child;
-                    subfolders = remove_files(&current)?;
-                }
-                Err(Errno::NOENT) => {}
-                Err(errno) => return Err(errno),
-            }
-            continue;
-        }
-        let Some(level) = way.pop() else {
-            return Ok(());
-        };
-        current = rustix::fs::openat(&current, c"..", FOLDER, Mode::empty())?;
-        match rustix::fs::unlinkat(&current, &level.name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(errno),
-        }
-        subfolders = level.siblings;
-    }
-}
-
-/// Opens a subdirectory for deletion. Overlayfs leaves `work/work` with mode 0, and images may
-/// hold directories that their owner cannot read.
-fn open_folder(dir: impl AsFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
-    let open = || rustix::fs::openat(&dir, name, FOLDER, Mode::empty());
-    match open() {
-        Err(Errno::ACCESS) => {
-            let stat = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                rustix::fs::chmodat(&dir, name, Mode::RWXU, AtFlags::empty())?;
-            }
-            open()
-        }
-        Ok(folder) => Ok(folder),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// Unlinks everything that is not a directory and names the directories.
-fn remove_files(folder: &OwnedFd) -> rustix::io::Result<Vec<CString>> {
-    let mut folders = Vec::new();
-    let mut others = Vec::new();
-    let mut space = Vec::with_capacity(32 << 10);
-    let mut reader = RawDir::new(folder, space.spare_capacity_mut());
-    while let Some(entry) = reader.next() {
-        let entry = match entry {
-            // The directory was deleted by somebody else after it was opened.
-            Err(Errno::NOENT) => break,
-            entry => entry?,
-        };
-        let name = entry.file_name();
-        if name == c"." || name == c".." {
-            continue;
-        }
-        match entry.file_type() {
-            FileType::Directory => folders.push(name.to_owned()),
-            _ => others.push(name.to_owned()),
-        }
-    }
-    let mut writable = false;
-    for name in others {
-        loop {
-            match rustix::fs::unlinkat(folder, &name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                // Some file systems do not tell the type when listing.
-                Err(Errno::ISDIR) => folders.push(name.clone()),
-                Err(Errno::ACCESS) if !writable => {
-                    rustix::fs::fchmod(folder, Mode::RWXU)?;
-                    writable = true;
-                    continue;
-                }
-                Err(errno) => return Err(errno),
-            }
-            break;
-        }
-    }
-    if !writable && !folders.is_empty() {
-        // A directory without write permission would keep its subdirectories.
-        let stat = rustix::fs::fstat(folder)?;
-        if stat.st_mode & 0o700 != 0o700 {
-            rustix::fs::fchmod(folder, Mode::RWXU)?;
-        }
-    }
-    Ok(folders)
 }
 
 impl Store {

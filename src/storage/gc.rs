@@ -1,7 +1,8 @@
 //! Garbage collection by reachability.
 //!
 //! Kept are: what an image record names (manifest, configuration, index, blobs, layers), the
-//! configuration and layers of every container, and what live leases claim. Everything else in
+//! configuration and layers of every container and those of the images it mounts, and what live
+//! leases claim. Everything else in
 //! `blobs/` and `layers/` goes; so do records that a power cut has destroyed, names of containers
 //! that are not there, and downloads that nobody went on with for a day.
 //!
@@ -30,7 +31,10 @@ use super::{
     shifted::SHIFTED,
 };
 use crate::model::{
-    ContainerId, Context, Digest, Result, container::ContainerRecord, image::ImageRecord,
+    ContainerId, Context, Digest, Result,
+    container::ContainerRecord,
+    image::ImageRecord,
+    mount::{Mount, MountSource},
 };
 
 /// How long a begun download may lie about.
@@ -153,6 +157,7 @@ impl Store {
         for container in &containers {
             digests.extend(container.image_id.iter().map(hex));
             digests.extend(container.layers.iter().map(hex));
+            digests.extend(mounted_layers(&container.spec.mounts).map(hex));
         }
         Ok(Some(Marked {
             digests,
@@ -287,6 +292,14 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Of the images that a container mounts.
+fn mounted_layers(mounts: &[Mount]) -> impl Iterator<Item = &Digest> {
+    mounts.iter().flat_map(|mount| match &mount.source {
+        MountSource::Image { layers, .. } => layers.as_slice(),
+        _ => &[],
+    })
 }
 
 /// Both algorithms' digests can be told by their length.

@@ -17,6 +17,7 @@
 //!     state.json exit.json      StartRecord, ExitRecord, each replaced as a whole
 //!     log upper/ work/ rootfs/ hosts hostname resolv.conf …
 //!   shifted/TOP-MAPS/         an image's tree with the owners of a container's own ids
+//!   volumes/NAME/             appears by one rename; see [`volumes`]
 //!   secrets/NAME              one SecretRecord a secret; there with the first
 //!   names/NAME                symlink to ID; counts only if that container's record says so
 //!   partial/HEX               a blob whose download was begun; locked while someone writes it
@@ -41,6 +42,8 @@
 //! 2. the directory `images/` (`flock`, exclusive): who changes names.
 //! 3. object locks (open file description locks on `containers/ID/lock`, `tmp/LEASE/lock`,
 //!    `partial/HEX`): only ever tried, never waited for, so they cannot be part of a cycle.
+//! 4. a volume's lock (`flock` on `volumes/NAME/lock`): who fills it, before the program of its
+//!    container is executed. Waited for, with nothing but object locks held.
 //!
 //! Readers take none: what they open is either whole or not there.
 //!
@@ -65,9 +68,12 @@ pub mod images;
 pub mod layers;
 pub mod lease;
 pub mod locks;
+mod merge;
+pub mod pack;
 pub mod secrets;
 pub mod shifted;
 pub mod unpack;
+pub mod volumes;
 
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -89,11 +95,12 @@ pub use files::Durability;
 pub use gc::Garbage;
 pub use layers::{LayerFacts, StagedLayer};
 pub use lease::Lease;
+pub use volumes::VolumePaths;
 
 const VERSION: u32 = 1;
 /// The features of the format that a program must know to touch the store at all.
 const FEATURES: [&str; 0] = [];
-const FOLDERS: [&str; 8] = [
+const FOLDERS: [&str; 9] = [
     "blobs",
     "blobs/sha256",
     "layers",
@@ -102,6 +109,7 @@ const FOLDERS: [&str; 8] = [
     "names",
     "partial",
     "tmp",
+    "volumes",
 ];
 
 /// An open store. Cheap to open (seven system calls if it is there) and safe to share by threads.

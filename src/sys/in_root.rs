@@ -36,6 +36,21 @@ pub fn open(root: impl AsFd, path: &CStr, flags: OFlags) -> io::Result<OwnedFd> 
     }
 }
 
+/// Opens `path` below `directory`. Unlike with [`open`], a link that leads out of it (an absolute
+/// one does) is an error: EXDEV.
+pub fn open_source(directory: impl AsFd, path: &CStr) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match rustix::fs::openat2(directory.as_fd(), path, flags, Mode::empty(), resolve) {
+            Err(rustix::io::Errno::AGAIN) if attempts < 128 => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
 /// Opens `path` below a directory of a file system of ours: neither up nor out of it, not onto a mount
 /// on top of it, and through none of procfs's own links (CVE-2025-52881).
 pub fn open_beneath(directory: impl AsFd, path: &CStr, flags: OFlags) -> io::Result<OwnedFd> {

@@ -13,6 +13,7 @@
 pub mod bpf;
 pub mod entry;
 pub mod exec;
+pub mod file_copy;
 pub mod fork;
 pub mod in_root;
 pub mod mount;
@@ -21,4 +22,5 @@ pub mod packet;
 pub mod process;
 pub mod seccomp;
 pub mod signals;
+pub mod tree_removal;
 pub mod user_namespace;

@@ -55,9 +55,12 @@ pub fn new_mount(
     attributes: Attributes,
 ) -> io::Result<OwnedFd> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let names_its_device = parameters
+        .iter()
+        .any(|parameter| matches!(parameter, Parameter::String(key, _) if *key == c"source"));
     // What mount(8) and df(1) show as the device. They show "none" without it, which nobody minds
     // for file systems that programs do not look for.
-    if [c"overlay", c"proc", c"tmpfs"].contains(&kind) {
+    if [c"overlay", c"proc", c"tmpfs"].contains(&kind) && !names_its_device {
         fsconfig_set_string(context.as_fd(), c"source", kind)?;
     }
     for parameter in parameters {

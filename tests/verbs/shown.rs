@@ -192,7 +192,7 @@ fn the_values_are_what_was_asked_for_and_what_the_image_says() {
     assert_eq!(config["StopTimeout"], 3);
     let host = &shown["HostConfig"];
     assert_eq!(host["Binds"], json!(["/src:/bound:ro"]));
-    assert_eq!(host["Tmpfs"], json!({"/tmp": "exec,size=1048576"}));
+    assert_eq!(host["Tmpfs"], json!({"/tmp": "size=1m,exec"}));
     assert_eq!(host["Mounts"][0]["Target"], "/mounted");
     assert_eq!(host["Init"], true);
     assert_eq!(
@@ -200,7 +200,8 @@ fn the_values_are_what_was_asked_for_and_what_the_image_says() {
         json!({"Type": "bind", "Source": "/src", "Destination": "/bound", "Mode": "ro",
             "RW": false, "Propagation": "rprivate"})
     );
-    assert_eq!(shown["Mounts"][2]["Type"], "tmpfs");
+    // Docker lists what --tmpfs asked for elsewhere.
+    assert_eq!(shown["Mounts"].as_array().unwrap().len(), 2);
     assert!(
         host["MaskedPaths"]
             .as_array()

@@ -93,6 +93,7 @@ impl World {
             namespaces: Default::default(),
             process: String::new(),
             cgroup: None,
+            legacy_cgroups: Vec::new(),
         };
         directory.put_start_record(&start).unwrap();
         let name = supervisor::socket_name(directory.id());

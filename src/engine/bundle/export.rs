@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{VERSION, devices, resources, seccomp};
 use crate::{
     engine::plan::{
-        FilterPlan, MountStep, NamespacePlan, ProcessPlan, RootSource, SandboxPlan,
+        BindOptions, FilterPlan, MountStep, NamespacePlan, ProcessPlan, RootSource, SandboxPlan,
         TmpfsAttributes, TmpfsParameter,
     },
     model::{
@@ -375,6 +375,7 @@ fn mounts(step: &MountStep, host: &HostFacts) -> Built<Vec<oci::Mount>> {
             target,
             options,
             attributes,
+            ..
         } => tmpfs(target, options, *attributes),
         MountStep::OwnFile { source, target } => one(
             target,
@@ -385,17 +386,27 @@ fn mounts(step: &MountStep, host: &HostFacts) -> Built<Vec<oci::Mount>> {
         MountStep::Bind {
             source,
             target,
-            read_only,
-            recursive,
-            propagation,
+            options,
+        } => one(
+            target,
+            "bind",
+            &source.to_string_lossy(),
+            &bind_words(options),
+        ),
+        MountStep::FileSystem {
+            kind,
+            device,
+            parameters,
+            target,
+            options,
         } => {
-            let mut options = vec![if *recursive { "rbind" } else { "bind" }];
-            if *read_only {
-                options.extend(["ro", "rro"]);
-            }
-            options.push(propagation.as_str());
-            one(target, "bind", &source.to_string_lossy(), &options)
+            let parameters: Vec<String> = parameters.iter().map(parameter_word).collect();
+            let mut words: Vec<&str> = parameters.iter().map(String::as_str).collect();
+            words.extend(bind_words(options).into_iter().skip(1));
+            one(target, kind, device, &words)
         }
+        // Of the store, and refused.
+        MountStep::Overlay { .. } => Ok(Vec::new()),
         MountStep::DeviceMount {
             source,
             target,
@@ -420,18 +431,38 @@ fn tmpfs(
     options: &[TmpfsParameter],
     attributes: TmpfsAttributes,
 ) -> Built<Vec<oci::Mount>> {
-    let parameters: Vec<String> = options
-        .iter()
-        .map(|(key, value)| match value {
-            Some(value) => format!("{key}={value}"),
-            None => key.clone(),
-        })
-        .collect();
+    let parameters: Vec<String> = options.iter().map(parameter_word).collect();
     let mut words: Vec<&str> = parameters.iter().map(String::as_str).collect();
     for word in attribute_words(attributes) {
         words.push(word);
     }
     Ok(vec![mount(target, "tmpfs", "tmpfs", &words)?])
+}
+
+fn parameter_word((key, value): &TmpfsParameter) -> String {
+    match value {
+        Some(value) => format!("{key}={value}"),
+        None => key.clone(),
+    }
+}
+
+fn bind_words(options: &BindOptions) -> Vec<&'static str> {
+    let mut words = vec![if options.recursive { "rbind" } else { "bind" }];
+    if options.read_only {
+        words.push("ro");
+    }
+    if options.read_only && !options.writable_below {
+        words.push("rro");
+    }
+    for (said, no, yes) in [
+        (options.no_exec, "noexec", "exec"),
+        (options.no_suid, "nosuid", "suid"),
+        (options.no_dev, "nodev", "dev"),
+    ] {
+        words.extend(said.map(|said| if said { no } else { yes }));
+    }
+    words.push(options.propagation.as_str());
+    words
 }
 
 fn attribute_words(attributes: TmpfsAttributes) -> impl Iterator<Item = &'static str> {

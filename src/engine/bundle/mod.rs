@@ -27,5 +27,7 @@ pub use read::{MAX_BYTES, parse};
 pub use refine::Refinement;
 pub use request::{Request, request, root};
 
-/// The version of the runtime specification that is written: <https://github.com/opencontainers/runtime-spec>.
-pub const VERSION: &str = "1.2.0";
+/// The version of the runtime specification that is written
+/// (<https://github.com/opencontainers/runtime-spec>): the oldest that has words for a plan, since
+/// runtimes refuse versions that are newer than they are.
+pub const VERSION: &str = "1.0.2";

@@ -1,6 +1,8 @@
 //! The seccomp profile that a plan's filter was made of, in the specification's words: without
 //! conditions, which have been looked at.
 
+use std::collections::HashSet;
+
 use oci_spec::runtime as oci;
 use serde_json::{Value, json};
 
@@ -38,6 +40,7 @@ pub(super) fn describe(
             rules.push(plain(&mut rule));
         }
     }
+    let rules = without_overlaps(rules);
     let mut plain = json!({
         "defaultAction": profile["defaultAction"],
         "architectures": architectures(),
@@ -56,6 +59,30 @@ pub(super) fn describe(
     serde_json::from_value(plain)
         .map(Some)
         .context(ErrorKind::System, what)
+}
+
+/// In our filters the first rule that fits counts. libseccomp, which other runtimes use, refuses a
+/// plain rule for a call that has rules with arguments: such a call gets the default action there
+/// instead. Rules behind a plain one mean nothing and are left out.
+fn without_overlaps(rules: Vec<Value>) -> Vec<Value> {
+    let (mut plain, mut compared) = (HashSet::new(), HashSet::new());
+    let mut kept = Vec::new();
+    for mut rule in rules {
+        let has_arguments = rule.get("args").is_some();
+        let mut names = take(&mut rule, "names");
+        names.retain(|name| !plain.contains(name) && (has_arguments || !compared.contains(name)));
+        let seen = if has_arguments {
+            &mut compared
+        } else {
+            &mut plain
+        };
+        seen.extend(names.iter().cloned());
+        if !names.is_empty() {
+            rule["names"] = names.into();
+            kept.push(rule);
+        }
+    }
+    kept
 }
 
 fn take(value: &mut Value, key: &str) -> Vec<Value> {

@@ -134,7 +134,7 @@ pub(super) fn device_number(path: &str) -> Result<String> {
 
 /// Lists a controller in `cgroup.subtree_control` from the root of the tree down to `base`. Levels
 /// that are not ours fail, and need nothing where they have it already.
-fn pass_on(base: &Base, controller: &str) {
+pub(super) fn pass_on(base: &Base, controller: &str) {
     let mut path = base.tree.clone();
     let below = base.path.strip_prefix(&base.tree).unwrap_or(Path::new(""));
     let value = format!("+{controller}");
@@ -174,7 +174,7 @@ fn make_room(level: &OwnedFd) -> io::Result<()> {
             break;
         }
         for process in processes.lines() {
-            // It may have ended, or (number 0) be outside of our pid namespace.
+            // It may have ended; number 0 is one outside of our pid namespace.
             let _ = write(&beside, "cgroup.procs", process);
         }
     }

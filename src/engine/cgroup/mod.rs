@@ -25,6 +25,7 @@ mod figures;
 mod limits;
 mod place;
 mod scope;
+pub mod v1;
 
 use std::{
     io,
@@ -59,6 +60,7 @@ pub struct Group {
 #[derive(Debug, Default)]
 pub struct Made {
     pub group: Option<Group>,
+    pub legacy: v1::Legacy,
     /// Limits that were asked for and do not hold.
     pub unheld: Vec<Unheld>,
 }
@@ -73,6 +75,29 @@ pub enum Caller<'a> {
         /// What a unit of systemd is called if one is needed, without its number and kind.
         unit: &'a str,
     },
+}
+
+/// Makes room for limits where processes are in the way: in a delegated cgroup or a container they
+/// are the caller's own, and only the command sees them all. The supervisor is in a pid namespace
+/// of its own. What fails here is found out by [`make`].
+pub fn prepare(plan: &CgroupPlan, caller: &Caller<'_>) {
+    if plan.writes.is_empty() {
+        return;
+    }
+    let caller = match caller {
+        Caller::Root => Caller::Root,
+        Caller::User { unit, .. } => Caller::User { bus: None, unit },
+    };
+    let Ok(base) = place::find(plan, &caller) else {
+        return;
+    };
+    let passed_on = std::fs::read_to_string(base.path.join("cgroup.subtree_control"));
+    let passed_on = passed_on.unwrap_or_default();
+    for controller in plan.writes.iter().map(CgroupWrite::controller) {
+        if !passed_on.split_whitespace().any(|name| name == controller) {
+            limits::pass_on(&base, controller);
+        }
+    }
 }
 
 /// Makes the container's group and sets its limits.
@@ -109,22 +134,40 @@ pub fn make(plan: &CgroupPlan, id: &ContainerId, caller: &Caller<'_>) -> Result<
     let missing = |flag: &String| Unheld::new(flag, WITHOUT_V2);
     made.unheld.extend(plan.without_v2.iter().map(missing));
     Unheld::once_each(&mut made.unheld);
+    if matches!(caller, Caller::Root) && !made.unheld.is_empty() {
+        let legacy = v1::make(&plan.legacy_writes, id, &mut made.unheld);
+        made.legacy = legacy.inspect_err(|_| made.remove())?;
+    }
     if plan.strict
         && let Some(unheld) = made.unheld.first()
     {
-        if let Some(group) = &made.group {
-            let _ = group.remove();
-        }
+        made.remove();
         return Err(refusal(unheld));
     }
     Ok(made)
+}
+
+impl Made {
+    /// What is left is removed by a later sweep.
+    pub fn remove(&self) {
+        if let Some(group) = &self.group {
+            let _ = group.remove();
+        }
+        v1::remove(&self.legacy.groups);
+    }
+
+    /// Whether the kernel has killed a process of the container because memory was used up.
+    pub fn had_oom_kill(&self) -> bool {
+        self.group.as_ref().is_some_and(Group::had_oom_kill)
+            || v1::had_oom_kill(&self.legacy.groups)
+    }
 }
 
 /// Gives a living group other limits: writes what differs.
 ///
 /// # Errors
 /// As [`make`] with a strict plan: nobody asks for a change that does nothing.
-pub fn change(group: &Group, old: &CgroupPlan, new: &CgroupPlan) -> Result<()> {
+pub fn change(group: &Group, legacy: &[PathBuf], old: &CgroupPlan, new: &CgroupPlan) -> Result<()> {
     let differs = |write: &&CgroupWrite| !old.writes.contains(write);
     let writes: Vec<CgroupWrite> = new.writes.iter().filter(differs).cloned().collect();
     let base = place::of_group(group);
@@ -134,6 +177,9 @@ pub fn change(group: &Group, old: &CgroupPlan, new: &CgroupPlan) -> Result<()> {
         .iter()
         .filter(|flag| !old.without_v2.contains(flag));
     unheld.extend(missing.map(|flag| Unheld::new(flag, WITHOUT_V2)));
+    if !unheld.is_empty() && !legacy.is_empty() {
+        v1::change(legacy, &new.legacy_writes, &mut unheld)?;
+    }
     match unheld.first() {
         Some(unheld) => Err(refusal(unheld)),
         None => Ok(()),
@@ -148,6 +194,51 @@ pub fn come_near(path: &Path, caller: &Caller<'_>) {
         && let Err(why) = place::come_near(path, *bus, unit)
     {
         log::debug!("cannot come near the container's cgroup: {why}");
+    }
+}
+
+/// What limits this machine gives to this user.
+#[derive(Clone, Debug, Default)]
+pub struct Abilities {
+    /// Of the version 2 tree in which containers' groups are made.
+    pub controllers: Vec<String>,
+    /// Of version 1, for root.
+    pub legacy_controllers: Vec<String>,
+    /// Docker's word for who makes groups: `cgroupfs`, `systemd` or `none`.
+    pub driver: &'static str,
+    /// Why there is no group for containers, if there is none.
+    pub why_none: Option<String>,
+}
+
+impl Abilities {
+    pub fn has(&self, controller: &str) -> bool {
+        let legacy = if controller == "io" {
+            "blkio"
+        } else {
+            controller
+        };
+        self.controllers.iter().any(|name| name == controller)
+            || self.legacy_controllers.iter().any(|name| name == legacy)
+    }
+}
+
+/// Looks without changing anything.
+pub fn abilities(caller: &Caller<'_>) -> Abilities {
+    let legacy_controllers = match caller {
+        Caller::Root => v1::controllers(),
+        Caller::User { .. } => Vec::new(),
+    };
+    let (controllers, driver, why_none) = match place::controllers(caller) {
+        Ok((controllers, true)) => (controllers, "systemd", None),
+        Ok((controllers, false)) => (controllers, "cgroupfs", None),
+        Err(why) if legacy_controllers.is_empty() => (Vec::new(), "none", Some(why)),
+        Err(why) => (Vec::new(), "cgroupfs", Some(why)),
+    };
+    Abilities {
+        controllers,
+        legacy_controllers,
+        driver,
+        why_none,
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
 
 /// Where a version 2 tree is mounted: alone, or (hybrid) beside version 1.
 const TREES: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-const FOLDER_NAME: &str = "coracle";
+pub(super) const FOLDER_NAME: &str = "coracle";
 const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
 
 /// The group in which containers' are made.
@@ -52,7 +52,7 @@ pub(super) fn find(plan: &CgroupPlan, caller: &Caller<'_>) -> Result<Base, Why> 
     match (&plan.place, caller) {
         (CgroupPlace::Usual, Caller::Root) => of_root(),
         (CgroupPlace::Usual, Caller::User { bus, unit }) => {
-            of_user(bus.filter(|_| !plan.writes.is_empty()), unit)
+            of_user(bus.filter(|_| plan.is_needed()), unit)
         }
         (CgroupPlace::Below(path), _) => {
             let tree = tree()?;
@@ -61,7 +61,7 @@ pub(super) fn find(plan: &CgroupPlan, caller: &Caller<'_>) -> Result<Base, Why> 
         }
         (CgroupPlace::Split, _) => {
             let (tree, own) = (tree()?, own()?);
-            let path = tree.join(own.trim_start_matches('/'));
+            let path = tree.join(outside(Path::new(own.trim_start_matches('/'))));
             Base::open(tree, path)
         }
         (CgroupPlace::None, _) => Err("no cgroup is wanted".to_owned()),
@@ -141,12 +141,15 @@ fn delegated(own: &str) -> Option<PathBuf> {
     if let Some(manager) = own.ancestors().find(|part| is_user_manager(part)) {
         return Some(manager.to_owned());
     }
-    let outside = if own.file_name().is_some_and(|name| name == CALLERS) {
-        own.parent()?
-    } else {
-        own
-    };
-    Some(outside.to_owned())
+    Some(outside(own).to_owned())
+}
+
+/// The group that a process was in before it was moved out of the way.
+fn outside(own: &Path) -> &Path {
+    match own.parent() {
+        Some(parent) if own.file_name().is_some_and(|name| name == CALLERS) => parent,
+        _ => own,
+    }
 }
 
 /// The mount point of the version 2 tree.
@@ -211,6 +214,36 @@ impl Base {
         let dir = dir.map_err(|errno| what(errno.into()))?;
         Ok(Group { path, dir })
     }
+}
+
+/// The controllers with which limits can be set, and whether systemd has to be asked for a place.
+pub(super) fn controllers(caller: &Caller<'_>) -> Result<(Vec<String>, bool), Why> {
+    let tree = tree()?;
+    let of = |path: &Path| {
+        let text = std::fs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default();
+        text.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let Caller::User { bus, .. } = caller else {
+        return Ok((of(&tree), false));
+    };
+    let here = delegated(&own()?).map(|above| tree.join(above));
+    if let Some(here) = here.filter(|path| is_writable(path)) {
+        return Ok((of(&here), false));
+    }
+    let uid = rustix::process::getuid().as_raw();
+    let manager = tree.join(format!("user.slice/user-{uid}.slice/user@{uid}.service"));
+    if bus.is_some_and(Path::exists) && is_writable(&manager) {
+        return Ok((of(&manager), true));
+    }
+    Err(NOT_DELEGATED.to_owned())
+}
+
+fn is_writable(path: &Path) -> bool {
+    ["", "cgroup.procs", "cgroup.subtree_control"]
+        .iter()
+        .all(|file| rustix::fs::access(path.join(file), rustix::fs::Access::WRITE_OK).is_ok())
 }
 
 #[cfg(test)]

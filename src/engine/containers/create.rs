@@ -9,7 +9,7 @@ use crate::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
         container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
         image::{ImageConfig, ImageRecord},
-        mount::MountSource,
+        mount::{MountSource, anonymous_volumes},
         names,
         security::SecuritySpec,
     },
@@ -22,6 +22,8 @@ pub(super) struct Created {
     pub lock: ContainerLock,
     pub record: ContainerRecord,
     pub image: ImageConfig,
+    /// It was never started before, as far as its volumes are concerned.
+    pub first_start: bool,
 }
 
 impl Engine {
@@ -74,9 +76,12 @@ impl Engine {
 
     /// Makes the container's folder appear. Nothing is flushed for containers that are removed
     /// when they end; others survive a power cut from here on.
-    pub(super) fn make_container(&self, spec: ContainerSpec, source: &Source) -> Result<Created> {
-        let image = source.image();
-        let config = match image {
+    pub(super) fn make_container(
+        &self,
+        mut spec: ContainerSpec,
+        source: &Source,
+    ) -> Result<Created> {
+        let config = match source.image() {
             Some(image) => {
                 let config = self.image_config(&image.config)?;
                 check_platform(&spec, &config)?;
@@ -90,23 +95,41 @@ impl Engine {
         }
         devices::refuse_unenforceable(&spec.devices, self.user.is_real_root())?;
         self.find(&spec)?;
+        self.complete_mounts(&mut spec, &config)?;
         for mount in &spec.mounts {
             prepare_source(&mount.source)?;
         }
-        let chosen = self.choose_ids(&spec, image, &config)?;
+        let chosen = self.choose_ids(&spec, source.image(), &config)?;
+        self.make_volumes(&spec)?;
+        let nameless = anonymous_volumes(&spec.mounts);
+        let created = self.make_named(spec, source, &config, &chosen);
+        if created.is_err() && !nameless.is_empty() {
+            self.user.finish_namespace()?;
+            let _ = self.store.remove_unused_volumes(&nameless);
+        }
+        created
+    }
+
+    fn make_named(
+        &self,
+        spec: ContainerSpec,
+        source: &Source,
+        config: &ImageConfig,
+        chosen: &super::own_ids::ChosenIds,
+    ) -> Result<Created> {
         let record = |spec| {
-            let record = new_record(spec, image, &config)?;
+            let record = new_record(spec, source.image(), config)?;
             let ids = chosen.ids.clone();
             Ok::<_, Error>(ContainerRecord { ids, ..record })
         };
         // Random names repeat now and then; nobody asked for this one.
         for _ in 0..20 {
-            match self.stage(record(spec.clone())?, source, &config) {
+            match self.stage(record(spec.clone())?, source, config) {
                 Err(error) if error.kind() == ErrorKind::NameInUse && spec.name.is_none() => {}
                 other => return other,
             }
         }
-        self.stage(record(spec)?, source, &config)
+        self.stage(record(spec)?, source, config)
     }
 
     fn stage(
@@ -141,6 +164,7 @@ impl Engine {
             lock,
             record,
             image: config.clone(),
+            first_start: true,
         })
     }
 }

@@ -79,6 +79,7 @@ impl Engine {
                 init: start.init.clone(),
                 namespaces: start.namespaces,
                 cgroup: start.cgroup.clone(),
+                legacy_cgroups: start.legacy_cgroups.clone(),
                 process: self.with_secrets(process, &record.spec.account),
             },
             interactive: spec.interactive,
@@ -166,9 +167,11 @@ pub fn main(arguments: &[std::ffi::OsString]) -> Result<i32> {
         .get(1)
         .and_then(|text| text.to_str())
         .unwrap_or_default();
-    let [plan, program] = exec::inherited(numbers).system(what)?;
+    let [memory, program] = exec::inherited(numbers).system(what)?;
     exec::seal(program).system(|| "cannot seal this program".to_owned())?;
-    let text = process::read_whole(&plan).system(what)?;
+    let text = process::read_whole(&memory).system(what)?;
+    // Before the container sees the process that is forked: one that may trace could take it over.
+    drop(memory);
     let plan: ExecPlan = serde_json::from_slice(&text).context(ErrorKind::System, what)?;
     let (streams, ends) = if plan.join.process.terminal {
         (None, Ends::default())

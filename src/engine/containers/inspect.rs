@@ -17,12 +17,13 @@ use crate::{
         device::DeviceSpec,
         gpu::GpuRequest,
         image::ProcessDefaults,
-        mount::{Mount, MountSource},
+        mount::{Mount, MountSource, Origin, VolumeSource, VolumesFrom},
         namespace::NamespaceMode,
         resources::{DeviceValue, Resources},
         security::Ulimit,
         signal::signal_name,
         user_namespace::lines,
+        volume::LOCAL,
     },
     storage::{ContainerDir, containers::Status},
 };
@@ -75,11 +76,23 @@ impl Engine {
             object.put("SizeRw", json!(size.writable));
             object.put("SizeRootFs", json!(size.image + size.writable));
         }
-        let mounts: Vec<Value> = record.spec.mounts.iter().map(mount_point).collect();
+        let mounts = self.mount_points(&record.spec.mounts);
         object.put("Mounts", json!(mounts));
         object.put("Config", self.config(&record, &image));
         object.put("NetworkSettings", network_settings(&record, &status));
         Ok(object.done())
+    }
+
+    /// What is mounted, but for the tmpfs that Docker lists elsewhere.
+    fn mount_points(&self, mounts: &[Mount]) -> Vec<Value> {
+        mounts
+            .iter()
+            .filter(|mount| !matches!(mount.options.origin, Origin::Tmpfs | Origin::Default))
+            .map(|mount| match mount.volume() {
+                Some(volume) => volume_point(mount, volume, &self.mountpoint(&volume.name)),
+                None => mount_point(mount),
+            })
+            .collect()
     }
 
     /// The driver's name, and where its parts are. They are mounted in the container's own mount
@@ -140,7 +153,7 @@ impl Engine {
         object.put("Cmd", json!(command));
         object.put_some("Healthcheck", image.extra.get("Healthcheck"));
         object.put("Image", json!(spec.image));
-        object.put("Volumes", json!(image.volumes));
+        object.put("Volumes", volumes(&spec.mounts));
         object.put(
             "WorkingDir",
             json!(working_dir.cloned().unwrap_or_default()),
@@ -242,8 +255,12 @@ fn host_config(record: &ContainerRecord) -> Value {
         json!({"Name": "no", "MaximumRetryCount": 0}),
     );
     object.put("AutoRemove", json!(spec.auto_remove));
-    object.put("VolumeDriver", json!(""));
-    object.put("VolumesFrom", Value::Null);
+    let settings = &spec.mount_settings;
+    object.put(
+        "VolumeDriver",
+        json!(settings.volume_driver.clone().unwrap_or_default()),
+    );
+    object.put("VolumesFrom", volumes_from(&settings.volumes_from));
     object.put("ConsoleSize", json!([0, 0]));
     object.put_some(
         "Annotations",
@@ -281,7 +298,10 @@ fn host_config(record: &ContainerRecord) -> Value {
             .as_ref()
             .map(|ids| json!({"UidMap": lines(&ids.uids, ':'), "GidMap": lines(&ids.gids, ':')})),
     );
-    object.put("ShmSize", json!(plan::SHM_BYTES));
+    object.put(
+        "ShmSize",
+        json!(settings.shm_size.unwrap_or(plan::SHM_BYTES)),
+    );
     let sysctls = (!security.sysctls.is_empty()).then_some(&security.sysctls);
     object.put_some("Sysctls", sysctls);
     object.put("Runtime", json!("coracle"));
@@ -440,53 +460,121 @@ fn binds(mounts: &[Mount]) -> Value {
 }
 
 fn bind(mount: &Mount) -> Option<String> {
-    let MountSource::Bind {
-        source,
-        create_source: true,
-        ..
-    } = &mount.source
-    else {
+    if mount.options.origin != Origin::Volume {
         return None;
+    }
+    let source = match &mount.source {
+        MountSource::Bind { source, .. } => source,
+        MountSource::Volume(volume) if !volume.anonymous => &volume.name,
+        _ => return None,
     };
-    let mode = mode(mount);
+    let mode = &mount.options.typed;
     let separator = if mode.is_empty() { "" } else { ":" };
     Some(format!("{source}:{}{separator}{mode}", mount.target))
 }
 
-/// The third field of `-v`, empty if it would only say the defaults.
-fn mode(mount: &Mount) -> String {
-    let mut options = Vec::new();
-    if mount.read_only {
-        options.push("ro");
+/// Where volumes without a name are, those of the image among them.
+fn volumes(mounts: &[Mount]) -> Value {
+    let nameless = mounts.iter().filter(|mount| {
+        mount.volume().is_some_and(|volume| volume.anonymous)
+            && matches!(mount.options.origin, Origin::Volume | Origin::Image)
+    });
+    let places: BTreeMap<&str, Value> = nameless
+        .map(|mount| (mount.target.as_str(), json!({})))
+        .collect();
+    if places.is_empty() {
+        Value::Null
+    } else {
+        json!(places)
     }
-    if let MountSource::Bind { propagation, .. } = &mount.source
-        && *propagation != crate::model::mount::Propagation::default()
-    {
-        options.push(propagation.as_str());
-    }
-    options.join(",")
 }
 
+fn volumes_from(containers: &[VolumesFrom]) -> Value {
+    let texts: Vec<String> = containers
+        .iter()
+        .map(|from| match from.read_only {
+            Some(true) => format!("{}:ro", from.container),
+            Some(false) => format!("{}:rw", from.container),
+            None => from.container.clone(),
+        })
+        .collect();
+    if texts.is_empty() {
+        Value::Null
+    } else {
+        json!(texts)
+    }
+}
+
+/// What `--mount` asked for.
 fn requested_mounts(mounts: &[Mount]) -> Option<Vec<Value>> {
     let requested: Vec<Value> = mounts
         .iter()
-        .filter_map(|mount| match &mount.source {
-            MountSource::Bind {
-                source,
-                propagation,
-                create_source: false,
-                ..
-            } => Some(json!({
-                "Type": "bind",
-                "Source": source,
-                "Target": mount.target,
-                "ReadOnly": mount.read_only,
-                "BindOptions": {"Propagation": propagation.as_str()},
-            })),
-            _ => None,
-        })
+        .filter(|mount| mount.options.origin == Origin::Mount)
+        .map(requested_mount)
         .collect();
     (!requested.is_empty()).then_some(requested)
+}
+
+fn requested_mount(mount: &Mount) -> Value {
+    let mut object = Object::default();
+    let (kind, source) = kind_and_source(&mount.source);
+    object.put("Type", json!(kind));
+    if !source.is_empty() && !mount.volume().is_some_and(|volume| volume.anonymous) {
+        object.put("Source", json!(source));
+    }
+    object.put("Target", json!(mount.target));
+    if mount.read_only {
+        object.put("ReadOnly", json!(true));
+    }
+    let subpath = mount.options.subpath.as_ref();
+    match &mount.source {
+        MountSource::Bind {
+            propagation,
+            recursive,
+            create_source,
+            ..
+        } => {
+            let mut options = Object::default();
+            options.put("Propagation", json!(propagation.as_str()));
+            options.put_some("NonRecursive", (!recursive).then_some(true));
+            options.put_some("CreateMountpoint", create_source.then_some(true));
+            let writable_below = mount.options.writable_below;
+            options.put_some("ReadOnlyNonRecursive", writable_below.then_some(true));
+            object.put("BindOptions", options.done());
+        }
+        MountSource::Volume(volume) => {
+            let mut options = Object::default();
+            options.put_some("NoCopy", volume.no_copy.then_some(true));
+            options.put_some(
+                "Labels",
+                Some(&volume.labels).filter(|labels| !labels.is_empty()),
+            );
+            options.put_some("Subpath", subpath);
+            if volume.driver.is_some() || !volume.driver_options.is_empty() {
+                options.put(
+                    "DriverConfig",
+                    json!({
+                        "Name": volume.driver.clone().unwrap_or_default(),
+                        "Options": volume.driver_options,
+                    }),
+                );
+            }
+            if !options.0.is_empty() {
+                object.put("VolumeOptions", options.done());
+            }
+        }
+        MountSource::Tmpfs { size, mode, .. } if size.is_some() || mode.is_some() => {
+            let mut options = Object::default();
+            options.put_some("SizeBytes", *size);
+            options.put_some("Mode", *mode);
+            object.put("TmpfsOptions", options.done());
+        }
+        MountSource::Image { .. } => {
+            object.put_some("ImageOptions", subpath.map(|path| json!({"Subpath": path})));
+        }
+        _ => {}
+    }
+    object.done()
 }
 
 /// Targets with their options as one string, as `--tmpfs` has them.
@@ -494,41 +582,56 @@ fn tmpfs(mounts: &[Mount]) -> Option<BTreeMap<&str, String>> {
     let found: BTreeMap<&str, String> = mounts
         .iter()
         .filter_map(|mount| {
-            let MountSource::Tmpfs {
-                size,
-                mode,
-                options,
-            } = &mount.source
-            else {
-                return None;
-            };
-            let mut words: Vec<String> = Vec::new();
-            words.extend(mount.read_only.then(|| "ro".to_owned()));
-            words.extend(options.iter().cloned());
-            words.extend(size.map(|size| format!("size={size}")));
-            words.extend(mode.map(|mode| format!("mode={mode:o}")));
-            Some((mount.target.as_str(), words.join(",")))
+            let asked = mount.options.origin == Origin::Tmpfs;
+            asked.then(|| (mount.target.as_str(), mount.options.typed.clone()))
         })
         .collect();
     (!found.is_empty()).then_some(found)
 }
 
+fn kind_and_source(source: &MountSource) -> (&'static str, &str) {
+    match source {
+        MountSource::Bind { source, .. } => ("bind", source),
+        MountSource::Volume(volume) => ("volume", &volume.name),
+        MountSource::Tmpfs { .. } => ("tmpfs", ""),
+        MountSource::Ramfs { .. } => ("ramfs", ""),
+        MountSource::Devpts { .. } => ("devpts", ""),
+        MountSource::Image { image, .. } => ("image", image),
+    }
+}
+
 fn mount_point(mount: &Mount) -> Value {
-    let (kind, source, propagation) = match &mount.source {
-        MountSource::Bind {
-            source,
-            propagation,
-            ..
-        } => ("bind", source.as_str(), propagation.as_str()),
-        MountSource::Tmpfs { .. } => ("tmpfs", "", ""),
+    let (kind, source) = kind_and_source(&mount.source);
+    let (propagation, read_only) = match &mount.source {
+        MountSource::Bind { propagation, .. } => (propagation.as_str(), mount.read_only),
+        MountSource::Image { writable, .. } => ("", !writable),
+        _ => ("", mount.read_only),
     };
     json!({
         "Type": kind,
         "Source": source,
         "Destination": mount.target,
-        "Mode": mode(mount),
-        "RW": !mount.read_only,
+        "Mode": mount.options.typed,
+        "RW": !read_only,
         "Propagation": propagation,
+    })
+}
+
+fn volume_point(mount: &Mount, volume: &VolumeSource, mountpoint: &str) -> Value {
+    // Docker's word for a mount that `-v` or `--mount` gave no mode.
+    let mode = match mount.options.typed.as_str() {
+        "" if mount.options.origin == Origin::Volume && !volume.anonymous => "z",
+        typed => typed,
+    };
+    json!({
+        "Type": "volume",
+        "Name": volume.name,
+        "Source": mountpoint,
+        "Destination": mount.target,
+        "Driver": LOCAL,
+        "Mode": mode,
+        "RW": !mount.read_only,
+        "Propagation": "",
     })
 }
 

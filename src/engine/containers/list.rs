@@ -25,11 +25,11 @@ impl Engine {
                 continue;
             }
             // Its supervisor was killed before it could remove it.
-            if record.spec.auto_remove
-                && status.state == ContainerState::Exited
-                && self.store.remove_if_over(&record.id).unwrap_or(true)
-            {
-                continue;
+            if record.spec.auto_remove && status.state == ContainerState::Exited {
+                pause::remove_left_groups(&status);
+                if self.store.remove_if_over(&record.id).unwrap_or(true) {
+                    continue;
+                }
             }
             status.state = pause::state(&status);
             let size = if size {

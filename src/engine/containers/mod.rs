@@ -3,6 +3,7 @@
 mod create;
 mod ending;
 pub mod exec;
+mod hook_folders;
 mod inspect;
 mod kill;
 mod list;
@@ -23,6 +24,8 @@ mod top;
 mod update;
 mod wait;
 
+pub(in crate::engine) use run::absolute;
+pub(in crate::engine) use size::of_folder as measure;
 /// Docker's state of a container.
 pub(super) fn state_of(
     directory: &crate::storage::ContainerDir,

@@ -29,7 +29,7 @@ use crate::{
 
 /// What a container is made from.
 pub(super) enum Source {
-    Image(ImageRecord),
+    Image(Box<ImageRecord>),
     /// A folder that the spec names.
     Folder,
     /// The text of a configuration that has been understood.
@@ -57,7 +57,7 @@ impl Engine {
         match spec.root.clone() {
             RootRequest::Image => {
                 let image = self.image_of(&spec, pull)?;
-                Ok((spec, Source::Image(image)))
+                Ok((spec, Source::Image(Box::new(image))))
             }
             RootRequest::Directory { path, .. } => {
                 check_folder(&path, &self.user.host_facts()?)?;
@@ -154,7 +154,7 @@ fn read_config(bundle: &Path) -> Result<Vec<u8>> {
 
 /// The root must be a folder, and belong to somebody whom the container knows: to everybody else
 /// its files are nobody's.
-fn check_folder(path: &PathBuf, host: &HostFacts) -> Result<()> {
+fn check_folder(path: &Path, host: &HostFacts) -> Result<()> {
     let metadata = path.metadata().context(ErrorKind::InvalidArgument, || {
         format!("cannot use root file system {}", path.display())
     })?;

@@ -1,8 +1,13 @@
 //! `pause` and `unpause`: the kernel's freezer. It alone knows whether a container stands still.
 
+use std::path::Path;
+
 use super::ending::not_running;
 use crate::{
-    engine::{Engine, cgroup::Group},
+    engine::{
+        Engine,
+        cgroup::{self, Group},
+    },
     model::{Context, Error, ErrorKind, Result, container::ContainerState},
     storage::containers::Status,
 };
@@ -75,6 +80,20 @@ pub(super) fn no_group(what: &str, container: &str) -> Error {
         format!("{what} {container}: it has no cgroup"),
     )
     .with_hint("`coracle doctor` says what is missing; start it anew once that is there")
+}
+
+/// Removes the groups of a run that ended without its supervisor, with whatever is left in them.
+/// The container's lock must be held, or its run known to be over. Groups of other stores lie
+/// beside, so only those that the start record names are looked at.
+pub(super) fn remove_left_groups(status: &Status) {
+    let Some(start) = &status.start else { return };
+    let is_own = |path: &Path| path.is_absolute() && path.exists();
+    if let Some(path) = start.cgroup.as_deref().filter(|path| is_own(path))
+        && let Ok(Some(group)) = Group::open(path)
+    {
+        let _ = group.remove();
+    }
+    cgroup::v1::remove(&start.legacy_cgroups);
 }
 
 /// Docker's state: one that runs may stand still.

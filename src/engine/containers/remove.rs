@@ -14,12 +14,12 @@ use crate::{
 const TRIES: usize = 8;
 
 impl Engine {
-    /// Removes a container; `force` kills it first if it runs. There are no anonymous volumes yet
-    /// that `volumes` could mean.
+    /// Removes a container; `force` kills it first if it runs. With `volumes` those that were made
+    /// for it alone, without a name, go too.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if it runs and `force` is not set; [`ErrorKind::NoSuchContainer`].
-    pub fn remove_container(&self, container: &str, force: bool, _volumes: bool) -> Result<()> {
+    pub fn remove_container(&self, container: &str, force: bool, volumes: bool) -> Result<()> {
         let (directory, record) = self.store.find_container(container)?;
         for _ in 0..TRIES {
             if is_gone(&self.store.container(directory.id()))? {
@@ -32,8 +32,13 @@ impl Engine {
                 lock => lock?,
             };
             if let Some(lock) = lock {
+                super::pause::remove_left_groups(&directory.state()?);
                 self.enter_user_namespace()?;
-                return self.store.remove_container(&directory, lock);
+                return if volumes {
+                    self.store.remove_container_and_volumes(&directory, lock)
+                } else {
+                    self.store.remove_container(&directory, lock)
+                };
             }
             self.await_end(&directory, &record, force)?;
         }

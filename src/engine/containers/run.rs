@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     create::{Created, with_exact_modes, write_network_files},
+    hook_folders,
     neighbours::Neighbours,
     own_ids::Ownership,
     own_root,
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     engine::{
-        AttachOptions, Engine, RunOptions, RunOutcome, StartOptions,
+        AttachOptions, Engine, RunOptions, RunOutcome, StartOptions, cgroup,
         plan::{self, ContainerFiles, RootSource},
         supervisor::{
             self, LaunchPlan,
@@ -27,7 +28,7 @@ use crate::{
     },
     model::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Result, container::ContainerRecord,
-        host::HostFacts, image::ImageConfig, user_namespace::IdMaps,
+        host::HostFacts, image::ImageConfig, mount::anonymous_volumes, user_namespace::IdMaps,
     },
     storage::{ContainerDir, ContainerLock, Driver, shifted},
     sys::packet,
@@ -44,7 +45,7 @@ impl Engine {
             self.user.finish_namespace()?;
             let _ = self
                 .store
-                .remove_container(&created.directory, created.lock);
+                .remove_container_and_volumes(&created.directory, created.lock);
             return Err(error);
         }
         let attach = (!options.detach).then_some(&options.attach);
@@ -65,7 +66,7 @@ impl Engine {
             return Ok(());
         };
         self.user.finish_namespace()?;
-        self.store.remove_container(&directory, lock)
+        self.store.remove_container_and_volumes(&directory, lock)
     }
 
     /// Starts a container that does not run. One that does is left alone, as Docker does.
@@ -86,6 +87,16 @@ impl Engine {
         };
         let neighbours = self.open_neighbours(&record.spec)?;
         self.begin_namespace_for(&record.spec, &neighbours)?;
+        let has_volumes = record
+            .spec
+            .mounts
+            .iter()
+            .any(|mount| mount.volume().is_some());
+        let first_start = has_volumes
+            && directory.start_record()?.is_none()
+            && directory
+                .exit_record()?
+                .is_none_or(|exit| exit.started.is_none());
         directory.forget_start()?;
         record.spec.resources = super::update::effective(&directory, &record)?;
         // They are never flushed: a power cut may have left them empty.
@@ -100,6 +111,7 @@ impl Engine {
             lock,
             record,
             image,
+            first_start,
         };
         self.launch(created, &neighbours, false, options.attach.as_ref())
     }
@@ -148,19 +160,20 @@ impl Engine {
         is_new: bool,
         attach: Option<&AttachOptions>,
     ) -> Result<RunOutcome> {
+        let copied = !is_new && created.directory.has_copied_root()?;
+        let mut driver = if copied { Driver::Copy } else { self.driver() };
         let Created {
             directory,
             lock,
             record,
             image,
+            first_start,
         } = created;
-        let copied = !is_new && directory.has_copied_root()?;
-        let mut driver = if copied { Driver::Copy } else { self.driver() };
         let mut ownership = self.ownership(&record, &directory)?;
         let mut lock = lock;
         loop {
             let outcome = self.launch_with(
-                (driver, ownership),
+                (driver, ownership, first_start),
                 &directory,
                 lock,
                 (&record, &image),
@@ -194,7 +207,7 @@ impl Engine {
 
     fn launch_with(
         &self,
-        how: (Driver, Ownership),
+        (driver, ownership, first_start): (Driver, Ownership, bool),
         directory: &ContainerDir,
         lock: ContainerLock,
         (record, image): (&ContainerRecord, &ImageConfig),
@@ -205,9 +218,19 @@ impl Engine {
         if plan::asks_for_kernel(&record.spec.security) {
             host.kernel = crate::engine::machine::kernel_version();
         }
-        let files = self.container_files(how, directory, record, &host)?;
+        let root = self.root_source((driver, ownership), directory, record, &host)?;
+        let files = ContainerFiles {
+            directory: absolute(directory.path())?,
+            root,
+            user_namespace: self.user_namespace_plan(record, ownership)?,
+            volumes: self.volume_files(&record.spec)?,
+            first_start,
+            image_mounts: self.image_mounts(directory, &record.spec, &host)?,
+            found: self.find(&record.spec)?,
+        };
         let mut sandbox = plan::container(record, image, &host, &files, &neighbours.surroundings)?;
         own_root::refine(&mut sandbox, record, directory, &host)?;
+        hook_folders::add(&mut sandbox, record, directory)?;
         let client = match attach {
             Some(options) => Attachment {
                 stdin: options.stdin && record.spec.interactive,
@@ -229,12 +252,14 @@ impl Engine {
             client,
             log: record.spec.log,
             auto_remove: record.spec.auto_remove,
+            nameless_volumes: anonymous_volumes(&record.spec.mounts),
             timeout: record.spec.namespaces.timeout,
             shares_user_namespace: self.user.has_namespace(),
             user_bus: self.user_bus.clone(),
         };
         self.user.finish_namespace()?;
         let signals = attach.map(CaughtSignals::begin).transpose()?;
+        cgroup::prepare(&launch.sandbox.cgroup, &self.cgroup_caller());
         let socket = supervisor::launch(&launch, lock, &neighbours.held)?;
         let pid = session::await_start(&socket)?;
         if let Some(path) = &record.spec.namespaces.pidfile {
@@ -271,27 +296,22 @@ impl Engine {
     }
 
     /// The root file system as `driver` puts it together. Copies are made here, once.
-    fn container_files(
+    fn root_source(
         &self,
         (driver, ownership): (Driver, Ownership),
         directory: &ContainerDir,
         record: &ContainerRecord,
         host: &HostFacts,
-    ) -> Result<ContainerFiles> {
+    ) -> Result<RootSource> {
         let folder = absolute(directory.path())?;
         if let Some(root) = self.own_root(record, directory, &folder, host)? {
-            return Ok(ContainerFiles {
-                directory: folder,
-                root,
-                user_namespace: self.user_namespace_plan(record, ownership)?,
-                found: self.find(&record.spec)?,
-            });
+            return Ok(root);
         }
         let shifted = record
             .ids
             .as_ref()
             .filter(|_| ownership == Ownership::Shifted);
-        let root = match driver {
+        Ok(match driver {
             Driver::Overlay => {
                 let base = absolute(self.store.root_path())?;
                 let relative = |path: &Path| path.strip_prefix(&base).unwrap_or(path).to_owned();
@@ -323,12 +343,6 @@ impl Engine {
                     .copy_rootfs(directory, &record.layers, shifted)?;
                 RootSource::Directory(folder.join("rootfs"))
             }
-        };
-        Ok(ContainerFiles {
-            directory: folder,
-            root,
-            user_namespace: self.user_namespace_plan(record, ownership)?,
-            found: self.find(&record.spec)?,
         })
     }
 
@@ -358,6 +372,6 @@ impl Engine {
 }
 
 /// The supervisor works from `/`: a store given by a relative path must stay found.
-pub(super) fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf> {
+pub(in crate::engine) fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf> {
     std::path::absolute(path).system(|| format!("cannot make {} absolute", path.display()))
 }

@@ -12,6 +12,7 @@ use crate::{
         ContainerSpec, Context, Error, ErrorKind, Result,
         host::{HostFacts, IdRange, UserMode, id_map},
         image::ImageConfig,
+        mount::{Mount, MountSource},
     },
 };
 
@@ -43,6 +44,7 @@ impl Engine {
         if rootless {
             be_ordinary(&mut host);
         }
+        refuse_stored_mounts(&spec.mounts)?;
         self.settle_namespaces(&mut spec)?;
         let neighbours = self.open_neighbours(&spec)?;
         let record = new_record(spec, image.as_ref(), &config)?;
@@ -51,6 +53,9 @@ impl Engine {
             root: RootSource::Directory("rootfs".into()),
             user_namespace: None,
             found: self.find(&record.spec)?,
+            volumes: std::collections::BTreeMap::new(),
+            first_start: false,
+            image_mounts: Vec::new(),
         };
         let mut plan = plan::container(&record, &config, &host, &files, &neighbours.surroundings)?;
         // They belong to a container that there is not.
@@ -58,6 +63,23 @@ impl Engine {
             .retain(|step| !matches!(step, MountStep::OwnFile { .. }));
         let text = bundle::to_json(&bundle::export(&plan, &record.spec, &host)?)?;
         write_new(&directory.join(CONFIG), &text)
+    }
+}
+
+/// Volumes, images and overlays are of the store, of which a bundle knows nothing.
+fn refuse_stored_mounts(mounts: &[Mount]) -> Result<()> {
+    let stored = mounts.iter().find(|mount| {
+        mount.volume().is_some()
+            || mount.options.overlay.is_some()
+            || matches!(mount.source, MountSource::Image { .. })
+    });
+    match stored {
+        None => Ok(()),
+        Some(mount) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("a bundle cannot have what is mounted on {}", mount.target),
+        )
+        .with_hint("bind a folder instead: -v /path/on/the/host:/path")),
     }
 }
 

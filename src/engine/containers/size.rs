@@ -48,6 +48,11 @@ pub(super) fn of_tree(directory: &ContainerDir, name: &str) -> Result<u64> {
     }
 }
 
+/// Bytes below an open folder, which errors call `name`.
+pub(in crate::engine) fn of_folder(top: &OwnedFd, name: &str) -> Result<u64> {
+    measure(top).system(|| format!("cannot measure {name}"))
+}
+
 fn measure(top: &OwnedFd) -> rustix::io::Result<u64> {
     let mut bytes = 0_u64;
     let mut seen = HashSet::new();

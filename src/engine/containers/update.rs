@@ -26,9 +26,13 @@ impl Engine {
         if status.state == ContainerState::Running {
             let group = group_of(&status)?;
             let group = group.ok_or_else(|| no_group("cannot update container", container))?;
-            let old = plan::cgroup::cgroup(&before)?;
-            let new = plan::cgroup::cgroup(&after)?;
-            crate::engine::cgroup::change(&group, &old, &new)?;
+            let old = plan::cgroup::cgroup(&before, false)?;
+            let new = plan::cgroup::cgroup(&after, false)?;
+            let legacy = status
+                .start
+                .as_ref()
+                .map_or(&[][..], |start| &start.legacy_cgroups);
+            crate::engine::cgroup::change(&group, legacy, &old, &new)?;
         }
         let durability = if record.spec.auto_remove {
             Durability::Volatile

@@ -1,11 +1,58 @@
 //! What is written into the container's own files: users, groups, the time zone, secrets.
 
-use super::{AccountPlan, ContainerFiles, MountStep, SecretFile, SecretPlan, mounts::check_target};
+use super::{ContainerFiles, MountStep, mounts::check_target};
+use serde::{Deserialize, Serialize};
+
 use crate::model::{
     ContainerSpec, Result,
     account::{Line, UserEntry, group_line, numbered_user},
-    secret::SecretWay,
+    cdi,
+    device::DeviceNode,
+    secret::{SecretBytes, SecretWay},
 };
+
+/// What a request names and had to be looked up: on the host, or in the store.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    pub devices: Vec<DeviceNode>,
+    /// What devices need, by their CDI specifications.
+    pub edits: cdi::Edits,
+    /// With the names of their groups.
+    pub host_users: Vec<(UserEntry, Option<String>)>,
+    /// tzfile(5)
+    pub local_time: Option<Vec<u8>>,
+    pub secrets: Vec<(SecretWay, SecretBytes)>,
+}
+
+/// What is written into the root file system before anything is mounted in it. A line is written
+/// only where its file has neither its name nor its number.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AccountPlan {
+    /// For passwd(5).
+    pub users: Vec<Line>,
+    /// For group(5).
+    pub groups: Vec<Line>,
+    /// The content of /etc/localtime, tzfile(5).
+    pub local_time: Option<Vec<u8>>,
+}
+
+/// Values that only the container may see. They are not part of [`ProcessPlan`], which is stored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SecretPlan {
+    pub files: Vec<SecretFile>,
+    /// Names of variables of the first process, and their values.
+    pub variables: Vec<(String, SecretBytes)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SecretFile {
+    pub target: String,
+    pub uid: u32,
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+    pub data: SecretBytes,
+}
 
 /// The lines for passwd and group, and the time zone.
 pub(super) fn plan(

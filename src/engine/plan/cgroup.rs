@@ -18,8 +18,11 @@ pub struct CgroupPlan {
     pub writes: Vec<CgroupWrite>,
     /// What version 2 has nothing for: flags.
     pub without_v2: Vec<String>,
-    /// As asked for, for version 1.
-    pub resources: Resources,
+    /// The container is to write into its own group (systemd inside).
+    pub writable: bool,
+    /// For version 1, likewise.
+    pub legacy_writes: Vec<CgroupWrite>,
+    pub limits_memory: bool,
     /// A limit that cannot hold is an error.
     pub strict: bool,
 }
@@ -69,8 +72,15 @@ impl CgroupWrite {
     }
 }
 
+impl CgroupPlan {
+    /// Whether a container without a group is not what was asked for.
+    pub fn is_needed(&self) -> bool {
+        self.place != CgroupPlace::Usual || self.writable || !self.writes.is_empty()
+    }
+}
+
 /// The plan of a container's cgroup.
-pub fn cgroup(resources: &Resources) -> Result<CgroupPlan> {
+pub fn cgroup(resources: &Resources, writable: bool) -> Result<CgroupPlan> {
     let place = match (resources.cgroups, &resources.cgroup_parent) {
         (CgroupsMode::Disabled, _) => CgroupPlace::None,
         (CgroupsMode::Split, _) => CgroupPlace::Split,
@@ -81,7 +91,9 @@ pub fn cgroup(resources: &Resources) -> Result<CgroupPlan> {
         place,
         writes: writes(resources),
         without_v2: without_v2(resources),
-        resources: resources.clone(),
+        writable,
+        legacy_writes: legacy_writes(resources),
+        limits_memory: resources.memory.is_some(),
         strict: resources.strict_limits,
     })
 }
@@ -143,11 +155,7 @@ fn processor(resources: &Resources) -> Vec<CgroupWrite> {
             cpu_weight(shares),
         ));
     }
-    let flag = match (resources.nano_cpus, resources.cpu_quota) {
-        (Some(_), _) => "cpus",
-        (None, Some(_)) => "cpu-quota",
-        (None, None) => "cpu-period",
-    };
+    let flag = bandwidth_flag(resources);
     if let Some((quota, period)) = cpu_bandwidth(resources) {
         let quota = quota.map_or_else(|| "max".to_owned(), |quota| quota.to_string());
         writes.push(CgroupWrite::new(
@@ -232,6 +240,126 @@ fn block_devices(resources: &Resources) -> Vec<CgroupWrite> {
     writes
 }
 
+/// The same for version 1; what it has no file for (`cgroup-conf`) is not here.
+pub fn legacy_writes(resources: &Resources) -> Vec<CgroupWrite> {
+    let mut writes = legacy_memory(resources);
+    let mut add = |flag, file, value: Option<String>| {
+        writes.extend(value.map(|value| CgroupWrite::new(flag, file, value)));
+    };
+    let text = |value: Option<i64>| value.map(|value| value.to_string());
+    let number = |value: Option<u64>| value.map(|value| value.to_string());
+    add("cpu-shares", "cpu.shares", number(resources.cpu_shares));
+    if let Some((quota, period)) = cpu_bandwidth(resources) {
+        let flag = bandwidth_flag(resources);
+        let quota = quota.map_or_else(|| "-1".to_owned(), |quota| quota.to_string());
+        add(flag, "cpu.cfs_period_us", Some(period.to_string()));
+        add(flag, "cpu.cfs_quota_us", Some(quota));
+    }
+    add(
+        "cpu-rt-period",
+        "cpu.rt_period_us",
+        number(resources.cpu_rt_period),
+    );
+    add(
+        "cpu-rt-runtime",
+        "cpu.rt_runtime_us",
+        text(resources.cpu_rt_runtime),
+    );
+    add("cpuset-cpus", "cpuset.cpus", resources.cpuset_cpus.clone());
+    add("cpuset-mems", "cpuset.mems", resources.cpuset_mems.clone());
+    let tasks = |limit: i64| {
+        if limit > 0 {
+            limit.to_string()
+        } else {
+            "max".to_owned()
+        }
+    };
+    add("pids-limit", "pids.max", resources.pids_limit.map(tasks));
+    writes.extend(legacy_block_devices(resources));
+    writes
+}
+
+fn legacy_memory(resources: &Resources) -> Vec<CgroupWrite> {
+    let mut writes = Vec::new();
+    if let Some(limit) = resources.memory {
+        writes.push(CgroupWrite::new("memory", "memory.limit_in_bytes", limit));
+        let flag = if resources.memory_swap.is_some() {
+            "memory-swap"
+        } else {
+            "memory"
+        };
+        let twice = limit.saturating_mul(2);
+        let both = resources
+            .memory_swap
+            .map_or(twice.to_string(), |swap| swap.to_string());
+        writes.push(CgroupWrite::new(flag, "memory.memsw.limit_in_bytes", both));
+    }
+    if let Some(reservation) = resources.memory_reservation {
+        let file = "memory.soft_limit_in_bytes";
+        writes.push(CgroupWrite::new("memory-reservation", file, reservation));
+    }
+    if let Some(swappiness) = resources.memory_swappiness {
+        writes.push(CgroupWrite::new(
+            "memory-swappiness",
+            "memory.swappiness",
+            swappiness,
+        ));
+    }
+    if resources.oom_kill_disable {
+        writes.push(CgroupWrite::new(
+            "oom-kill-disable",
+            "memory.oom_control",
+            1,
+        ));
+    }
+    writes
+}
+
+fn legacy_block_devices(resources: &Resources) -> Vec<CgroupWrite> {
+    let mut writes = Vec::new();
+    let weight = |flag, suffix: &str, value: u64| CgroupWrite {
+        rather: Some((format!("blkio.bfq.weight{suffix}"), value.to_string())),
+        ..CgroupWrite::new(flag, &format!("blkio.weight{suffix}"), value)
+    };
+    if let Some(value) = resources.blkio_weight {
+        writes.push(weight("blkio-weight", "", value.into()));
+    }
+    let of_device = |device: &DeviceValue, write: CgroupWrite| CgroupWrite {
+        device: Some(device.path.clone()),
+        ..write
+    };
+    for device in &resources.blkio_weight_device {
+        writes.push(of_device(
+            device,
+            weight("blkio-weight-device", "_device", device.value),
+        ));
+    }
+    let rates: [(&str, &str, &[DeviceValue]); 4] = [
+        ("device-read-bps", "read_bps", &resources.device_read_bps),
+        ("device-write-bps", "write_bps", &resources.device_write_bps),
+        ("device-read-iops", "read_iops", &resources.device_read_iops),
+        (
+            "device-write-iops",
+            "write_iops",
+            &resources.device_write_iops,
+        ),
+    ];
+    for (flag, key, devices) in rates {
+        let file = format!("blkio.throttle.{key}_device");
+        let write = |device| of_device(device, CgroupWrite::new(flag, &file, device.value));
+        writes.extend(devices.iter().map(write));
+    }
+    writes
+}
+
+fn bandwidth_flag(resources: &Resources) -> &'static str {
+    match (resources.nano_cpus, resources.cpu_quota) {
+        (Some(_), _) => "cpus",
+        (None, Some(_)) => "cpu-quota",
+        (None, None) => "cpu-period",
+    }
+}
+
 fn without_v2(resources: &Resources) -> Vec<String> {
     let asked = [
         ("memory-swappiness", resources.memory_swappiness.is_some()),
@@ -280,6 +408,33 @@ fn parent_path(text: &str) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn version_1_counts_swap_with_memory() {
+        let resources = Resources {
+            memory: Some(64 << 20),
+            cpu_quota: Some(-1),
+            pids_limit: Some(0),
+            device_read_bps: vec![DeviceValue {
+                path: "/dev/sda".to_owned(),
+                value: 9,
+            }],
+            ..Resources::default()
+        };
+        let written: Vec<(String, String)> = legacy_writes(&resources)
+            .into_iter()
+            .map(|write| (write.file, write.value))
+            .collect();
+        let expected = pairs(&[
+            ("memory.limit_in_bytes", "67108864"),
+            ("memory.memsw.limit_in_bytes", "134217728"),
+            ("cpu.cfs_period_us", "100000"),
+            ("cpu.cfs_quota_us", "-1"),
+            ("pids.max", "max"),
+            ("blkio.throttle.read_bps_device", "9"),
+        ]);
+        assert_eq!(written, expected);
+    }
 
     fn table(resources: Resources) -> Vec<(String, String)> {
         let write = |write: CgroupWrite| match write.device {

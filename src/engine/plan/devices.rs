@@ -2,13 +2,30 @@
 
 use std::path::PathBuf;
 
-use super::{ContainerFiles, DevicePlan, MountStep, TmpfsAttributes, mounts::check_target};
+use super::{ContainerFiles, MountStep, TmpfsAttributes, mounts::check_target};
+use serde::{Deserialize, Serialize};
+
 use crate::model::{
     ContainerSpec, Error, ErrorKind, Result,
     cdi::HostMount,
-    device::{self, DeviceNode},
+    device::{self, DeviceNode, DeviceRule},
     host::HostFacts,
 };
+
+/// The devices beyond those that every container has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DevicePlan {
+    pub nodes: Vec<DeviceNode>,
+    /// Nodes are made anew; otherwise the host's are mounted, and what the user may do with them
+    /// counts.
+    pub make_nodes: bool,
+    /// What the container's control group lets through. `None` is no limit: `--privileged`, and
+    /// ordinary users, who have no devices but their own.
+    pub rules: Option<Vec<DeviceRule>>,
+    /// Somebody asked for less than the default gives away: without a control group that enforces
+    /// the rules the container must not start.
+    pub rules_must_hold: bool,
+}
 
 /// The nodes and the rules. A later node of a path takes the place of an earlier one.
 pub(super) fn plan(
@@ -25,17 +42,14 @@ pub(super) fn plan(
             ..node.clone()
         });
     }
-    let rules = host.initial_user_namespace.then(|| {
+    let limited = host.initial_user_namespace && !spec.security.privileged;
+    let rules = limited.then(|| {
         let mut rules = device::default_rules();
         rules.extend(files.found.devices.iter().filter_map(DeviceNode::rule));
         rules.extend_from_slice(&spec.devices.rules);
         rules
     });
     for (present, what) in [
-        (
-            !files.found.edits.additional_gids.is_empty(),
-            "additional groups",
-        ),
         (files.found.edits.intel_rdt.is_some(), "Intel RDT classes"),
         (!files.found.edits.net_devices.is_empty(), "network devices"),
     ] {

@@ -20,7 +20,8 @@ pub(super) fn plan(
     }
     let mut hooks = Hooks::default();
     for hook in of_devices {
-        list(&mut hooks, &hook.hook_name)
+        hooks
+            .at(&hook.hook_name)
             .ok_or_else(|| refused(hook, "its moment is not known"))?
             .push(translate(hook)?);
     }
@@ -30,18 +31,6 @@ pub(super) fn plan(
         annotations: record.spec.annotations.clone(),
         hooks,
     })))
-}
-
-fn list<'a>(hooks: &'a mut Hooks, moment: &str) -> Option<&'a mut Vec<Hook>> {
-    Some(match moment {
-        "prestart" => &mut hooks.prestart,
-        "createRuntime" => &mut hooks.create_runtime,
-        "createContainer" => &mut hooks.create_container,
-        "startContainer" => &mut hooks.start_container,
-        "poststart" => &mut hooks.poststart,
-        "poststop" => &mut hooks.poststop,
-        _ => return None,
-    })
 }
 
 fn translate(hook: &cdi::Hook) -> Result<Hook> {

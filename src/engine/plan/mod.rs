@@ -10,40 +10,42 @@ mod environment;
 mod hooks;
 mod mounts;
 mod namespaces;
+mod requested;
 mod security;
 mod systemd;
+mod user_mounts;
 pub mod user_namespace;
 
-pub use accounts::lines_of;
+pub use accounts::{AccountPlan, Found, SecretFile, SecretPlan, lines_of};
 pub use cgroup::{CgroupPlace, CgroupPlan, CgroupWrite};
+pub use devices::DevicePlan;
 pub use environment::set as set_variable;
-pub use mounts::{SHM_BYTES, check_target};
+pub use mounts::{SHM_BYTES, check_target, kernel_place};
 pub use namespaces::{
     Join, NamespacePlan, Neighbour, Surroundings, Target, check as check_namespaces,
     check_shareable, targets,
 };
+pub use requested::all_mounts;
 pub use security::{asks_for_kernel, check, masks};
 pub use systemd::{STOP_SIGNAL as SYSTEMD_STOP_SIGNAL, is_wanted as wants_systemd};
+pub use user_mounts::check_mounts;
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
     ContainerSpec, Error, ErrorKind, Result,
-    account::{Line, UserEntry},
-    cdi,
     container::{ContainerRecord, ProcessIdentity},
-    device::{DeviceNode, DeviceRule},
     hook::HookPlan,
     host::{HostFacts, UserMode},
     image::ImageConfig,
     mount::{AttributeChange, Propagation},
     namespace::Personality,
     seccomp::SockFilter,
-    secret::{SecretBytes, SecretWay},
-    security::{SecuritySpec, Ulimit},
+    security::Ulimit,
     user_namespace::IdMaps,
+    volume::Backing,
 };
 
 /// Everything the sandbox carries out, in the order in which it does.
@@ -160,9 +162,6 @@ pub enum MountStep {
     /// A tmpfs with the default devices, links and a private devpts.
     Dev {
         make_nodes: bool,
-        /// Those of the host too, for `--privileged`.
-        #[serde(default)]
-        host_devices: bool,
     },
     Shm {
         bytes: u64,
@@ -187,6 +186,8 @@ pub enum MountStep {
         target: String,
         options: Vec<TmpfsParameter>,
         attributes: TmpfsAttributes,
+        /// What the root has there is copied into it.
+        copy_up: bool,
     },
     /// A file of ours over one of the image's; a link there that leads nowhere is replaced.
     OwnFile {
@@ -198,9 +199,24 @@ pub enum MountStep {
     Bind {
         source: PathBuf,
         target: String,
-        read_only: bool,
-        recursive: bool,
-        propagation: Propagation,
+        options: BindOptions,
+    },
+    /// Layers as one tree, topmost first.
+    Overlay {
+        lower: Vec<PathBuf>,
+        /// Where changes go, and the work directory beside it; without them it is read-only.
+        changes: Option<(PathBuf, PathBuf)>,
+        user_xattr: bool,
+        target: String,
+        options: BindOptions,
+    },
+    /// Another file system, which the kernel may refuse to mount.
+    FileSystem {
+        kind: String,
+        device: String,
+        parameters: Vec<TmpfsParameter>,
+        target: String,
+        options: BindOptions,
     },
     /// As a runtime configuration lists it: exactly these attributes.
     Attached {
@@ -209,6 +225,34 @@ pub enum MountStep {
         change: AttributeChange,
         propagation: Propagation,
     },
+}
+
+/// How a source of the user's is mounted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindOptions {
+    pub read_only: bool,
+    /// What is mounted below a read-only source stays as it is.
+    pub writable_below: bool,
+    pub recursive: bool,
+    pub propagation: Propagation,
+    /// What of the source is mounted; a link on the way must not lead out of it.
+    pub subpath: Option<String>,
+    /// `None` leaves it as the source has it.
+    pub no_exec: Option<bool>,
+    pub no_suid: Option<bool>,
+    pub no_dev: Option<bool>,
+    /// The source is given to the process's user, with everything in it.
+    pub chown: bool,
+    /// What the root has at the target is copied into an empty volume.
+    pub fill: Option<FillPlan>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FillPlan {
+    /// The volume's folder, where copies are staged.
+    pub folder: PathBuf,
+    /// The container was never started before. Later starts only go on with what was interrupted.
+    pub first_start: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -221,51 +265,6 @@ pub enum FileSystem {
         source: Option<String>,
         parameters: Vec<TmpfsParameter>,
     },
-}
-
-/// What is written into the root file system before anything is mounted in it. A line is written
-/// only where its file has neither its name nor its number.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct AccountPlan {
-    /// For passwd(5).
-    pub users: Vec<Line>,
-    /// For group(5).
-    pub groups: Vec<Line>,
-    /// The content of /etc/localtime, tzfile(5).
-    pub local_time: Option<Vec<u8>>,
-}
-
-/// Values that only the container may see. They are not part of [`ProcessPlan`], which is stored.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct SecretPlan {
-    pub files: Vec<SecretFile>,
-    /// Names of variables of the first process, and their values.
-    pub variables: Vec<(String, SecretBytes)>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SecretFile {
-    pub target: String,
-    pub uid: u32,
-    pub gid: u32,
-    /// Permission bits.
-    pub mode: u32,
-    pub data: SecretBytes,
-}
-
-/// The devices beyond those that every container has.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct DevicePlan {
-    pub nodes: Vec<DeviceNode>,
-    /// Nodes are made anew; otherwise the host's are mounted, and what the user may do with them
-    /// counts.
-    pub make_nodes: bool,
-    /// What the container's control group lets through. `None` is no limit: `--privileged`, and
-    /// ordinary users, who have no devices but their own.
-    pub rules: Option<Vec<DeviceRule>>,
-    /// Somebody asked for less than the default gives away: without a control group that enforces
-    /// the rules the container must not start.
-    pub rules_must_hold: bool,
 }
 
 /// A file system parameter, with its value if it has one (tmpfs(5)).
@@ -353,6 +352,19 @@ pub enum FilterPlan {
     },
 }
 
+impl FilterPlan {
+    /// Says to the listener, if there is one, whose calls it gets.
+    fn tell_listener(&mut self, container: &str) {
+        if let FilterPlan::Program {
+            listener: Some(listener),
+            ..
+        } = self
+        {
+            container.clone_into(&mut listener.container);
+        }
+    }
+}
+
 /// A socket whose owner takes the descriptor of seccomp_unotify(2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
@@ -395,19 +407,36 @@ pub struct ContainerFiles {
     pub root: RootSource,
     pub user_namespace: Option<UserNamespacePlan>,
     pub found: Found,
+    /// Every volume that a mount names.
+    pub volumes: BTreeMap<String, VolumeFiles>,
+    /// The container was never started before.
+    pub first_start: bool,
+    /// For mounts of images and overlays, at the mount's place in the request; may be shorter.
+    pub image_mounts: Vec<Option<ImageFiles>>,
 }
 
-/// What a request names and had to be looked up: on the host, or in the store.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
-    pub devices: Vec<DeviceNode>,
-    /// What devices need, by their CDI specifications.
-    pub edits: cdi::Edits,
-    /// With the names of their groups.
-    pub host_users: Vec<(UserEntry, Option<String>)>,
-    /// tzfile(5)
-    pub local_time: Option<Vec<u8>>,
-    pub secrets: Vec<(SecretWay, SecretBytes)>,
+/// A volume as it lies in the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VolumeFiles {
+    /// Its files.
+    pub data: PathBuf,
+    /// Where they are staged when it is filled.
+    pub folder: PathBuf,
+    /// What is mounted instead of its files.
+    pub backing: Option<Backing>,
+}
+
+/// What an overlay of the user's is made of. Relative to the store's root, as the layers are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageFiles {
+    /// Topmost first.
+    pub layers: Vec<PathBuf>,
+    /// For changes.
+    pub upper: PathBuf,
+    pub work: PathBuf,
+    /// An empty folder, for an image with one layer.
+    pub empty: PathBuf,
+    pub user_xattr: bool,
 }
 
 /// The plan of a container's first process.
@@ -428,8 +457,11 @@ pub fn container(
     let namespaces = namespaces::plan(record, surroundings, hostname);
     let placement = namespaces.placement;
     let systemd = systemd::is_wanted(spec, &record.path);
-    let mut arguments = vec![record.path.clone()];
-    arguments.extend(record.args.iter().cloned());
+    let cgroup = cgroup::cgroup(
+        &spec.resources,
+        systemd || spec.security.writable_cgroups == Some(true),
+    )?;
+    let arguments = [std::slice::from_ref(&record.path), &record.args].concat();
     let working_directory = working_directory(spec, image)?;
     let user = user(record, image);
     let (masked_paths, read_only_paths) = security::masks(&spec.security, &host.thermal_folders);
@@ -440,13 +472,7 @@ pub fn container(
     )?;
     let (capabilities, ambient) = security::capabilities(&spec.security, host.capabilities)?;
     let mut filter = security::filter(&spec.security, capabilities, host.kernel)?;
-    if let FilterPlan::Program {
-        listener: Some(listener),
-        ..
-    } = &mut filter
-    {
-        record.id.as_str().clone_into(&mut listener.container);
-    }
+    filter.tell_listener(record.id.as_str());
     let mut environment = environment::compose(spec, image, hostname, &files.found.edits.env);
     if systemd {
         for variable in systemd::variables(record) {
@@ -482,7 +508,7 @@ pub fn container(
         )?,
         sys_writable: spec.security.privileged,
         sysctls,
-        cgroup: cgroup::cgroup(&spec.resources)?,
+        cgroup,
         process: ProcessPlan {
             arguments,
             environment,
@@ -495,15 +521,22 @@ pub fn container(
             personality: spec.namespaces.personality,
             ids: record.ids.clone(),
             filter,
-            rights: process_rights(&spec.security, ambient, host)?,
+            rights: process_rights(spec, ambient, host, &files.found)?,
         },
         init: spec.init,
         hooks: hooks::plan(record, files, &files.found.edits.hooks)?,
     })
 }
 
-fn process_rights(spec: &SecuritySpec, ambient: u64, host: &HostFacts) -> Result<ProcessRights> {
-    let (additional_groups, keep_groups) = security::groups(spec, host)?;
+fn process_rights(
+    spec: &ContainerSpec,
+    ambient: u64,
+    host: &HostFacts,
+    found: &Found,
+) -> Result<ProcessRights> {
+    let spec = &spec.security;
+    let (mut additional_groups, keep_groups) = security::groups(spec, host)?;
+    additional_groups.extend(found.edits.additional_gids.iter().map(u32::to_string));
     Ok(ProcessRights {
         ambient,
         no_new_privileges: spec.no_new_privileges,

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::{ContainerFiles, MountStep, TmpfsAttributes, TmpfsParameter, namespaces, systemd};
+use super::{ContainerFiles, MountStep, namespaces, systemd, user_mounts::user_mount};
 use crate::model::{
     ContainerSpec, Error, ErrorKind, Result,
     host::HostFacts,
-    mount::{Mount, MountSource},
+    mount::{Mount, absolute_target},
     namespace::{IpcMode, Place, Placement},
     security::SecuritySpec,
 };
@@ -31,7 +31,9 @@ fn shared_memory(spec: &ContainerSpec, placement: &Placement) -> Option<MountSte
         (IpcMode::None, _) => None,
         (IpcMode::Container(_), _) => Some(MountStep::JoinedShm),
         (_, Place::Host) => Some(MountStep::HostShm),
-        _ => Some(MountStep::Shm { bytes: SHM_BYTES }),
+        _ => Some(MountStep::Shm {
+            bytes: spec.mount_settings.shm_size.unwrap_or(SHM_BYTES),
+        }),
     }
 }
 
@@ -56,7 +58,6 @@ pub(super) fn steps(
         MountStep::Proc { fresh: fresh_proc },
         MountStep::Dev {
             make_nodes: host.initial_user_namespace,
-            host_devices: spec.security.privileged,
         },
     ];
     steps.extend(shared_memory(spec, placement));
@@ -72,133 +73,85 @@ pub(super) fn steps(
         writable: (context.systemd || writable_cgroup(&spec.security))
             && placement.cgroup == Place::Own,
     });
-    let folder = context.network_files.unwrap_or(&files.directory);
-    for (name, wanted) in [
-        ("hostname", !spec.namespaces.no_hostname),
-        ("hosts", !spec.namespaces.no_hosts),
-        ("resolv.conf", true),
-    ] {
-        if wanted {
-            steps.push(MountStep::OwnFile {
-                source: folder.join(name),
-                target: format!("/etc/{name}"),
-            });
-        }
-    }
     if context.systemd {
         steps.extend(systemd::mounts(spec));
     }
     steps.extend(super::devices::steps(files)?);
-    let mut wanted: Vec<&Mount> = spec.mounts.iter().collect();
-    wanted.sort_by_key(|mount| {
-        mount
-            .target
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .count()
-    });
-    for mount in wanted {
-        steps.push(user_mount(mount)?);
+    let mut wanted: Vec<(usize, &Mount)> = spec.mounts.iter().enumerate().collect();
+    wanted.sort_by_key(|(_, mount)| depth(mount));
+    // A volume on /etc does not hide them, one on /etc/hosts does.
+    let shallow = wanted.partition_point(|(_, mount)| depth(mount) < 2);
+    for (index, mount) in &wanted[..shallow] {
+        steps.push(user_mount(mount, *index, files)?);
+    }
+    steps.extend(own_files(spec, files, context));
+    for (index, mount) in &wanted[shallow..] {
+        steps.push(user_mount(mount, *index, files)?);
     }
     steps.extend(super::accounts::steps(files));
     Ok(steps)
 }
 
-fn user_mount(mount: &Mount) -> Result<MountStep> {
-    let target = check_target(&mount.target)?;
-    Ok(match &mount.source {
-        MountSource::Bind {
-            source,
-            propagation,
-            recursive,
-            ..
-        } => MountStep::Bind {
-            source: Path::new(source).to_owned(),
-            target,
-            read_only: mount.read_only,
-            recursive: *recursive,
-            propagation: *propagation,
-        },
-        MountSource::Tmpfs {
-            size,
-            mode,
-            options,
-        } => {
-            let (parameters, attributes) = tmpfs(*size, *mode, options, mount.read_only)?;
-            MountStep::Tmpfs {
-                target,
-                options: parameters,
-                attributes,
-            }
-        }
+/// What we write into /etc.
+fn own_files(
+    spec: &ContainerSpec,
+    files: &ContainerFiles,
+    context: &Context<'_>,
+) -> impl Iterator<Item = MountStep> {
+    let folder = context.network_files.unwrap_or(&files.directory).to_owned();
+    [
+        ("hostname", !spec.namespaces.no_hostname),
+        ("hosts", !spec.namespaces.no_hosts),
+        ("resolv.conf", true),
+    ]
+    .into_iter()
+    .filter(|(_, wanted)| *wanted)
+    .map(move |(name, _)| MountStep::OwnFile {
+        source: folder.join(name),
+        target: format!("/etc/{name}"),
     })
+}
+
+fn depth(mount: &Mount) -> usize {
+    let parts = mount.target.split('/').filter(|part| !part.is_empty());
+    parts.count()
+}
+
+/// Files of procfs that may be replaced by others, which tell a container about itself (lxcfs):
+/// nothing of the confinement is made of them. Others allow /proc/net/dev, too, but that is another
+/// file for every process.
+const REPLACEABLE: [&str; 10] = [
+    "proc/cpuinfo",
+    "proc/diskstats",
+    "proc/loadavg",
+    "proc/meminfo",
+    "proc/slabinfo",
+    "proc/stat",
+    "proc/swaps",
+    "proc/sys/crypto/fips_enabled",
+    "proc/sys/kernel/ns_last_pid",
+    "proc/uptime",
+];
+pub(super) const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// A place in procfs or sysfs on which something may be mounted: the file system's name, and the
+/// path in it.
+pub fn kernel_place(target: &str) -> Option<(&str, &str)> {
+    let path = target.strip_prefix('/')?;
+    (REPLACEABLE.contains(&path) || target == CGROUPS)
+        .then(|| path.split_once('/'))
+        .flatten()
 }
 
 /// Our /proc and /sys are what the confinement is made of: nothing may be put over them
 /// (CVE-2019-16884 and its successors), nor over the root.
 pub fn check_target(target: &str) -> Result<String> {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    let clean = format!("/{}", parts.join("/"));
-    if !target.starts_with('/') {
-        return Err(Error::invalid(format!(
-            "invalid mount target {target:?}: it must be an absolute path"
-        )));
-    }
-    if matches!(parts.first(), None | Some(&("proc" | "sys"))) {
+    let clean = absolute_target(target)
+        .map_err(|why| Error::invalid(format!("invalid mount target {target:?}: {why}")))?;
+    if matches!(clean.split('/').nth(1), Some("proc" | "sys")) {
         return Err(Error::invalid(format!(
             "invalid mount target {target:?}: nothing can be mounted on or below /proc, /sys, or on /"
         )));
     }
     Ok(clean)
-}
-
-/// Splits tmpfs options into file system parameters and mount attributes. Docker's defaults are
-/// noexec, nosuid and nodev.
-fn tmpfs(
-    size: Option<u64>,
-    mode: Option<u32>,
-    options: &[String],
-    read_only: bool,
-) -> Result<(Vec<TmpfsParameter>, TmpfsAttributes)> {
-    let mut attributes = TmpfsAttributes {
-        read_only,
-        no_exec: true,
-        no_suid: true,
-        no_dev: true,
-    };
-    let mut parameters = vec![(
-        "mode".to_owned(),
-        Some(format!("{:o}", mode.unwrap_or(0o1777))),
-    )];
-    if let Some(size) = size {
-        parameters.push(("size".to_owned(), Some(size.to_string())));
-    }
-    for option in options {
-        match option.as_str() {
-            "ro" => attributes.read_only = true,
-            "rw" => attributes.read_only = false,
-            "exec" => attributes.no_exec = false,
-            "noexec" => attributes.no_exec = true,
-            "suid" => attributes.no_suid = false,
-            "nosuid" => attributes.no_suid = true,
-            "dev" => attributes.no_dev = false,
-            "nodev" => attributes.no_dev = true,
-            other => match other.split_once('=') {
-                Some((key @ ("uid" | "gid" | "nr_inodes" | "nr_blocks" | "huge"), value)) => {
-                    parameters.push((key.to_owned(), Some(value.to_owned())));
-                }
-                _ => return Err(Error::invalid(format!("invalid tmpfs option {other:?}"))),
-            },
-        }
-    }
-    Ok((parameters, attributes))
 }

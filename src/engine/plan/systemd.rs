@@ -47,6 +47,7 @@ pub(super) fn mounts(spec: &ContainerSpec) -> Vec<MountStep> {
             no_suid: true,
             no_dev: true,
         },
+        copy_up: false,
     })
     .collect()
 }

@@ -10,11 +10,11 @@ use std::{
 };
 
 use super::{
-    Streams, accounts, credentials, devices, hooks,
+    Streams, accounts, copy_up, credentials, devices, hooks,
     mounts::{self, Sources},
     namespaces, nested,
     outside::Outside,
-    program, reaper,
+    program, reaper, user_mounts,
 };
 use crate::{
     engine::plan::{NamespacePlan, SandboxPlan},
@@ -54,7 +54,7 @@ pub(super) fn run(
         Some(sources) => sources,
         None => Sources {
             root: None,
-            steps: mounts::clone_connected(&plan.mounts)?,
+            steps: user_mounts::clone_connected(&plan.mounts)?,
         },
     };
     mount::make_all_private().system(|| "cannot make the container's mounts private".to_owned())?;
@@ -65,6 +65,9 @@ pub(super) fn run(
 
     let root = mounts::attach_root(&plan.root, sources.root.take())?;
     accounts::write(&plan.accounts, root.as_fd())?;
+    if plan.user_namespace.is_none() {
+        copy_up::fill_volumes(&plan.mounts, root.as_fd())?;
+    }
     let tree = mounts::build(
         plan,
         sources.steps,
@@ -76,6 +79,7 @@ pub(super) fn run(
 
     let working_directory = open_working_directory(&plan.process.working_directory, root.as_fd())?;
     let mut identity = credentials::look_up(&plan.process, root.as_fd())?;
+    user_mounts::give_away(&tree.to_give, &identity.credentials)?;
     accounts::add_variables(&mut identity.environment, &plan.secrets.variables)?;
     if plan.root.read_only {
         mount::set_attributes(&root, Attributes::READ_ONLY, None, false)

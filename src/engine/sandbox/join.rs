@@ -4,7 +4,9 @@
 //! container can see the joining process, and what it could reach through it must not be writable
 //! (CVE-2019-5736). All namespaces are entered at once through the pidfd of the container's first
 //! process, the pid namespace taking effect on the child only, so the container never sees a
-//! process of ours that is not confined to its own tree. Protections are those of the stored plan.
+//! process of ours that is not confined to its own tree. (Where it shares its pid namespace, the
+//! child enters the rest; like the container's own first process it is hidden until then.)
+//! Protections are those of the stored plan.
 
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -23,11 +25,7 @@ use super::{
 };
 use crate::{
     engine::plan::ProcessPlan,
-    model::{
-        Context, Error, ErrorKind, Result,
-        container::ProcessIdentity,
-        namespace::{Place, Placement},
-    },
+    model::{Context, Error, ErrorKind, Result, container::ProcessIdentity, namespace::Placement},
     sys::{
         fork::{self, Namespaces},
         in_root, packet, process,
@@ -44,6 +42,8 @@ pub struct JoinPlan {
     pub process: ProcessPlan,
     /// The container's version 2 cgroup, on the host.
     pub cgroup: Option<PathBuf>,
+    /// Its version 1 cgroups.
+    pub legacy_cgroups: Vec<PathBuf>,
 }
 
 /// `f_type` of devpts, statfs(2).
@@ -61,34 +61,38 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
         .system(|| "cannot open the container's first process".to_owned())?
         .ok_or_else(stopped)?;
     let outside = Outside::open(&plan.process)?;
-    let all = namespaces::of_container(&plan.namespaces) - ThreadNameSpaceType::CONTROL_GROUP;
-    // Into a nested user namespace goes the child: from inside, the group's owner does not exist.
-    let (first, then) = match &plan.process.ids {
-        None => (all, ThreadNameSpaceType::empty()),
-        Some(ids) => {
-            if let Some(streams) = &streams {
-                nested::give_streams(streams, ids)?;
-            }
-            let first = all & ThreadNameSpaceType::PROCESS_ID;
-            (first, (all - first) | ThreadNameSpaceType::USER)
+    let (mut at_once, mut by_child) = namespaces::of_container(&plan.namespaces);
+    if let Some(ids) = &plan.process.ids {
+        // Into a nested user namespace goes the child: from inside, the group's owner does not exist.
+        let later = at_once - ThreadNameSpaceType::PROCESS_ID;
+        at_once -= later;
+        by_child |= later | ThreadNameSpaceType::USER;
+        if let Some(streams) = &streams {
+            nested::give_streams(streams, ids)?;
         }
-    };
+    }
     let cgroup = match &plan.cgroup {
         Some(path) => Some(open_cgroup(path)?),
         None => None,
     };
-    match rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), first) {
-        Err(rustix::io::Errno::SRCH) => return Err(stopped()),
-        other => other.system(|| "cannot enter the container's namespaces".to_owned())?,
-    }
+    let entrances: Vec<OwnedFd> = plan
+        .legacy_cgroups
+        .iter()
+        .map(|path| open_entrance(path))
+        .collect::<Result<_>>()?;
+    enter(pidfd.as_fd(), at_once)?;
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
-    // The cgroup namespace comes last: from inside it nobody may reach into a group from outside.
-    let enters = plan.namespaces.cgroup != Place::Host;
     let child = fork::fork_into(Namespaces::NONE, cgroup.as_ref().map(AsFd::as_fd), || {
-        if let Err(error) = enter_nested(pidfd.as_fd(), then) {
+        if let Err(error) = super::enter_cgroups(&entrances) {
             return super::report(theirs.as_fd(), &error);
         }
-        if enters && let Err(error) = enter_cgroup_namespace(pidfd.as_fd()) {
+        if let Err(error) = enter(pidfd.as_fd(), by_child) {
+            return super::report(theirs.as_fd(), &error);
+        }
+        if by_child.contains(ThreadNameSpaceType::USER)
+            && let Err(error) = nested::become_root()
+                .system(|| "cannot become root of the container's ids".to_owned())
+        {
             return super::report(theirs.as_fd(), &error);
         }
         let Err(error) = become_process(&plan.process, streams.as_ref(), theirs.as_fd(), &outside);
@@ -128,19 +132,23 @@ fn open_cgroup(path: &Path) -> Result<OwnedFd> {
         .system(|| format!("cannot open cgroup {}", path.display()))
 }
 
-fn enter_cgroup_namespace(init: BorrowedFd<'_>) -> Result<()> {
-    rustix::thread::move_into_thread_name_spaces(init, ThreadNameSpaceType::CONTROL_GROUP)
-        .system(|| "cannot enter the container's cgroup namespace".to_owned())
+fn open_entrance(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    rustix::fs::open(path.join("cgroup.procs"), flags, Mode::empty())
+        .system(|| format!("cannot open cgroup {}", path.display()))
 }
 
-/// Enters the container's user namespace with those that belong to it, if it has one.
-fn enter_nested(pidfd: BorrowedFd<'_>, namespaces: ThreadNameSpaceType) -> Result<()> {
+fn enter(pidfd: BorrowedFd<'_>, namespaces: ThreadNameSpaceType) -> Result<()> {
     if namespaces.is_empty() {
         return Ok(());
     }
-    rustix::thread::move_into_thread_name_spaces(pidfd, namespaces)
-        .system(|| "cannot enter the container's namespaces".to_owned())?;
-    nested::become_root().system(|| "cannot become root of the container's ids".to_owned())
+    match rustix::thread::move_into_thread_name_spaces(pidfd, namespaces) {
+        Err(rustix::io::Errno::SRCH) => Err(Error::new(
+            ErrorKind::Conflict,
+            "the container is not running",
+        )),
+        other => other.system(|| "cannot enter the container's namespaces".to_owned()),
+    }
 }
 
 fn become_process(

@@ -11,6 +11,7 @@
 
 mod accounts;
 mod configured;
+mod copy_up;
 mod credentials;
 pub mod device_filter;
 mod devices;
@@ -24,6 +25,7 @@ mod outside;
 mod program;
 mod reaper;
 mod seccomp;
+mod user_mounts;
 
 use std::{
     ffi::CString,
@@ -63,6 +65,15 @@ pub enum Stream {
     Borrowed(OwnedFd),
 }
 
+/// The cgroups of the first process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cgroups<'a> {
+    /// The directory of the version 2 cgroup in which it begins; `None` is the caller's.
+    pub own: Option<BorrowedFd<'a>>,
+    /// `cgroup.procs` of version 1 cgroups that it enters before anything else.
+    pub entrances: &'a [OwnedFd],
+}
+
 /// A sandbox whose program has been executed.
 #[derive(Debug)]
 pub struct Started {
@@ -89,28 +100,31 @@ const HOST_HOOKS: &[u8] = b"H";
 
 /// Starts the first process of a container and waits until its program runs or a step has failed.
 /// The caller must have one thread. `streams` are closed here in either case; `held` are the
-/// descriptors of the plan's joins. `cgroup` is the container's; `None` is the caller's.
+/// descriptors of the plan's joins.
 pub fn start(
     plan: &SandboxPlan,
     streams: Option<Streams>,
     held: &[OwnedFd],
-    cgroup: Option<BorrowedFd<'_>>,
+    cgroups: Cgroups<'_>,
 ) -> Result<Started> {
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
     namespaces::enter_pid(&plan.namespaces, held)?;
     let namespaces = namespaces::made(&plan.namespaces.placement);
     let first = || {
-        let own_cgroup = cgroup.is_some();
+        if let Err(error) = enter_cgroups(cgroups.entrances) {
+            return report(theirs.as_fd(), &error);
+        }
+        let own_cgroup = cgroups.own.is_some();
         let Err(error) = init::run(plan, streams.as_ref(), held, own_cgroup, theirs.as_fd());
         report(theirs.as_fd(), &error)
     };
     let child = match &plan.user_namespace {
-        None => fork::fork_into(namespaces, cgroup, first).map_err(namespaces_refused)?,
+        None => fork::fork_into(namespaces, cgroups.own, first).map_err(namespaces_refused)?,
         Some(nested) => {
             if let Some(streams) = &streams {
                 nested::give_streams(streams, nested::ids(plan)?)?;
             }
-            let child = nested::fork_into(&nested.origin, namespaces, cgroup, first)?;
+            let child = nested::fork_into(&nested.origin, namespaces, cgroups.own, first)?;
             if let Err(error) = nested::prepare(plan, nested, &child, ours.as_fd()) {
                 let _ = process::signal(&child.pidfd, libc::SIGKILL);
                 let _ = process::reap(&child.pidfd);
@@ -137,6 +151,14 @@ pub fn start(
             Err(error)
         }
     }
+}
+
+fn enter_cgroups(entrances: &[OwnedFd]) -> Result<()> {
+    entrances.iter().try_for_each(|entrance| {
+        rustix::io::write(entrance, b"0")
+            .map(drop)
+            .system(|| "cannot enter the container's cgroups".to_owned())
+    })
 }
 
 fn namespaces_refused(cause: io::Error) -> Error {

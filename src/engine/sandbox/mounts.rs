@@ -15,7 +15,7 @@ use std::{
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::{accounts, c_string, configured, devices};
+use super::{accounts, c_string, configured, devices, user_mounts};
 use crate::{
     engine::plan::{
         FileSystem, MountStep, RootPlan, RootSource, SandboxPlan, Sysctl, TmpfsAttributes,
@@ -37,6 +37,8 @@ pub(super) struct Tree {
     /// Our devpts, from which a terminal is opened, and our /dev, for its console.
     pub pseudo_terminals: Option<OwnedFd>,
     pub dev: Option<OwnedFd>,
+    /// Sources that are to be given to the program's user.
+    pub to_give: Vec<OwnedFd>,
 }
 
 /// Mounts that were made before the straight line begins.
@@ -82,25 +84,22 @@ pub(super) fn mount_root(plan: &RootPlan) -> Result<OwnedFd> {
                 layers.iter().map(|layer| path(layer)).collect()
             };
             let (layers, data) = (paths(lower)?, paths(data)?);
+            let (upper, work) = (path(upper)?, path(work)?);
             overlay(
-                &layers,
-                &data,
-                &path(upper)?,
-                &path(work)?,
+                (&layers, &data),
+                Some((&upper, &work)),
                 *volatile,
                 *user_xattr,
             )
         }
-        RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, false)
+        RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, true)
             .system(|| format!("cannot use {} as root file system", tree.display())),
     }
 }
 
-fn overlay(
-    lower: &[CString],
-    data: &[CString],
-    upper: &CStr,
-    work: &CStr,
+pub(super) fn overlay(
+    (lower, data): (&[CString], &[CString]),
+    changes: Option<(&CStr, &CStr)>,
     volatile: bool,
     user_xattr: bool,
 ) -> Result<OwnedFd> {
@@ -113,8 +112,10 @@ fn overlay(
         data.iter()
             .map(|layer| Parameter::String(c"datadir+", layer)),
     );
-    parameters.push(Parameter::String(c"upperdir", upper));
-    parameters.push(Parameter::String(c"workdir", work));
+    if let Some((upper, work)) = changes {
+        parameters.push(Parameter::String(c"upperdir", upper));
+        parameters.push(Parameter::String(c"workdir", work));
+    }
     if volatile {
         parameters.push(Parameter::Flag(c"volatile"));
     }
@@ -159,66 +160,45 @@ fn lowerdir_list(lower: &[CString]) -> CString {
     CString::new(list).unwrap_or_default()
 }
 
-/// Copies of the bind sources whose mounts stay connected with the host's. They have to be made
-/// before the namespace's mounts become private; one place a step, empty for all others.
-pub(super) fn clone_connected(steps: &[MountStep]) -> Result<Vec<Option<OwnedFd>>> {
-    steps
-        .iter()
-        .map(|step| match step {
-            MountStep::Bind {
-                source,
-                recursive,
-                propagation,
-                ..
-            }
+/// Whether a step mounts something of the host's that has to be opened by a path.
+pub(super) fn has_source(step: &MountStep) -> bool {
+    matches!(
+        step,
+        MountStep::Bind { .. }
+            | MountStep::OwnFile { .. }
             | MountStep::Attached {
-                file_system: FileSystem::Bind { source, recursive },
-                propagation,
+                file_system: FileSystem::Bind { .. },
                 ..
-            } if !matches!(propagation, Wanted::Private | Wanted::RPrivate) => {
-                let copy = mount::clone_mount(rustix::fs::CWD, &path(source)?, *recursive);
-                copy.map(Some)
-                    .system(|| format!("cannot use bind source {}", source.display()))
             }
-            _ => Ok(None),
-        })
-        .collect()
+    )
 }
 
-/// What a step mounts of the host's that has to be opened by a path; with the mounts below it.
-pub(super) fn source_of(step: &MountStep) -> Option<(&Path, bool)> {
-    match step {
-        MountStep::Bind {
-            source, recursive, ..
-        }
-        | MountStep::DeviceMount {
-            source, recursive, ..
-        }
-        | MountStep::Attached {
-            file_system: FileSystem::Bind { source, recursive },
-            ..
-        } => Some((source, *recursive)),
-        MountStep::OwnFile { source, .. } => Some((source, false)),
-        _ => None,
-    }
-}
-
-/// Copies of [all sources](source_of), in the order of the steps: by the supervisor, for a container
-/// whose root may not look for them. What the host mounts there later can appear in the container;
-/// nothing of the container's reaches the host.
+/// Copies of the sources of all steps that [have one](has_source), in their order: by the
+/// supervisor, for a container whose root may not look for them. What the host mounts there later
+/// can appear in the container; nothing of the container's reaches the host.
 pub(super) fn clone_all(steps: &[MountStep]) -> Result<Vec<OwnedFd>> {
-    steps
-        .iter()
-        .filter_map(source_of)
-        .map(|(source, recursive)| {
-            let what = || format!("cannot use bind source {}", source.display());
-            let copy =
-                mount::clone_mount(rustix::fs::CWD, &path(source)?, recursive).system(what)?;
-            mount::set_attributes(&copy, Attributes::NONE, Some(Propagation::Slave), recursive)
-                .system(what)?;
-            Ok(copy)
-        })
-        .collect()
+    let clone = |source: &Path, recursive| {
+        mount::clone_mount(rustix::fs::CWD, &path(source)?, recursive)
+            .system(|| format!("cannot use bind source {}", source.display()))
+    };
+    let mut copies = Vec::new();
+    for step in steps {
+        let copy = match step {
+            MountStep::Bind {
+                source, options, ..
+            } => user_mounts::clone_source(source, options)?,
+            MountStep::Attached {
+                file_system: FileSystem::Bind { source, recursive },
+                ..
+            } => clone(source, *recursive)?,
+            MountStep::OwnFile { source, .. } => clone(source, false)?,
+            _ => continue,
+        };
+        mount::set_attributes(&copy, Attributes::NONE, Some(Propagation::Slave), true)
+            .system(|| "cannot prepare a bind source".to_owned())?;
+        copies.push(copy);
+    }
+    Ok(copies)
 }
 
 /// Attaches everything that the plan names, in its order, then hides what must be hidden.
@@ -243,7 +223,7 @@ pub(super) fn build(
             MountStep::Cgroup { writable, .. } => {
                 cgroup(sys.as_ref(), *writable && own_cgroup)?;
             }
-            MountStep::Dev { make_nodes, .. } => devices::build(root, *make_nodes, &mut tree)?,
+            MountStep::Dev { make_nodes } => devices::build(root, *make_nodes, &mut tree)?,
             MountStep::Shm { bytes } => shm(dev_of(&tree)?, *bytes)?,
             MountStep::HostShm => host_in_dev(dev_of(&tree)?, c"shm", c"/dev/shm")?,
             MountStep::JoinedShm => joined_shm(dev_of(&tree)?, shared_memory.take())?,
@@ -251,36 +231,19 @@ pub(super) fn build(
                 host_in_dev(dev_of(&tree)?, c"mqueue", c"/dev/mqueue")?;
             }
             MountStep::MessageQueue => message_queue(dev_of(&tree)?)?,
-            MountStep::Secrets => accounts::mount_secrets(root, &plan.secrets.files)?,
-            MountStep::DeviceNodes => devices::add_nodes(root, &plan.devices)?,
-            MountStep::DeviceMount {
-                source,
-                target,
-                recursive,
-                attributes,
-            } => device_mount(root, copy, (source, *recursive), target, *attributes)?,
-            MountStep::Tmpfs {
-                target,
-                options,
-                attributes,
-            } => tmpfs(root, target, options, *attributes)?,
+            MountStep::Secrets | MountStep::DeviceNodes | MountStep::DeviceMount { .. } => {
+                granted(root, plan, step)?;
+            }
             MountStep::OwnFile { source, target } => {
                 own_file(root, copy, source, target, plan.root.read_only)?;
             }
-            MountStep::Bind {
-                source,
-                target,
-                read_only,
-                recursive,
-                propagation,
-            } => {
-                let copy = match copy {
-                    Some(copy) => copy,
-                    None => mount::clone_mount(rustix::fs::CWD, &path(source)?, *recursive)
-                        .system(|| format!("cannot use bind source {}", source.display()))?,
-                };
-                bind(root, copy, target, *read_only, *propagation)
-                    .system(|| format!("cannot mount {} on {target}", source.display()))?;
+            MountStep::Bind { .. }
+            | MountStep::Overlay { .. }
+            | MountStep::FileSystem { .. }
+            | MountStep::Tmpfs { .. } => {
+                let kernel = (proc.as_ref(), sys.as_ref());
+                tree.to_give
+                    .extend(user_mounts::carry_out(step, copy, root, kernel)?);
             }
             MountStep::Attached {
                 file_system,
@@ -537,7 +500,7 @@ fn attach_in_dev(dev: &OwnedFd, name: &CStr, mounted: OwnedFd) -> Result<()> {
     Ok(())
 }
 
-fn bits(wanted: TmpfsAttributes) -> Attributes {
+pub(super) fn bits(wanted: TmpfsAttributes) -> Attributes {
     let mut attributes = Attributes::NONE;
     for (on, attribute) in [
         (wanted.read_only, Attributes::READ_ONLY),
@@ -550,33 +513,6 @@ fn bits(wanted: TmpfsAttributes) -> Attributes {
         }
     }
     attributes
-}
-
-fn tmpfs(
-    root: BorrowedFd<'_>,
-    target: &str,
-    options: &[(String, Option<String>)],
-    wanted: TmpfsAttributes,
-) -> Result<()> {
-    let what = || format!("cannot mount a tmpfs on {target}");
-    let attributes = bits(wanted);
-    let options: Vec<(CString, Option<CString>)> = options
-        .iter()
-        .map(|(key, value)| Ok((c_string(key)?, value.as_deref().map(c_string).transpose()?)))
-        .collect::<Result<_>>()?;
-    let parameters: Vec<Parameter<'_>> = options
-        .iter()
-        .map(|(key, value)| match value {
-            Some(value) => Parameter::String(key, value),
-            None => Parameter::Flag(key),
-        })
-        .collect();
-    let mounted = mount::new_mount(c"tmpfs", &parameters, attributes).system(what)?;
-    let place = in_root::open_or_make_directory(root, target.as_ref(), Mode::from_raw_mode(0o755))
-        .system(what)?;
-    // The plan has checked the text; a link of the image may lead there nevertheless.
-    in_root::refuse_kernel_file_systems(&place).system(what)?;
-    mount::attach(&mounted, &place).system(what)
 }
 
 fn own_file(
@@ -599,6 +535,21 @@ fn own_file(
     mount::leave_open(copy);
     mount::leave_open(place);
     Ok(())
+}
+
+/// What the container is given beyond what every container has: devices and secrets.
+fn granted(root: BorrowedFd<'_>, plan: &SandboxPlan, step: &MountStep) -> Result<()> {
+    match step {
+        MountStep::Secrets => accounts::mount_secrets(root, &plan.secrets.files),
+        MountStep::DeviceNodes => devices::add_nodes(root, &plan.devices),
+        MountStep::DeviceMount {
+            source,
+            target,
+            recursive,
+            attributes,
+        } => device_mount(root, None, (source, *recursive), target, *attributes),
+        _ => Ok(()),
+    }
 }
 
 /// What a CDI specification wants to be seen: a path of the host, below nothing of ours.
@@ -625,31 +576,6 @@ fn device_mount(
     .system(what)?;
     in_root::refuse_kernel_file_systems(&place).system(what)?;
     mount::attach(&copy, place).system(what)
-}
-
-fn bind(
-    root: BorrowedFd<'_>,
-    copy: OwnedFd,
-    target: &str,
-    read_only: bool,
-    propagation: Wanted,
-) -> std::io::Result<()> {
-    let (kind, deep) = propagation_of(propagation);
-    // Read-only goes all the way down: a mount below a `:ro` volume must not stay writable.
-    let attributes = if read_only {
-        Attributes::READ_ONLY
-    } else {
-        Attributes::NONE
-    };
-    mount::set_attributes(&copy, attributes, Some(kind), read_only || deep)?;
-    let stat = rustix::fs::fstat(&copy)?;
-    let place = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        in_root::open_or_make_directory(root, target.as_ref(), Mode::from_raw_mode(0o755))?
-    } else {
-        in_root::open_or_make_file(root, target.as_ref())?
-    };
-    in_root::refuse_kernel_file_systems(&place)?;
-    mount::attach(&copy, place)
 }
 
 /// The kernel's kind, and whether it goes down to the mounts below.

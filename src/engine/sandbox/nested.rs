@@ -22,7 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Gid, Uid};
 
 use super::{
-    Stream, Streams,
+    Stream, Streams, copy_up,
     mounts::{self, Sources},
 };
 use crate::{
@@ -79,6 +79,8 @@ pub(super) fn prepare(
         packet::send(socket, &[kind], &[], descriptor, true)
             .system(|| "cannot hand over the container's files".to_owned())
     };
+    // From here the files of volumes can be reached, and their owners are the container's.
+    copy_up::fill_volumes(&plan.mounts, root.as_fd())?;
     send(ROOT, Some(&root))?;
     for source in mounts::clone_all(&plan.mounts)? {
         send(SOURCE, Some(&source))?;
@@ -102,7 +104,7 @@ pub(super) fn await_supervisor(plan: &SandboxPlan, socket: BorrowedFd<'_>) -> Re
             (SOURCE, Some(source)) => {
                 // Sent for these steps only, in their order.
                 for step in steps.by_ref() {
-                    if mounts::source_of(step).is_some() {
+                    if mounts::has_source(step) {
                         break;
                     }
                     sources.steps.push(None);

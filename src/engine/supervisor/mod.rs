@@ -39,12 +39,13 @@ use self::protocol::{Attachment, Event};
 use super::{
     cgroup,
     plan::SandboxPlan,
-    sandbox::{self, Stream, Streams, hooks},
+    sandbox::{self, Stream, Streams, device_filter, hooks},
 };
 use crate::{
     model::{
         ContainerId, Context, Error, ErrorKind, Result,
         container::{ExitRecord, LogDriver, ProcessIdentity, StartRecord},
+        device::version_1_lines,
         hook::Moment,
         namespace::Place,
     },
@@ -70,6 +71,8 @@ pub struct LaunchPlan {
     pub client: Attachment,
     pub log: LogDriver,
     pub auto_remove: bool,
+    /// What goes with the container when it is removed at its end.
+    pub nameless_volumes: Vec<String>,
     /// Seconds after which the container is killed.
     pub timeout: Option<u32>,
     /// This process is in a user namespace that others may join.
@@ -224,33 +227,19 @@ impl Container<'_> {
             LogDriver::None => None,
         };
         let (streams, mut ends) = self.streams()?;
-        let adopts = self.leave_pid_namespace()?;
-        let unit = format!("coracle-{}", self.plan.id.short());
-        let caller = match self.plan.shares_user_namespace {
-            false => cgroup::Caller::Root,
-            true => cgroup::Caller::User {
-                bus: self.plan.user_bus.as_deref(),
-                unit: &unit,
-            },
-        };
-        let made = cgroup::make(&self.plan.sandbox.cgroup, &self.plan.id, &caller);
-        let group = match made {
-            Ok(made) => {
-                tell_unheld(client.as_ref(), &made.unheld);
-                made.group
-            }
+        let groups = match self.make_cgroups(client.as_ref()) {
+            Ok(groups) => groups,
             Err(error) => return self.failed_to_start(error),
         };
-        let started = sandbox::start(
-            &self.plan.sandbox,
-            streams,
-            &held,
-            group.as_ref().map(cgroup::Group::fd),
-        );
-        let started = match started {
+        let adopts = self.leave_pid_namespace()?;
+        let cgroups = sandbox::Cgroups {
+            own: groups.group.as_ref().map(cgroup::Group::fd),
+            entrances: &groups.legacy.entrances,
+        };
+        let started = match sandbox::start(&self.plan.sandbox, streams, &held, cgroups) {
             Ok(started) => started,
             Err(error) => {
-                remove_group(group.as_ref());
+                groups.remove();
                 return self.failed_to_start(error);
             }
         };
@@ -258,14 +247,14 @@ impl Container<'_> {
         if let Some(terminal) = started.terminal {
             ends = event_loop::StreamEnds::of_terminal(terminal)?;
         }
-        let noted = self.note_start(&started.init, group.as_ref());
+        let noted = self.note_start(&started.init, &groups);
         let (record, pid) = match noted {
             Ok(noted) => noted,
             Err(error) => {
                 // A full disk, most likely. Without the record nobody could deal with it.
                 let _ = process::signal(&started.init.pidfd, libc::SIGKILL);
                 let _ = process::reap(&started.init.pidfd);
-                remove_group(group.as_ref());
+                groups.remove();
                 return self.failed_to_start(error);
             }
         };
@@ -283,8 +272,8 @@ impl Container<'_> {
             watch.add_client(client, self.plan.client);
         }
         let code = watch.run_until_exit()?;
-        let oom_killed = self.was_oom_killed(code, group.as_ref());
-        remove_group(group.as_ref());
+        let oom_killed = self.was_oom_killed(code, &groups);
+        groups.remove();
         // If the record cannot be written (a full disk), whoever watches still learns the code.
         notices.extend(self.after_stop());
         let notice = (!notices.is_empty()).then(|| notices.join("; "));
@@ -304,17 +293,64 @@ impl Container<'_> {
     }
 
     /// Whether this process has to end the container's processes one by one. In the host's pid
-    /// namespace it can be seen by the container: nothing of it may be read there.
+    /// namespace it can be seen by the container, and in one that is joined its child can, from the
+    /// moment it is forked: nothing of either may be read there (CVE-2016-9962).
     fn leave_pid_namespace(&self) -> Result<bool> {
         let place = self.plan.sandbox.namespaces.placement.pid;
         if place == Place::Own {
             return Ok(false);
         }
-        if place == Place::Host {
-            process::hide().system(|| "cannot hide this process".to_owned())?;
-        }
+        process::hide().system(|| "cannot hide this process".to_owned())?;
         process::adopt_orphans().system(|| "cannot adopt orphans".to_owned())?;
         Ok(true)
+    }
+
+    /// The container's control group, with its limits and the rules for its devices.
+    fn make_cgroups(&self, client: Option<&OwnedFd>) -> Result<cgroup::Made> {
+        let unit = format!("coracle-{}", self.plan.id.short());
+        let caller = match self.plan.shares_user_namespace {
+            false => cgroup::Caller::Root,
+            true => cgroup::Caller::User {
+                bus: self.plan.user_bus.as_deref(),
+                unit: &unit,
+            },
+        };
+        let mut made = cgroup::make(&self.plan.sandbox.cgroup, &self.plan.id, &caller)?;
+        tell_unheld(client, &made.unheld);
+        self.guard_devices(&mut made)
+            .inspect_err(|_| made.remove())?;
+        Ok(made)
+    }
+
+    /// Puts the device rules into force. Without a group of version 2 the container has only the nodes
+    /// that it was given, and those of its image.
+    fn guard_devices(&self, groups: &mut cgroup::Made) -> Result<()> {
+        let devices = &self.plan.sandbox.devices;
+        let Some(rules) = &devices.rules else {
+            return Ok(());
+        };
+        let without = || {
+            let message = "there is no control group of version 2 for the container";
+            Err(Error::new(ErrorKind::Unsupported, message))
+        };
+        let group = groups.group.as_ref();
+        match group.map_or_else(without, |group| device_filter::attach(group.fd(), rules)) {
+            Err(error) if devices.rules_must_hold => {
+                // Version 1 has a controller for them, root's alone.
+                let lines = version_1_lines(rules);
+                let limited =
+                    cgroup::v1::confine_devices(&mut groups.legacy, &self.plan.id, &lines);
+                if limited.is_ok() {
+                    return Ok(());
+                }
+                let message = "cannot limit what the container does with a device";
+                Err(Error::new(ErrorKind::Unsupported, message)
+                    .with_source(error)
+                    .with_hint("leave the permissions of --device out, or `coracle doctor` says what is missing"))
+            }
+            // Nobody asked for them: an outer container, most likely, which limits us both.
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// The attach socket. A file left by an earlier supervisor is nobody's: we hold the lock.
@@ -332,11 +368,7 @@ impl Container<'_> {
     }
 
     /// Writes down that the program runs, for other commands.
-    fn note_start(
-        &self,
-        init: &fork::Child,
-        group: Option<&cgroup::Group>,
-    ) -> Result<(StartRecord, i32)> {
+    fn note_start(&self, init: &fork::Child, groups: &cgroup::Made) -> Result<(StartRecord, i32)> {
         let what = || "cannot identify the container's first process".to_owned();
         let boot_id = process::boot_id().system(what)?;
         let identity = |pid: i32| -> Result<ProcessIdentity> {
@@ -351,7 +383,7 @@ impl Container<'_> {
         let own = process::own_host_pid().system(what)?;
         let pid = process::host_pid(&init.pidfd).system(what)?;
         // Nobody could join the user namespace through a hidden process.
-        let hidden = self.plan.sandbox.namespaces.placement.pid == Place::Host;
+        let hidden = self.plan.sandbox.namespaces.placement.pid != Place::Own;
         if self.plan.shares_user_namespace && !hidden {
             self.store.name_namespace_holder(own)?;
         }
@@ -362,7 +394,8 @@ impl Container<'_> {
             namespaces: self.plan.sandbox.namespaces.placement,
             process: serde_json::to_string(&self.plan.sandbox.process)
                 .context(ErrorKind::System, what)?,
-            cgroup: group.map(|group| group.path().to_owned()),
+            cgroup: groups.group.as_ref().map(|group| group.path().to_owned()),
+            legacy_cgroups: groups.legacy.groups.clone(),
         };
         self.directory.put_start_record(&record)?;
         Ok((record, pid))
@@ -408,9 +441,9 @@ impl Container<'_> {
     }
 
     /// Asked only where it can be: of a container with a limit, or one that was killed.
-    fn was_oom_killed(&self, code: i32, group: Option<&cgroup::Group>) -> bool {
-        let limited = self.plan.sandbox.cgroup.resources.memory.is_some();
-        (limited || code == 128 + libc::SIGKILL) && group.is_some_and(cgroup::Group::had_oom_kill)
+    fn was_oom_killed(&self, code: i32, groups: &cgroup::Made) -> bool {
+        let limited = self.plan.sandbox.cgroup.limits_memory;
+        (limited || code == 128 + libc::SIGKILL) && groups.had_oom_kill()
     }
 
     fn remove_socket(&self) {
@@ -428,9 +461,10 @@ impl Container<'_> {
     ) -> Result<()> {
         self.remove_socket();
         if self.plan.auto_remove {
-            return self
-                .store
-                .remove_ended_container(&self.directory, &self.plan.name, self.lock);
+            self.store
+                .remove_ended_container(&self.directory, &self.plan.name, self.lock)?;
+            let nameless = &self.plan.nameless_volumes;
+            return self.store.remove_unused_volumes(nameless).map(drop);
         }
         let record = ExitRecord {
             code,
@@ -440,13 +474,6 @@ impl Container<'_> {
             finished: now(),
         };
         self.directory.put_exit_record(&record, Durability::Durable)
-    }
-}
-
-/// What is left is removed by a later sweep.
-fn remove_group(group: Option<&cgroup::Group>) {
-    if let Some(group) = group {
-        let _ = group.remove();
     }
 }
 

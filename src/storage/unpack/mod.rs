@@ -98,6 +98,8 @@ impl Privilege {
 #[derive(Clone, Debug)]
 pub struct UnpackOptions {
     pub privilege: Privilege,
+    /// `.wh.` names and devices 0:0 hide what is in the layers below. Otherwise they are files.
+    pub whiteouts: bool,
     /// Most members of one layer.
     pub max_entries: u64,
     /// Most bytes of all files together, holes included, and of what follows the archive's end.
@@ -109,6 +111,7 @@ impl UnpackOptions {
     pub fn new(privilege: Privilege, max_bytes: u64) -> Self {
         UnpackOptions {
             privilege,
+            whiteouts: true,
             max_entries: 10_000_000,
             max_bytes,
         }
@@ -172,11 +175,15 @@ pub fn unpack(
         if summary.bytes > options.max_bytes {
             return Err(refused(&path, "the layer is larger than allowed"));
         }
+        if !options.whiteouts {
+            place(&mut tree, &mut stream, &path, entry, false)?;
+            continue;
+        }
         match Role::of(&path)? {
             Role::Aufs => tree.note(Note::AufsEntry),
             Role::Opaque { directory } => tree.make_opaque(directory)?,
             Role::Whiteout { directory, name } => tree.whiteout(&path, directory, name)?,
-            Role::Plain => place(&mut tree, &mut stream, &path, entry)?,
+            Role::Plain => place(&mut tree, &mut stream, &path, entry, true)?,
         }
     }
     stream.drain(options.max_bytes)?;
@@ -194,6 +201,7 @@ fn place<R: std::io::BufRead>(
     stream: &mut TarStream<R>,
     path: &[u8],
     entry: Entry,
+    whiteouts: bool,
 ) -> Result<()> {
     if path.is_empty() && entry.kind != Kind::Directory {
         return Err(refused(&entry.path, "it would replace the root directory"));
@@ -203,7 +211,7 @@ fn place<R: std::io::BufRead>(
         Kind::File => tree.file(path, &entry, stream),
         Kind::Symlink => tree.symlink(path, checked_target(path, &entry.link)?, &entry.metadata),
         Kind::HardLink => tree.hard_link(path, &checked_path(&entry.link)?),
-        Kind::CharDevice if entry.device == (0, 0) => {
+        Kind::CharDevice if whiteouts && entry.device == (0, 0) => {
             let (directory, name) = split(path);
             tree.whiteout(path, directory, name)
         }

@@ -1,0 +1,207 @@
+//! A directory tree → a tar stream: the way back of [`super::unpack`], for trees that others may be
+//! changing meanwhile.
+//!
+//! Every directory is held open while what is in it is read, and no symlink is followed: whoever
+//! swaps a file for a link to somewhere else (CVE-2023-0778) gets the link into the archive. Names,
+//! owners, modes, times (whole seconds), hard links, devices and extended attributes go along (GNU
+//! long names, PAX records `SCHILY.xattr.*`); sockets do not.
+
+use std::{
+    collections::HashMap,
+    ffi::{CStr, OsStr},
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+use rustix::{
+    fs::{AtFlags, FileType, Mode, OFlags, Stat},
+    io::Errno,
+};
+use tar::{Builder, EntryType, Header};
+
+use super::FOLDER;
+use crate::sys::file_copy;
+
+/// Deeper trees need more descriptors than a process may have.
+const DEEPEST: usize = 800;
+/// Longest link target that a header holds.
+const SHORT_LINK: usize = 100;
+
+/// Writes everything below `tree`, itself included as `./`, and the archive's end.
+pub fn pack(tree: &OwnedFd, out: impl Write) -> io::Result<()> {
+    let mut packing = Packing {
+        archive: Builder::new(out),
+        links: HashMap::new(),
+        path: Vec::new(),
+        depth: 0,
+    };
+    packing.folder(tree.as_fd())?;
+    packing.archive.finish()
+}
+
+struct Packing<W: Write> {
+    archive: Builder<W>,
+    /// Paths of files with several names.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    /// Of the current directory, with a slash behind it; empty at the top.
+    path: Vec<u8>,
+    depth: usize,
+}
+
+impl<W: Write> Packing<W> {
+    fn folder(&mut self, folder: BorrowedFd<'_>) -> io::Result<()> {
+        if self.depth > DEEPEST {
+            return Err(Errno::NAMETOOLONG.into());
+        }
+        let stat = rustix::fs::fstat(folder)?;
+        let mut header = header(&stat, EntryType::Directory);
+        self.attributes((folder, c"."))?;
+        let path = match self.path.is_empty() {
+            true => b"./".to_vec(),
+            false => self.path.clone(),
+        };
+        self.archive
+            .append_data(&mut header, as_path(&path), io::empty())?;
+        for name in file_copy::entries(folder)? {
+            match self.entry(folder, &name) {
+                // Removed meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                outcome => outcome?,
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, folder: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let before = self.path.len();
+        self.path.extend_from_slice(name.to_bytes());
+        let outcome = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => rustix::fs::openat(folder, name, FOLDER, Mode::empty())
+                .map_err(io::Error::from)
+                .and_then(|below| {
+                    self.path.push(b'/');
+                    self.depth += 1;
+                    let outcome = self.folder(below.as_fd());
+                    self.depth -= 1;
+                    outcome
+                }),
+            FileType::Socket | FileType::Unknown => Ok(()),
+            kind => self.file(folder, name, kind, &stat),
+        };
+        self.path.truncate(before);
+        outcome
+    }
+
+    fn file(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        name: &CStr,
+        kind: FileType,
+        stat: &Stat,
+    ) -> io::Result<()> {
+        if stat.st_nlink > 1 {
+            let inode = (stat.st_dev, stat.st_ino);
+            if let Some(first) = self.links.get(&inode).cloned() {
+                return self.link(header(stat, EntryType::Link), &first);
+            }
+            self.links.insert(inode, self.path.clone());
+        }
+        match kind {
+            FileType::RegularFile => self.regular(folder, name),
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(folder, name, Vec::new())?;
+                self.attributes((folder, name))?;
+                self.link(header(stat, EntryType::Symlink), target.as_bytes())
+            }
+            kind => {
+                let of_kind = match kind {
+                    FileType::CharacterDevice => EntryType::Char,
+                    FileType::BlockDevice => EntryType::Block,
+                    _ => EntryType::Fifo,
+                };
+                let mut header = header(stat, of_kind);
+                header.set_device_major(rustix::fs::major(stat.st_rdev))?;
+                header.set_device_minor(rustix::fs::minor(stat.st_rdev))?;
+                self.attributes((folder, name))?;
+                let path = self.path.clone();
+                self.archive
+                    .append_data(&mut header, as_path(&path), io::empty())
+            }
+        }
+    }
+
+    fn link(&mut self, mut header: Header, target: &[u8]) -> io::Result<()> {
+        let path = self.path.clone();
+        header.set_size(0);
+        if target.len() > SHORT_LINK {
+            return self
+                .archive
+                .append_link(&mut header, as_path(&path), as_path(target));
+        }
+        // As it is: a target's text is its owner's.
+        header.set_link_name_literal(target)?;
+        self.archive
+            .append_data(&mut header, as_path(&path), io::empty())
+    }
+
+    fn regular(&mut self, folder: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+            // It has become something else since it was looked at.
+            Err(Errno::LOOP | Errno::NXIO) => return Ok(()),
+            other => other?,
+        };
+        let stat = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(());
+        }
+        self.attributes((folder, name))?;
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        let mut header = header(&stat, EntryType::Regular);
+        header.set_size(size);
+        let path = self.path.clone();
+        // The size was said: a file that grows is cut, one that shrinks ends in zeros.
+        let data = std::fs::File::from(file).chain(io::repeat(0)).take(size);
+        self.archive.append_data(&mut header, as_path(&path), data)
+    }
+
+    /// Of the entry that comes next.
+    fn attributes(&mut self, entry: (BorrowedFd<'_>, &CStr)) -> io::Result<()> {
+        let found = file_copy::attributes(entry)?;
+        let records: Vec<(String, Vec<u8>)> = found
+            .into_iter()
+            .filter_map(|(name, value)| {
+                let name = String::from_utf8(name).ok()?;
+                let taken = name.starts_with("user.") || name == "security.capability";
+                taken.then(|| (format!("SCHILY.xattr.{name}"), value))
+            })
+            .collect();
+        if records.is_empty() {
+            return Ok(());
+        }
+        let records = records
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_slice()));
+        self.archive.append_pax_extensions(records)
+    }
+}
+
+fn as_path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+fn header(stat: &Stat, kind: EntryType) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(stat.st_mode & 0o7777);
+    header.set_uid(u64::from(stat.st_uid));
+    header.set_gid(u64::from(stat.st_gid));
+    header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
+    header.set_size(0);
+    header
+}
