@@ -439,6 +439,14 @@ pub struct ImageFiles {
     pub user_xattr: bool,
 }
 
+/// With ids of its own a container is in no initial user namespace, whoever starts it.
+fn host_of(record: &ContainerRecord, host: &HostFacts) -> HostFacts {
+    HostFacts {
+        initial_user_namespace: host.initial_user_namespace && record.ids.is_none(),
+        ..host.clone()
+    }
+}
+
 /// The plan of a container's first process.
 pub fn container(
     record: &ContainerRecord,
@@ -447,12 +455,7 @@ pub fn container(
     files: &ContainerFiles,
     surroundings: &Surroundings,
 ) -> Result<SandboxPlan> {
-    // With ids of its own a container is in no initial namespace, whoever starts it.
-    let host = &HostFacts {
-        initial_user_namespace: host.initial_user_namespace && record.ids.is_none(),
-        ..host.clone()
-    };
-    let spec = &record.spec;
+    let (spec, host) = (&record.spec, &host_of(record, host));
     let hostname = hostname(record, surroundings.hostname.as_deref());
     let namespaces = namespaces::plan(record, surroundings, hostname);
     let placement = namespaces.placement;
@@ -462,8 +465,7 @@ pub fn container(
         systemd || spec.security.writable_cgroups == Some(true),
     )?;
     let arguments = [std::slice::from_ref(&record.path), &record.args].concat();
-    let working_directory = working_directory(spec, image)?;
-    let user = user(record, image);
+    let (working_directory, user) = (working_directory(spec, image)?, user(record, image));
     let (masked_paths, read_only_paths) = security::masks(&spec.security, &host.thermal_folders);
     let sysctls = security::sysctls(
         &spec.security,
@@ -474,10 +476,9 @@ pub fn container(
     let mut filter = security::filter(&spec.security, capabilities, host.kernel)?;
     filter.tell_listener(record.id.as_str());
     let mut environment = environment::compose(spec, image, hostname, &files.found.edits.env);
-    if systemd {
-        for variable in systemd::variables(record) {
-            environment::set(&mut environment, &variable);
-        }
+    let of_systemd = systemd.then(|| systemd::variables(record));
+    for variable in of_systemd.iter().flatten() {
+        environment::set(&mut environment, variable);
     }
     Ok(SandboxPlan {
         namespaces,

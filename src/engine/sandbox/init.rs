@@ -26,7 +26,8 @@ use crate::{
     sys::{
         in_root,
         mount::{self, Attributes},
-        packet, process,
+        packet,
+        process::{self, Credentials},
     },
 };
 
@@ -40,10 +41,7 @@ pub(super) fn run(
     process::hide().system(|| "cannot hide this process".to_owned())?;
     let placement = &plan.namespaces.placement;
     let outside = Outside::open(&plan.process)?;
-    let handed_over = match plan.user_namespace {
-        None => None,
-        Some(_) => Some(nested::await_supervisor(plan, supervisor)?),
-    };
+    let handed_over = nested::await_supervisor(plan, supervisor)?;
     if placement.pid != Place::Own {
         // Otherwise the kernel ends it with the supervisor's pid namespace. Other ids forget it.
         process::die_with_parent().system(|| "cannot follow the supervisor".to_owned())?;
@@ -52,17 +50,13 @@ pub(super) fn run(
     namespaces::enter_others(&plan.namespaces, held)?;
     let mut sources = match handed_over {
         Some(sources) => sources,
-        None => Sources {
-            root: None,
-            steps: user_mounts::clone_connected(&plan.mounts)?,
-        },
+        None => Sources::of(&plan.mounts)?,
     };
     mount::make_all_private().system(|| "cannot make the container's mounts private".to_owned())?;
 
     // A mask must be the host's own null device, opened before anything of the image is visible
     // (CVE-2025-31133).
     let null = devices::trusted_null()?;
-
     let root = mounts::attach_root(&plan.root, sources.root.take())?;
     accounts::write(&plan.accounts, root.as_fd())?;
     if plan.user_namespace.is_none() {
@@ -91,20 +85,7 @@ pub(super) fn run(
     mounts::pivot_into(root.as_fd())?;
 
     rustix::process::setsid().system(|| "cannot make a session".to_owned())?;
-    match streams {
-        Some(streams) => {
-            program::connect_streams(streams, || devices::own_null(&tree), &identity.credentials)?;
-        }
-        None => {
-            let master = devices::open_terminal(
-                &tree,
-                identity.credentials.uid,
-                plan.process.terminal_size,
-            )?;
-            packet::send(supervisor, super::TERMINAL, &[], Some(&master), true)
-                .system(|| "cannot hand over the terminal".to_owned())?;
-        }
-    }
+    connect(plan, streams, &tree, &identity.credentials, supervisor)?;
     set_names(&plan.namespaces)?;
     if placement.network == Place::Own {
         process::bring_loopback_up()
@@ -115,20 +96,12 @@ pub(super) fn run(
     if let Some(directory) = &working_directory {
         enter(directory, &plan.process.working_directory)?;
     }
-
+    let confine = || credentials::confine(&plan.process, &identity, &outside);
     if let Some(hooks) = &plan.hooks {
-        let state = hooks.state(Moment::Created, own_number());
-        let confine = || credentials::confine(&plan.process, &identity, &outside);
-        hooks::run(
-            "startContainer",
-            &hooks.hooks.start_container,
-            &state,
-            &confine,
-        )?;
+        before_start(hooks, &confine)?;
     }
-
     // With an init of ours the program is its child; both are confined alike.
-    credentials::confine(&plan.process, &identity, &outside)?;
+    confine()?;
     let in_shared_pids = placement.pid != Place::Own;
     if in_shared_pids {
         follow(supervisor)?;
@@ -137,6 +110,16 @@ pub(super) fn run(
         reaper::become_init(in_shared_pids)?;
     }
     program::execute(&plan.process.arguments, &identity.environment)
+}
+
+fn before_start(plan: &HookPlan, confine: &dyn Fn() -> Result<()>) -> Result<()> {
+    let state = plan.state(Moment::Created, own_number());
+    hooks::run(
+        "startContainer",
+        &plan.hooks.start_container,
+        &state,
+        confine,
+    )
 }
 
 /// 1, unless the pid namespace is somebody else's too.
@@ -190,6 +173,27 @@ fn follow(supervisor: BorrowedFd<'_>) -> Result<()> {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => Ok(()),
         Err(error) => Err(error).system(|| "cannot follow the supervisor".to_owned()),
     }
+}
+
+/// The standard streams, or a terminal, whose other side goes to the supervisor.
+fn connect(
+    plan: &SandboxPlan,
+    streams: Option<&Streams>,
+    tree: &mounts::Tree,
+    credentials: &Credentials,
+    supervisor: BorrowedFd<'_>,
+) -> Result<()> {
+    match streams {
+        Some(streams) => {
+            program::connect_streams(streams, || devices::own_null(tree), credentials)?;
+        }
+        None => {
+            let master = devices::open_terminal(tree, credentials.uid, plan.process.terminal_size)?;
+            packet::send(supervisor, super::TERMINAL, &[], Some(&master), true)
+                .system(|| "cannot hand over the terminal".to_owned())?;
+        }
+    }
+    Ok(())
 }
 
 /// The program's first directory, made if it is missing; `None` is the root, in which the process

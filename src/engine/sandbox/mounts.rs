@@ -50,6 +50,16 @@ pub(super) struct Sources {
     pub steps: Vec<Option<OwnedFd>>,
 }
 
+impl Sources {
+    /// Those that this process has to make itself.
+    pub(super) fn of(steps: &[MountStep]) -> Result<Sources> {
+        Ok(Sources {
+            root: None,
+            steps: user_mounts::clone_connected(steps)?,
+        })
+    }
+}
+
 /// Mounts the root file system where the plan says and returns its root directory. One that was
 /// `made` by the supervisor goes on its current directory, for the container's root can search
 /// no way to the other.

@@ -88,8 +88,14 @@ pub(super) fn prepare(
     send(GO, None)
 }
 
-/// The first process's part: waits, and becomes root of its namespace.
-pub(super) fn await_supervisor(plan: &SandboxPlan, socket: BorrowedFd<'_>) -> Result<Sources> {
+/// The first process's part: waits, and becomes root of its namespace. Nothing without one.
+pub(super) fn await_supervisor(
+    plan: &SandboxPlan,
+    socket: BorrowedFd<'_>,
+) -> Result<Option<Sources>> {
+    if plan.user_namespace.is_none() {
+        return Ok(None);
+    }
     let what = || "cannot take over the container's files".to_owned();
     let mut sources = Sources {
         root: None,
@@ -117,7 +123,7 @@ pub(super) fn await_supervisor(plan: &SandboxPlan, socket: BorrowedFd<'_>) -> Re
     }
     sources.steps.resize_with(plan.mounts.len(), || None);
     become_root().system(|| "cannot become root of the container's ids".to_owned())?;
-    Ok(sources)
+    Ok(Some(sources))
 }
 
 /// User and group 0 of the namespace that this process is in, and nothing of the caller's groups.
