@@ -26,7 +26,9 @@ use super::{
     mounts::{self, Sources},
 };
 use crate::{
-    engine::plan::{RootPlan, RootSource, SandboxPlan, UserNamespaceOrigin, UserNamespacePlan},
+    engine::plan::{
+        MountStep, RootPlan, RootSource, SandboxPlan, UserNamespaceOrigin, UserNamespacePlan,
+    },
     model::{Context, Error, ErrorKind, Result, user_namespace::IdMaps},
     sys::{
         fork::{self, Child, Namespaces},
@@ -56,6 +58,7 @@ pub(super) fn prepare(
     child: &Child,
     socket: BorrowedFd<'_>,
 ) -> Result<()> {
+    refuse_unreachable(&plan.mounts)?;
     let what = || "cannot map the container's ids".to_owned();
     let pid = process::host_pid(&child.pidfd).system(what)?;
     if nested.origin == UserNamespaceOrigin::New {
@@ -86,6 +89,22 @@ pub(super) fn prepare(
         send(SOURCE, Some(&source))?;
     }
     send(GO, None)
+}
+
+/// What the container's root would have to open, or give away, where it has no rights.
+fn refuse_unreachable(steps: &[MountStep]) -> Result<()> {
+    let what = steps.iter().find_map(|step| match step {
+        MountStep::Bind { options, .. } if options.chown => Some("the mount option U"),
+        MountStep::Overlay { .. } => Some("a mount of an image or with the option O"),
+        _ => None,
+    });
+    match what {
+        None => Ok(()),
+        Some(what) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{what} is not supported in a container with ids of its own (--userns)"),
+        )),
+    }
 }
 
 /// The first process's part: waits, and becomes root of its namespace. Nothing without one.
