@@ -26,6 +26,7 @@
 //! | power | cut anywhere, and asked again |
 //! | volumes | volumes and mounts: content, owners, life, archives |
 //! | namespaces | shared with the host and with other containers |
+//! | user_namespaces | ids of a container's own: maps, owners, what they cost |
 //! | modes | root, subordinate ids, one id |
 //! | security | capabilities, filters, masks, limits, groups: flags that change them |
 //! | regressions | faults that were found, each with its story |
@@ -67,4 +68,5 @@ mod regressions;
 mod run;
 mod security;
 mod tree;
+mod user_namespaces;
 mod volumes;

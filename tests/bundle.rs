@@ -57,6 +57,7 @@ fn record(spec: ContainerSpec) -> ContainerRecord {
         spec,
         image_id: None,
         layers: Vec::new(),
+        ids: None,
         path,
         args,
     }
@@ -64,6 +65,7 @@ fn record(spec: ContainerSpec) -> ContainerRecord {
 
 fn planned(spec: ContainerSpec, host: &HostFacts) -> SandboxPlan {
     let files = ContainerFiles {
+        user_namespace: None,
         directory: "/c".into(),
         root: RootSource::Directory("rootfs".into()),
         found: Found::default(),

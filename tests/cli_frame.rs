@@ -354,7 +354,6 @@ fn flags_that_are_not_there_yet_are_refused_or_noticed() {
         (vec!["run", "-m", "5m", "x"], "--memory"),
         (vec!["run", "-m5m", "x"], "--memory"),
         (vec!["run", "-itm5m", "x"], "--memory"),
-        (vec!["run", "--userns=keep-id", "x"], "--userns"),
         (vec!["create", "--pids-limit", "10", "x"], "--pids-limit"),
         (vec!["run", "--restart", "always", "x"], "--restart"),
     ] {

@@ -9,8 +9,11 @@ use std::{
 };
 
 use coracle::{
-    model::Digest,
-    storage::{Driver, LayerFacts},
+    model::{Digest, host::IdRange, user_namespace::IdMaps},
+    storage::{
+        Driver, LayerFacts,
+        copy::{Content, Owners, apply_layers},
+    },
 };
 use rustix::fs::{FileType, Mode, XattrFlags};
 use storage::{World, digest};
@@ -40,9 +43,9 @@ fn rootfs(world: &World, layers: &[Digest]) -> PathBuf {
     let image = world.add_image("alpine", "one");
     let (dir, _lock, _) = world.add_container("boat", &image);
     let lease = world.store.lease().unwrap();
-    lease.copy_rootfs(&dir, layers).unwrap();
+    lease.copy_rootfs(&dir, layers, None).unwrap();
     // A second time there is nothing to do.
-    lease.copy_rootfs(&dir, layers).unwrap();
+    lease.copy_rootfs(&dir, layers, None).unwrap();
     dir.path().join("rootfs")
 }
 
@@ -174,4 +177,64 @@ fn drivers_are_known_by_dockers_names_too() {
     assert_eq!(Driver::parse("overlay2").unwrap(), Driver::Overlay);
     assert_eq!(Driver::parse("vfs").unwrap(), Driver::Copy);
     assert!(Driver::parse("zfs").is_err());
+}
+
+fn range(inside: u32, outside: u32, count: u32) -> IdRange {
+    IdRange {
+        inside,
+        outside,
+        count,
+    }
+}
+
+fn xattr(path: &Path, name: &str) -> Option<Vec<u8>> {
+    let mut value = [0; 256];
+    let length = rustix::fs::getxattr(path, name, &mut value[..]).ok()?;
+    Some(value[..length].to_vec())
+}
+
+/// A file with two names of which a higher layer has replaced the first: the other one must not
+/// lead to what is there now.
+#[test]
+fn references_name_a_path_that_is_still_the_files_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = |name: &str| {
+        let path = dir.path().join(name);
+        fs::create_dir(&path).unwrap();
+        path
+    };
+    let (low, high, to) = (folder("low"), folder("high"), folder("to"));
+    fs::write(low.join("a"), "old").unwrap();
+    fs::hard_link(low.join("a"), low.join("b")).unwrap();
+    fs::write(low.join("empty"), "").unwrap();
+    fs::write(high.join("a"), "newer").unwrap();
+    let open = |path: &Path| std::os::fd::OwnedFd::from(fs::File::open(path).unwrap());
+    let content = Content::Referred { user_xattr: true };
+    let trees = [open(&low), open(&high)];
+    if !set_xattr(&low.join("a"), "user.try", b"1") {
+        return;
+    }
+    apply_layers(&trees, &open(&to), None, content).unwrap();
+    let reference = |name: &str| xattr(&to.join(name), "user.overlay.redirect");
+    assert_eq!(reference("a").unwrap(), b"/a");
+    assert_eq!(reference("b").unwrap(), b"/b");
+    assert_eq!(reference("empty"), None);
+    assert_eq!(fs::metadata(to.join("a")).unwrap().len(), 5);
+    assert_eq!(fs::metadata(to.join("b")).unwrap().len(), 3);
+    assert_eq!(fs::read(to.join("b")).unwrap(), [0; 3]);
+    assert_eq!(xattr(&to.join("b"), "user.try").unwrap(), b"1");
+}
+
+#[test]
+fn ids_that_a_container_lacks_become_nobodys() {
+    let ids = IdMaps {
+        uids: vec![range(0, 1, 10), range(10, 0, 1)],
+        gids: vec![range(0, 5, 10)],
+        ..IdMaps::default()
+    };
+    let owners = Owners::new(&ids);
+    assert_eq!(owners.of(0, 0), (1, 5));
+    assert_eq!(owners.of(10, 9), (0, 14));
+    // Every outside user id up to the highest is somebody's: root has it then.
+    assert_eq!(owners.of(11, 10), (1, 0));
 }

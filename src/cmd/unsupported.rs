@@ -110,7 +110,6 @@ pub static RUN: &[Unsupported] = &[
     valued("runtime", Refuse),
     valued("storage-opt", Refuse),
     boolean("use-api-socket", Refuse),
-    valued("userns", Refuse),
 ];
 
 /// `exec`'s share.

@@ -13,7 +13,7 @@ use super::{
     namespace::{self, Namespaces, Placement},
     resources::Resources,
     security::SecuritySpec,
-    user_namespace::UserNamespace,
+    user_namespace::{IdMaps, UserNamespace},
 };
 
 /// 64 hexadecimal digits.
@@ -213,6 +213,9 @@ pub struct ContainerRecord {
     /// own ([`RootRequest`]) has neither.
     pub image_id: Option<Digest>,
     pub layers: Vec<Digest>,
+    /// The container's own ids, if it has any; `None` are the engine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<IdMaps>,
     /// The program and its arguments after the image's defaults were applied.
     pub path: String,
     pub args: Vec<String>,

@@ -254,3 +254,17 @@ fn bad_line(file: &str, name: &[u8]) -> Error {
         ),
     )
 }
+
+/// The highest id in the third field of passwd(5) or group(5) lines, or in the fourth if that is
+/// a number too. Nobody's (65534) does not count.
+pub fn highest_id(file: &[u8]) -> u32 {
+    const NOBODY: u32 = 65534;
+    let ids = file.split(|&byte| byte == b'\n').flat_map(|line| {
+        let line = std::str::from_utf8(line).unwrap_or_default();
+        line.split(':').skip(2).take(2)
+    });
+    ids.filter_map(|field| field.parse::<u32>().ok())
+        .filter(|&id| id != NOBODY && id < u32::MAX)
+        .max()
+        .unwrap_or(0)
+}

@@ -9,8 +9,12 @@ use std::path::PathBuf;
 
 use rustix::fs::Mode;
 
-use super::{ContainerDir, Lease, Store, copy, lease::exists};
-use crate::model::{Context, Digest, Error, Result};
+use super::{
+    ContainerDir, Lease, Store,
+    copy::{self, Content, Owners},
+    lease::exists,
+};
+use crate::model::{Context, Digest, Error, Result, user_namespace::IdMaps};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Driver {
@@ -55,7 +59,14 @@ impl Lease<'_> {
     /// Makes the container's `rootfs/` from its layers (lowest first) if it is not there. It is
     /// staged in the lease and appears by one rename, so an interrupted copy is begun anew. The
     /// caller holds the container's lock, and is in the user namespace that can give files away.
-    pub fn copy_rootfs(&self, container: &ContainerDir, chain_ids: &[Digest]) -> Result<()> {
+    ///
+    /// With `ids` its files are owned by those of the container instead of the engine's.
+    pub fn copy_rootfs(
+        &self,
+        container: &ContainerDir,
+        chain_ids: &[Digest],
+        ids: Option<&IdMaps>,
+    ) -> Result<()> {
         if exists(container.fd(), "rootfs")? {
             return Ok(());
         }
@@ -65,10 +76,10 @@ impl Lease<'_> {
         let open = |path: &str, dir| rustix::fs::openat(dir, path, super::FOLDER, Mode::empty());
         let rootfs = open(&name, self.dir()).system(what)?;
         rustix::fs::fchmod(&rootfs, Mode::from(0o755)).system(what)?;
-        for chain_id in chain_ids {
-            let tree = self.store().layer_folder(chain_id)?;
-            copy::apply_layer(&tree, &rootfs).system(|| format!("cannot copy layer {chain_id}"))?;
-        }
+        let owners = ids.map(Owners::new);
+        let trees = self.store().layer_folders(chain_ids)?;
+        copy::apply_layers(&trees, &rootfs, owners.as_ref(), Content::Copied)
+            .system(|| "cannot copy the image's layers".to_owned())?;
         rustix::fs::renameat(self.dir(), &name, container.fd(), "rootfs").system(what)
     }
 }

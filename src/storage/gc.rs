@@ -28,6 +28,7 @@ use super::{
     files::Stored,
     lease::exists,
     locks::{ExclusiveLock, ObjectLock, try_lock_file},
+    shifted::SHIFTED,
 };
 use crate::model::{
     ContainerId, Context, Digest, Result,
@@ -106,7 +107,33 @@ impl Store {
             self.bury_blobs(folder, &marked.digests, &mut garbage)?;
         }
         self.bury_layers(&marked.digests, &mut garbage)?;
+        self.bury_shifted(&marked.digests, &mut garbage)?;
         Ok(garbage)
+    }
+
+    /// Trees with other owners go with the topmost layer that they were made of.
+    fn bury_shifted(&self, kept: &HashSet<String>, garbage: &mut Garbage) -> Result<()> {
+        let flags = super::FOLDER;
+        let dir = match rustix::fs::openat(&self.root, SHIFTED, flags, Mode::empty()) {
+            Ok(dir) => dir,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(errno) => return Err(errno).system(|| format!("cannot open {SHIFTED}/")),
+        };
+        for name in files::names(&dir).system(|| format!("cannot list {SHIFTED}/"))? {
+            let top = name.split('-').next().unwrap_or_default();
+            if kept.contains(top) {
+                continue;
+            }
+            match self.bury(SHIFTED, &name) {
+                Ok(grave) => garbage.graves.extend(grave),
+                // No room in tmp/: as for a layer.
+                Err(_) => {
+                    delete::remove_tree(&dir, &format!("{name}/shifted.json"))?;
+                    delete::remove_tree(&dir, &name)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn mark(&self, garbage: &mut Garbage) -> Result<Option<Marked>> {

@@ -58,6 +58,13 @@ impl Store {
         self.folder(&format!("{}/tree", place(chain_id)))
     }
 
+    pub(super) fn layer_folders(&self, chain_ids: &[Digest]) -> Result<Vec<OwnedFd>> {
+        chain_ids
+            .iter()
+            .map(|chain_id| self.layer_folder(chain_id))
+            .collect()
+    }
+
     /// # Errors
     /// [`ErrorKind::NoSuchBlob`] if the layer is not there or damaged.
     pub fn layer_facts(&self, chain_id: &Digest) -> Result<LayerFacts> {

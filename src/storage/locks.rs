@@ -86,6 +86,21 @@ impl FolderLock {
     }
 }
 
+/// While it lives, nobody else chooses ids for a container. Taken before the store lock, by those
+/// only who choose.
+#[derive(Debug)]
+pub struct ChoosingIds {
+    _lock: FolderLock,
+}
+
+impl Store {
+    /// Held from looking at the containers that there are until the new one can be seen.
+    pub fn choose_ids_alone(&self) -> Result<ChoosingIds> {
+        let lock = FolderLock::hold(self, "containers")?;
+        Ok(ChoosingIds { _lock: lock })
+    }
+}
+
 /// `flock` knows no time limit, and a signal to interrupt it would be the whole process's; so
 /// this asks again and again, at most every 50 ms. Contention is rare and short.
 fn wait_for(file: &OwnedFd, operation: FlockOperation, what: &str) -> Result<()> {

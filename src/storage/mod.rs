@@ -16,6 +16,7 @@
 //!     lock                      held by the supervisor as long as it lives
 //!     state.json exit.json      StartRecord, ExitRecord, each replaced as a whole
 //!     log upper/ work/ rootfs/ hosts hostname resolv.conf …
+//!   shifted/TOP-MAPS/         an image's tree with the owners of a container's own ids
 //!   volumes/NAME/             appears by one rename; see [`volumes`]
 //!   secrets/NAME              one SecretRecord a secret; there with the first
 //!   names/NAME                symlink to ID; counts only if that container's record says so
@@ -70,6 +71,7 @@ pub mod locks;
 mod merge;
 pub mod pack;
 pub mod secrets;
+pub mod shifted;
 pub mod unpack;
 pub mod volumes;
 

@@ -15,7 +15,7 @@ use rustix::{
 };
 
 /// Overlayfs's own attributes, as root and with `userxattr`: they mean nothing in a copy.
-const OVERLAY_PREFIXES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+pub const OVERLAY_PREFIXES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 
 /// What an extended attribute is that the target may not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

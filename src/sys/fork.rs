@@ -18,6 +18,7 @@ impl Namespaces {
     pub const NET: Namespaces = Namespaces(libc::CLONE_NEWNET as u64);
     pub const IPC: Namespaces = Namespaces(libc::CLONE_NEWIPC as u64);
     pub const UTS: Namespaces = Namespaces(libc::CLONE_NEWUTS as u64);
+    pub const USER: Namespaces = Namespaces(libc::CLONE_NEWUSER as u64);
     pub const CGROUP: Namespaces = Namespaces(libc::CLONE_NEWCGROUP as u64);
 
     #[must_use]
@@ -64,7 +65,10 @@ pub fn fork_into(
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = libc::CLONE_PIDFD as u64 | namespaces.0;
     args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    // With CLONE_PARENT it is the caller's own, and must be 0 here (clone(2)).
+    if namespaces.0 & libc::CLONE_PARENT as u64 == 0 {
+        args.exit_signal = libc::SIGCHLD as u64;
+    }
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
@@ -94,6 +98,49 @@ pub fn fork_into(
             })
         }
     }
+}
+
+/// As [`fork`], by way of a process in between that first runs `enter` (a namespace, say, which
+/// this process cannot come back from) and ends: the child is this process's own
+/// (`CLONE_PARENT`). This process must not be the init of its pid namespace's parent.
+///
+/// # Errors
+/// `PermissionDenied` if `enter` says that it failed.
+pub fn fork_through(
+    enter: impl FnOnce() -> bool,
+    namespaces: Namespaces,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: impl FnOnce() -> i32,
+) -> io::Result<Child> {
+    let (ours, theirs) = super::packet::pair()?;
+    let between = fork(Namespaces::NONE, || {
+        if !enter() {
+            return 1;
+        }
+        let parent = Namespaces(libc::CLONE_PARENT as u64);
+        match fork_into(namespaces.with(parent), cgroup, child) {
+            Ok(made) => {
+                let sent = super::packet::send(&theirs, b"P", &[], Some(&made.pidfd), true);
+                i32::from(sent.is_err())
+            }
+            Err(_) => 2,
+        }
+    })?;
+    drop(theirs);
+    let status = super::process::reap(&between.pidfd)?;
+    if status != 0 {
+        return Err(match status {
+            1 => io::ErrorKind::PermissionDenied.into(),
+            _ => io::Error::from_raw_os_error(libc::EPERM),
+        });
+    }
+    let (_, pidfd) = super::packet::receive(&ours, &mut [0], true)?;
+    let pidfd = pidfd.ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok(Child {
+        // Only for messages, and for the child itself; nobody here asks for it.
+        pid: between.pid,
+        pidfd,
+    })
 }
 
 /// clone(2) with `CLONE_PIDFD`, returning on both sides: the child as the parent holds it, `None`

@@ -12,7 +12,7 @@ use std::{
     path::{Component, Path},
 };
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
 /// Opens `path` as seen from `root`: absolute paths, `..` and links all stay below it. Links of
 /// procfs (`/proc/self/exe`, `/proc/self/fd/3`) are refused (CVE-2024-21626).
@@ -174,6 +174,36 @@ fn make_directories(root: BorrowedFd<'_>, path: &Path, mode: Mode) -> io::Result
         };
     }
     Ok(current)
+}
+
+/// The first `limit` bytes of a small file. What is not a regular file, or cannot be opened, is
+/// empty, and opening never waits: a FIFO or an endless device must not hang us (CVE-2024-9676). Its
+/// descriptor is left open, for a process that executes soon.
+pub fn read_regular(root: impl AsFd, path: &CStr, limit: usize) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let Ok(file) = open(root, path, flags) else {
+        return Ok(Vec::new());
+    };
+    let stat = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Ok(Vec::new());
+    }
+    let size = usize::try_from(stat.st_size)
+        .unwrap_or(usize::MAX)
+        .min(limit);
+    let mut bytes = vec![0; size];
+    let mut filled = 0;
+    while filled < size {
+        match rustix::io::read(&file, &mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    bytes.truncate(filled);
+    super::mount::leave_open(file);
+    Ok(bytes)
 }
 
 /// A path for the kernel. A NUL inside is an error, never a shorter path.

@@ -194,6 +194,24 @@ pub fn set_attributes(
     )
 }
 
+/// Makes a detached mount show its files' owners through the map of a user namespace
+/// (mount_setattr(2), `MOUNT_ATTR_IDMAP`): what id 0 of the file system is becomes what id 0 of that
+/// namespace is. `EINVAL` where the file system cannot; `EPERM` for all but real root.
+pub fn id_map(mount: impl AsFd, user_namespace: impl AsFd) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: user_namespace.as_fd().as_raw_fd().cast_unsigned().into(),
+    };
+    mount_setattr(mount.as_fd(), c"", &attributes, libc::AT_EMPTY_PATH)
+}
+
+/// Attaches a detached mount on this process's current directory, which need not be searchable.
+pub fn attach_here(mount: impl AsFd) -> io::Result<()> {
+    attach(mount, rustix::fs::CWD)
+}
+
 /// mount_setattr(2) that takes attributes away, then adds some.
 pub fn change_attributes(
     mount: impl AsFd,

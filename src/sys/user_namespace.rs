@@ -2,8 +2,9 @@
 
 use std::{
     ffi::CString,
+    fmt::Write,
     fs, io,
-    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
 use rustix::{
@@ -132,6 +133,97 @@ pub fn join(pid: i32, uids: &[IdRange], gids: &[IdRange]) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Writes the maps of a child that was made in a user namespace nested in this process's own, in
+/// which this process has all rights. `pid` is its number in the mounted /proc.
+pub fn map_child(pid: i32, uids: &[IdRange], gids: &[IdRange]) -> io::Result<()> {
+    for (file, ranges) in [("uid_map", uids), ("gid_map", gids)] {
+        let mut text = String::new();
+        for range in ranges {
+            let _ = writeln!(text, "{} {} {}", range.inside, range.outside, range.count);
+        }
+        // The kernel takes a map in one write only.
+        fs::write(format!("/proc/{pid}/{file}"), text)?;
+    }
+    Ok(())
+}
+
+/// Whether a process is in the user namespace that this process is in.
+pub fn is_own(pid: i32) -> bool {
+    let link = |process: &str| fs::read_link(format!("/proc/{process}/ns/user")).ok();
+    let own = link("self");
+    own.is_some() && own == link(&pid.to_string())
+}
+
+/// The user namespace of a process.
+pub fn of_process(pid: i32) -> io::Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/user");
+    Ok(rustix::fs::open(
+        path,
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
+}
+
+/// The maps of a namespace that is nested in this process's own: looked up by a process that enters it.
+///
+/// # Errors
+/// `PermissionDenied` if it cannot be entered.
+pub fn maps_of(namespace: impl AsFd) -> io::Result<(Vec<IdRange>, Vec<IdRange>)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let child = fork::fork(fork::Namespaces::NONE, || {
+        let maps = || -> io::Result<()> {
+            if !is_nested_here(namespace.as_fd())? {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            enter(&namespace)?;
+            for file in ["uid_map", "gid_map"] {
+                let mut text = process::read_small(&format!("/proc/self/{file}"))?;
+                text.push(0);
+                rustix::io::write(&write, &text)?;
+            }
+            Ok(())
+        };
+        i32::from(maps().is_err())
+    })?;
+    drop(write);
+    let status = process::reap(&child.pidfd)?;
+    if status != 0 {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let text = io::read_to_string(fs::File::from(read))?;
+    let mut maps = text.split('\0').map(parse_map);
+    let mut next = || maps.next().flatten().ok_or(io::ErrorKind::InvalidData);
+    Ok((next()?, next()?))
+}
+
+/// Whether this process's user namespace is the parent of that one: maps are in ids of the parent.
+fn is_nested_here(namespace: BorrowedFd<'_>) -> io::Result<bool> {
+    /// ioctl_ns(2): `_IO(0xb7, 0x2)`.
+    const NS_GET_PARENT: libc::Ioctl = 0xb702;
+    // SAFETY: this request takes no argument and returns a new descriptor or -1.
+    let parent = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_PARENT) };
+    if parent == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it, and nobody else knows it.
+    let parent = unsafe { OwnedFd::from_raw_fd(parent) };
+    let own = rustix::fs::stat("/proc/self/ns/user")?;
+    Ok(rustix::fs::fstat(parent)?.st_ino == own.st_ino)
+}
+
+fn parse_map(text: &str) -> Option<Vec<IdRange>> {
+    let line = |line: &str| {
+        let mut numbers = line.split_ascii_whitespace().map(str::parse);
+        let mut next = || numbers.next()?.ok();
+        Some(IdRange {
+            inside: next()?,
+            outside: next()?,
+            count: next()?,
+        })
+    };
+    text.lines().map(line).collect()
+}
+
 /// Joins the user namespace that owns a namespace of another kind, ioctl_nsfs(2), unless this
 /// process is in it already (`None`). Whether it then maps ids exactly as `uids` and `gids` say; if
 /// not, this process is of no more use.
@@ -168,7 +260,8 @@ fn has_map(path: &str, ranges: &[IdRange]) -> bool {
         .flat_map(|range| [Ok(range.inside), Ok(range.outside), Ok(range.count)]))
 }
 
-fn enter(namespace: OwnedFd) -> io::Result<()> {
+/// Moves this process into a user namespace nested in its own.
+pub fn enter(namespace: impl AsFd) -> io::Result<()> {
     let kind = rustix::thread::LinkNameSpaceType::User;
     Ok(rustix::thread::move_into_link_name_space(
         namespace.as_fd(),

@@ -137,6 +137,7 @@ pub fn container_record(name: &str, image: &ImageRecord) -> ContainerRecord {
         spec: ContainerSpec::default(),
         image_id: Some(image.config.clone()),
         layers: image.layers.clone(),
+        ids: None,
         path: "/bin/true".to_owned(),
         args: Vec::new(),
     }

@@ -69,6 +69,7 @@ impl World {
             },
             image_id: Some(self.image.config.clone()),
             layers: self.image.layers.clone(),
+            ids: None,
             path: "sleep".to_owned(),
             args: vec!["1".to_owned()],
         };

@@ -13,7 +13,7 @@ use crate::{
         names,
         security::SecuritySpec,
     },
-    storage::{ContainerDir, ContainerLock, Durability, files},
+    storage::{ContainerDir, ContainerLock, Durability, files, shifted},
 };
 
 /// A container that exists and whose lock this process holds.
@@ -99,9 +99,10 @@ impl Engine {
         for mount in &spec.mounts {
             prepare_source(&mount.source)?;
         }
+        let chosen = self.choose_ids(&spec, source.image(), &config)?;
         self.make_volumes(&spec)?;
         let nameless = anonymous_volumes(&spec.mounts);
-        let created = self.make_named(spec, source, &config);
+        let created = self.make_named(spec, source, &config, &chosen);
         if created.is_err() && !nameless.is_empty() {
             self.user.finish_namespace()?;
             let _ = self.store.remove_unused_volumes(&nameless);
@@ -114,16 +115,21 @@ impl Engine {
         spec: ContainerSpec,
         source: &Source,
         config: &ImageConfig,
+        chosen: &super::own_ids::ChosenIds,
     ) -> Result<Created> {
-        let image = source.image();
+        let record = |spec| {
+            let record = new_record(spec, source.image(), config)?;
+            let ids = chosen.ids.clone();
+            Ok::<_, Error>(ContainerRecord { ids, ..record })
+        };
         // Random names repeat now and then; nobody asked for this one.
         for _ in 0..20 {
-            match self.stage(new_record(spec.clone(), image, config)?, source, config) {
+            match self.stage(record(spec.clone())?, source, config) {
                 Err(error) if error.kind() == ErrorKind::NameInUse && spec.name.is_none() => {}
                 other => return other,
             }
         }
-        self.stage(new_record(spec, image, config)?, source, config)
+        self.stage(record(spec)?, source, config)
     }
 
     fn stage(
@@ -138,6 +144,12 @@ impl Engine {
             staged.make_overlay_folders(source.image().and_then(|image| image.layers.last()))?;
             write_network_files(staged.fd(), &record, hostname.as_deref())
         })?;
+        if let Some(ids) = &record.ids {
+            // As root the mounts are mapped instead, if they can be.
+            if !self.user.is_real_root() {
+                self.store.shift_upper(staged.fd(), &record.layers, ids)?;
+            }
+        }
         let durability = if record.spec.auto_remove {
             Durability::Volatile
         } else {
@@ -256,6 +268,7 @@ pub(super) fn new_record(
         spec,
         image_id: image.map(|image| image.config.clone()),
         layers: image.map_or_else(Vec::new, |image| image.layers.clone()),
+        ids: None,
         path,
         args,
     })
@@ -279,6 +292,7 @@ pub(super) fn write_network_files(
     record: &ContainerRecord,
     shared_hostname: Option<&str>,
 ) -> Result<()> {
+    let folder = folder.as_fd();
     let hostname = plan::hostname(record, shared_hostname);
     let hosts = format!(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.0.1\t{hostname}\n"
@@ -297,5 +311,9 @@ pub(super) fn write_network_files(
         ("resolv.conf", &resolv_conf),
     ]
     .into_iter()
-    .try_for_each(|(name, text)| files::write_readable(folder.as_fd(), name, text))
+    .try_for_each(|(name, text)| files::write_readable(folder, name, text))?;
+    match &record.ids {
+        Some(ids) => shifted::give_to_root(folder, &["hosts", "hostname", "resolv.conf"], ids),
+        None => Ok(()),
+    }
 }

@@ -68,19 +68,25 @@ impl Engine {
             let unit = "coracle-exec";
             cgroup::come_near(path, &cgroup::Caller::User { bus, unit });
         }
+        let process = self.process_plan(&start, &spec)?;
+        // From the supervisor's namespace, in which the container's own is nested.
+        let holder = match process.ids {
+            Some(_) => start.supervisor.pid,
+            None => start.init.pid,
+        };
         let plan = ExecPlan {
             join: JoinPlan {
                 init: start.init.clone(),
                 namespaces: start.namespaces,
                 cgroup: start.cgroup.clone(),
                 legacy_cgroups: start.legacy_cgroups.clone(),
-                process: self.with_secrets(self.process_plan(&start, &spec)?, &record.spec.account),
+                process: self.with_secrets(process, &record.spec.account),
             },
             interactive: spec.interactive,
             detach: spec.detach,
             detach_keys: spec.detach_keys.clone(),
         };
-        if !self.user.join_namespace_of(start.init.pid)? {
+        if !self.user.join_namespace_of(holder)? {
             return Err(not_running());
         }
         become_joiner(&plan, self.user.has_namespace())

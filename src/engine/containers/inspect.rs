@@ -22,6 +22,7 @@ use crate::{
         resources::{DeviceValue, Resources},
         security::Ulimit,
         signal::signal_name,
+        user_namespace::lines,
         volume::LOCAL,
     },
     storage::{ContainerDir, containers::Status},
@@ -288,7 +289,15 @@ fn host_config(record: &ContainerRecord) -> Value {
     object.put("SecurityOpt", list_or_null(&security.options));
     object.put_some("Tmpfs", tmpfs(&spec.mounts));
     object.put("UTSMode", json!(namespaces.uts.to_string()));
-    object.put("UsernsMode", json!(""));
+    object.put("UsernsMode", json!(spec.user_namespace.typed));
+    // Podman's.
+    object.put_some(
+        "IDMappings",
+        record
+            .ids
+            .as_ref()
+            .map(|ids| json!({"UidMap": lines(&ids.uids, ':'), "GidMap": lines(&ids.gids, ':')})),
+    );
     object.put(
         "ShmSize",
         json!(settings.shm_size.unwrap_or(plan::SHM_BYTES)),

@@ -9,6 +9,7 @@ mod kill;
 mod list;
 mod logs;
 mod neighbours;
+mod own_ids;
 mod own_root;
 mod pause;
 mod remove;

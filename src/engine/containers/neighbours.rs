@@ -14,8 +14,9 @@ use crate::{
         ContainerSpec, Context, Error, ErrorKind, Result,
         container::{ContainerRecord, NetworkMode},
         namespace::{IpcMode, NamespaceKind, NamespaceMode, Placement},
+        user_namespace::UserNamespaceMode,
     },
-    sys::process,
+    sys::{process, user_namespace},
 };
 
 /// `f_type` of namespaces, statfs(2).
@@ -40,6 +41,10 @@ impl Engine {
             NetworkMode::Container(whose) => Some(whose),
             _ => None,
         };
+        let users = match &mut spec.user_namespace.mode {
+            UserNamespaceMode::Container(whose) => Some(whose),
+            _ => None,
+        };
         let namespaces = &mut spec.namespaces;
         if let IpcMode::Container(whose) = &namespaces.ipc {
             plan::check_shareable(&self.store.find_container(whose)?.1)?;
@@ -50,6 +55,7 @@ impl Engine {
             namespaces.cgroup.container_mut(),
             namespaces.ipc.container_mut(),
             network,
+            users,
         ]
         .into_iter()
         .flatten()
@@ -91,7 +97,7 @@ impl Engine {
             )
             .with_hint("start that one first")
         };
-        let (directory, _) = self.store.find_container(id)?;
+        let (directory, record) = self.store.find_container(id)?;
         let start = directory.start_record()?.ok_or_else(stopped)?;
         let this_boot = process::boot_id().system(|| "cannot tell this boot".to_owned())?;
         if !directory.is_held()? || start.init.boot_id != this_boot {
@@ -100,7 +106,12 @@ impl Engine {
         let pidfd = process::open(start.init.pid, start.init.start_time)
             .system(|| format!("cannot open the first process of container {id}"))?
             .ok_or_else(stopped)?;
-        Ok((start.namespaces, start.init.pid, pidfd))
+        // A user namespace of its own is nested in that of its supervisor.
+        let holder = match record.ids {
+            Some(_) => start.supervisor.pid,
+            None => start.init.pid,
+        };
+        Ok((start.namespaces, holder, pidfd))
     }
 
     /// The names and files that come with the namespaces that `spec` shares.
@@ -142,6 +153,7 @@ impl Engine {
     /// neighbours, whose other namespaces nobody else may enter, or any of the user's.
     pub(super) fn begin_namespace_among(&self, neighbours: &Neighbours) -> Result<()> {
         if let Some(pid) = neighbours.process
+            && !user_namespace::is_own(pid)
             && !self.user.join_namespace_of(pid)?
         {
             return Err(Error::new(

@@ -97,6 +97,7 @@ impl Engine {
                 overlay: true,
             } => Some(RootSource::Overlay {
                 lower: vec![resolved(path)?],
+                data: Vec::new(),
                 upper: folder.join("upper"),
                 work: folder.join("work"),
                 volatile: record.spec.auto_remove,

@@ -3,12 +3,16 @@
 //! Running in the foreground is starting and attaching: one path. What a user namespace needs (two
 //! set-user-ID programs) goes on while the image is looked up and the container's folder is made.
 
-use std::{os::fd::OwnedFd, path::Path};
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use super::{
     create::{Created, with_exact_modes, write_network_files},
     hook_folders,
     neighbours::Neighbours,
+    own_ids::Ownership,
     own_root,
     session::{self, CaughtSignals, Session},
 };
@@ -24,9 +28,9 @@ use crate::{
     },
     model::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Result, container::ContainerRecord,
-        host::HostFacts, image::ImageConfig, mount::anonymous_volumes,
+        host::HostFacts, image::ImageConfig, mount::anonymous_volumes, user_namespace::IdMaps,
     },
-    storage::{ContainerDir, ContainerLock, Driver},
+    storage::{ContainerDir, ContainerLock, Driver, shifted},
     sys::packet,
 };
 
@@ -35,7 +39,7 @@ impl Engine {
     pub fn run(&self, spec: ContainerSpec, options: RunOptions<'_>) -> Result<RunOutcome> {
         let (spec, source) = self.source_of(spec, &options.pull)?;
         let neighbours = self.open_neighbours(&spec)?;
-        self.begin_namespace_among(&neighbours)?;
+        self.begin_namespace_for(&spec, &neighbours)?;
         let created = self.make_container(spec, &source)?;
         if let Err(error) = (options.created)(&created.record.id) {
             self.user.finish_namespace()?;
@@ -82,7 +86,7 @@ impl Engine {
             };
         };
         let neighbours = self.open_neighbours(&record.spec)?;
-        self.begin_namespace_among(&neighbours)?;
+        self.begin_namespace_for(&record.spec, &neighbours)?;
         let has_volumes = record
             .spec
             .mounts
@@ -157,7 +161,7 @@ impl Engine {
         attach: Option<&AttachOptions>,
     ) -> Result<RunOutcome> {
         let copied = !is_new && created.directory.has_copied_root()?;
-        let driver = if copied { Driver::Copy } else { self.driver() };
+        let mut driver = if copied { Driver::Copy } else { self.driver() };
         let Created {
             directory,
             lock,
@@ -165,34 +169,45 @@ impl Engine {
             image,
             first_start,
         } = created;
-        let launch = |driver, lock| {
-            self.launch_with(
-                (driver, first_start),
+        let mut ownership = self.ownership(&record, &directory)?;
+        let mut lock = lock;
+        loop {
+            let outcome = self.launch_with(
+                (driver, ownership, first_start),
                 &directory,
                 lock,
                 (&record, &image),
                 neighbours,
                 attach,
-            )
-        };
-        let outcome = launch(driver, lock);
-        match outcome {
-            Err(error)
-                if error.kind() == ErrorKind::OverlayRefused
-                    && record.image_id.is_some()
-                    && self.forced_driver.is_none()
-                    && directory.has_written_nothing()? =>
+            );
+            let error = match outcome {
+                Err(error) if error.kind() == ErrorKind::OverlayRefused => error,
+                other => return other,
+            };
+            // Not for a folder of the user's, which is used as it is.
+            let of_image = record.image_id.is_some();
+            if of_image
+                && ownership == Ownership::Mapped
+                && (copied || directory.has_written_nothing()?)
             {
-                let lock = directory.try_hold()?.ok_or(error)?;
-                launch(Driver::Copy, lock)
+                directory.note_shifted_owners()?;
+                ownership = Ownership::Shifted;
+            } else if of_image
+                && driver == Driver::Overlay
+                && self.forced_driver.is_none()
+                && directory.has_written_nothing()?
+            {
+                driver = Driver::Copy;
+            } else {
+                return Err(error);
             }
-            other => other,
+            lock = directory.try_hold()?.ok_or(error)?;
         }
     }
 
     fn launch_with(
         &self,
-        (driver, first_start): (Driver, bool),
+        (driver, ownership, first_start): (Driver, Ownership, bool),
         directory: &ContainerDir,
         lock: ContainerLock,
         (record, image): (&ContainerRecord, &ImageConfig),
@@ -203,10 +218,11 @@ impl Engine {
         if plan::asks_for_kernel(&record.spec.security) {
             host.kernel = crate::engine::machine::kernel_version();
         }
-        let root = self.root_source(driver, directory, record, &host)?;
+        let root = self.root_source((driver, ownership), directory, record, &host)?;
         let files = ContainerFiles {
             directory: absolute(directory.path())?,
             root,
+            user_namespace: self.user_namespace_plan(record, ownership)?,
             volumes: self.volume_files(&record.spec)?,
             first_start,
             image_mounts: self.image_mounts(directory, &record.spec, &host)?,
@@ -282,7 +298,7 @@ impl Engine {
     /// The root file system as `driver` puts it together. Copies are made here, once.
     fn root_source(
         &self,
-        driver: Driver,
+        (driver, ownership): (Driver, Ownership),
         directory: &ContainerDir,
         record: &ContainerRecord,
         host: &HostFacts,
@@ -291,16 +307,29 @@ impl Engine {
         if let Some(root) = self.own_root(record, directory, &folder, host)? {
             return Ok(root);
         }
+        let shifted = record
+            .ids
+            .as_ref()
+            .filter(|_| ownership == Ownership::Shifted);
         Ok(match driver {
             Driver::Overlay => {
                 let base = absolute(self.store.root_path())?;
                 let relative = |path: &Path| path.strip_prefix(&base).unwrap_or(path).to_owned();
+                let relative_all = |paths: Vec<PathBuf>| -> Result<Vec<PathBuf>> {
+                    let paths = paths.iter();
+                    paths.map(|path| Ok(relative(&absolute(path)?))).collect()
+                };
                 let layers = self.store.overlay_lowers(&record.layers);
+                let (lower, data) = match shifted {
+                    None => (layers, Vec::new()),
+                    Some(ids) => match self.shifted_layers(directory, record, ids)? {
+                        (tree, shifted::Kind::Metadata) => (vec![tree], layers),
+                        (tree, shifted::Kind::Whole) => (vec![tree], Vec::new()),
+                    },
+                };
                 RootSource::Overlay {
-                    lower: layers
-                        .iter()
-                        .map(|layer| Ok(relative(&absolute(layer)?)))
-                        .collect::<Result<_>>()?,
+                    lower: relative_all(lower)?,
+                    data: relative_all(data)?,
                     upper: relative(&folder.join("upper")),
                     work: relative(&folder.join("work")),
                     volatile: record.spec.auto_remove,
@@ -309,10 +338,36 @@ impl Engine {
             }
             Driver::Copy => {
                 self.user.finish_namespace()?;
-                self.store.lease()?.copy_rootfs(directory, &record.layers)?;
+                self.store
+                    .lease()?
+                    .copy_rootfs(directory, &record.layers, shifted)?;
                 RootSource::Directory(folder.join("rootfs"))
             }
         })
+    }
+
+    /// The image's tree with the container's owners, made if it is not there yet.
+    fn shifted_layers(
+        &self,
+        directory: &ContainerDir,
+        record: &ContainerRecord,
+        ids: &IdMaps,
+    ) -> Result<(PathBuf, shifted::Kind)> {
+        self.user.finish_namespace()?;
+        if self.user.is_real_root() && directory.has_written_nothing()? {
+            // Perhaps killed after it was noted that they are.
+            self.store
+                .shift_upper(directory.fd(), &record.layers, ids)?;
+        }
+        if let Some(made) = self.store.shifted_tree(&record.layers, ids)? {
+            return Ok(made);
+        }
+        let user_xattr = !self.user.is_real_root();
+        let image = &record.spec.image;
+        self.store
+            .make_shifted_tree(&record.layers, ids, user_xattr, || {
+                log::warn!("copying image {image} once for these ids: this kernel cannot change owners in place (Linux 6.16 can)");
+            })
     }
 }
 

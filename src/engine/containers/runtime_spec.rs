@@ -51,6 +51,7 @@ impl Engine {
         let files = ContainerFiles {
             directory: directory.to_owned(),
             root: RootSource::Directory("rootfs".into()),
+            user_namespace: None,
             found: self.find(&record.spec)?,
             volumes: std::collections::BTreeMap::new(),
             first_start: false,

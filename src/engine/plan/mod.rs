@@ -14,6 +14,7 @@ mod requested;
 mod security;
 mod systemd;
 mod user_mounts;
+pub mod user_namespace;
 
 pub use accounts::{AccountPlan, Found, SecretFile, SecretPlan, lines_of};
 pub use cgroup::{CgroupPlace, CgroupPlan, CgroupWrite};
@@ -35,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     ContainerSpec, Error, ErrorKind, Result,
-    container::ContainerRecord,
+    container::{ContainerRecord, ProcessIdentity},
     hook::HookPlan,
     host::{HostFacts, UserMode},
     image::ImageConfig,
@@ -43,6 +44,7 @@ use crate::model::{
     namespace::Personality,
     seccomp::SockFilter,
     security::Ulimit,
+    user_namespace::IdMaps,
     volume::Backing,
 };
 
@@ -50,6 +52,9 @@ use crate::model::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SandboxPlan {
     pub namespaces: NamespacePlan,
+    /// The container's own user namespace, nested in the engine's.
+    #[serde(default)]
+    pub user_namespace: Option<UserNamespacePlan>,
     pub root: RootPlan,
     pub accounts: AccountPlan,
     pub secrets: SecretPlan,
@@ -77,6 +82,25 @@ pub struct SandboxPlan {
     pub hooks: Option<Box<HookPlan>>,
 }
 
+/// How the container gets its own ids; which they are is in its [`ProcessPlan`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UserNamespacePlan {
+    pub origin: UserNamespaceOrigin,
+    /// The root's files are owned by the engine's ids, and mapped by the mounts; otherwise they are
+    /// owned by the container's.
+    pub maps_mounts: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum UserNamespaceOrigin {
+    /// A new one.
+    New,
+    /// That of a process, checked to be the one that is meant.
+    Process(ProcessIdentity),
+    /// That a file stands for.
+    File(PathBuf),
+}
+
 /// The root file system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RootPlan {
@@ -92,6 +116,9 @@ pub enum RootSource {
         /// Topmost layer first. All paths are relative to the store's root, in which the supervisor
         /// works: the kernel takes no more than 255 bytes of each.
         lower: Vec<PathBuf>,
+        /// Layers that only lend content to files of `lower` which name it ("data-only lower
+        /// layers" in the kernel's overlayfs documentation).
+        data: Vec<PathBuf>,
         upper: PathBuf,
         work: PathBuf,
         /// Never synced: only for containers that are removed when they end.
@@ -281,6 +308,9 @@ pub struct ProcessPlan {
     pub set_groups: bool,
     #[serde(default)]
     pub personality: Option<Personality>,
+    /// The ids that exist, if the container has a user namespace of its own.
+    #[serde(default)]
+    pub ids: Option<IdMaps>,
     pub filter: FilterPlan,
     #[serde(default)]
     pub rights: ProcessRights,
@@ -375,6 +405,7 @@ pub struct ContainerFiles {
     /// `containers/ID`
     pub directory: PathBuf,
     pub root: RootSource,
+    pub user_namespace: Option<UserNamespacePlan>,
     pub found: Found,
     /// Every volume that a mount names.
     pub volumes: BTreeMap<String, VolumeFiles>,
@@ -408,6 +439,14 @@ pub struct ImageFiles {
     pub user_xattr: bool,
 }
 
+/// With ids of its own a container is in no initial user namespace, whoever starts it.
+fn host_of(record: &ContainerRecord, host: &HostFacts) -> HostFacts {
+    HostFacts {
+        initial_user_namespace: host.initial_user_namespace && record.ids.is_none(),
+        ..host.clone()
+    }
+}
+
 /// The plan of a container's first process.
 pub fn container(
     record: &ContainerRecord,
@@ -416,7 +455,7 @@ pub fn container(
     files: &ContainerFiles,
     surroundings: &Surroundings,
 ) -> Result<SandboxPlan> {
-    let spec = &record.spec;
+    let (spec, host) = (&record.spec, &host_of(record, host));
     let hostname = hostname(record, surroundings.hostname.as_deref());
     let namespaces = namespaces::plan(record, surroundings, hostname);
     let placement = namespaces.placement;
@@ -426,8 +465,7 @@ pub fn container(
         systemd || spec.security.writable_cgroups == Some(true),
     )?;
     let arguments = [std::slice::from_ref(&record.path), &record.args].concat();
-    let working_directory = working_directory(spec, image)?;
-    let user = user(spec, image);
+    let (working_directory, user) = (working_directory(spec, image)?, user(record, image));
     let (masked_paths, read_only_paths) = security::masks(&spec.security, &host.thermal_folders);
     let sysctls = security::sysctls(
         &spec.security,
@@ -438,13 +476,13 @@ pub fn container(
     let mut filter = security::filter(&spec.security, capabilities, host.kernel)?;
     filter.tell_listener(record.id.as_str());
     let mut environment = environment::compose(spec, image, hostname, &files.found.edits.env);
-    if systemd {
-        for variable in systemd::variables(record) {
-            environment::set(&mut environment, &variable);
-        }
+    let of_systemd = systemd.then(|| systemd::variables(record));
+    for variable in of_systemd.iter().flatten() {
+        environment::set(&mut environment, variable);
     }
     Ok(SandboxPlan {
         namespaces,
+        user_namespace: files.user_namespace.clone(),
         accounts: accounts::plan(spec, &user, &working_directory, files)?,
         secrets: accounts::secrets(files)?,
         devices: devices::plan(spec, host, files)?,
@@ -482,6 +520,7 @@ pub fn container(
             terminal_size: None,
             set_groups: !matches!(host.user, UserMode::SingleId { .. }),
             personality: spec.namespaces.personality,
+            ids: record.ids.clone(),
             filter,
             rights: process_rights(spec, ambient, host, &files.found)?,
         },
@@ -541,9 +580,18 @@ pub fn hostname<'a>(record: &'a ContainerRecord, shared: Option<&'a str>) -> &'a
     asked.or(shared).unwrap_or(record.id.short())
 }
 
-fn user(spec: &ContainerSpec, image: &ImageConfig) -> String {
-    let of_image = || image.config.as_ref().and_then(|config| config.user.clone());
-    spec.user.clone().or_else(of_image).unwrap_or_default()
+/// With `keep-id` the user who is kept, as Podman has it, if nobody names another.
+fn user(record: &ContainerRecord, image: &ImageConfig) -> String {
+    let of_image = || {
+        let user = image.config.as_ref().and_then(|config| config.user.clone());
+        user.filter(|user| !user.is_empty())
+    };
+    let kept = || {
+        let (uid, gid) = record.ids.as_ref()?.kept?;
+        Some(format!("{uid}:{gid}"))
+    };
+    let asked = record.spec.user.clone();
+    asked.or_else(of_image).or_else(kept).unwrap_or_default()
 }
 
 fn working_directory(spec: &ContainerSpec, image: &ImageConfig) -> Result<String> {

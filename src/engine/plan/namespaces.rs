@@ -196,6 +196,7 @@ mod tests {
             },
             image_id: serde_json::from_str(&digest).unwrap(),
             layers: Vec::new(),
+            ids: None,
             path: String::new(),
             args: Vec::new(),
         }

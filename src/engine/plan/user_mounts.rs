@@ -389,6 +389,7 @@ mod tests {
         let memory = backing(&[("type", "tmpfs"), ("o", "size=1m,nodev")]);
         ContainerFiles {
             directory: "/c".into(),
+            user_namespace: None,
             root: RootSource::Directory("/c/rootfs".into()),
             found: Found::default(),
             volumes: BTreeMap::from([

@@ -1,18 +1,18 @@
 //! Who the program is and what it may do: looked up once in the container's own files, then taken
 //! on in one fixed order and read back.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
-
-use rustix::fs::{FileType, OFlags};
+use std::os::fd::BorrowedFd;
 
 use super::{outside::Outside, seccomp};
 use crate::{
     engine::plan::ProcessPlan,
     model::{
         Context, Error, ErrorKind, Result,
+        host::IdRange,
         namespace::Personality,
         security::{Resource, Ulimit, show_limit},
         user::{MAX_FILE, UserSpec, add_groups},
+        user_namespace::{IdMaps, lines},
     },
     sys::{
         in_root,
@@ -61,6 +61,15 @@ pub(super) fn look_up(plan: &ProcessPlan, root: BorrowedFd<'_>) -> Result<Identi
         )
         .with_hint("`coracle doctor` says how to get one"));
     }
+    if let Some(ids) = &plan.ids {
+        check_ids(
+            ids,
+            identity.uid,
+            identity.gid,
+            groups.as_deref(),
+            &plan.user,
+        )?;
+    }
     Ok(Identity {
         credentials: Credentials {
             uid: identity.uid,
@@ -71,38 +80,30 @@ pub(super) fn look_up(plan: &ProcessPlan, root: BorrowedFd<'_>) -> Result<Identi
     })
 }
 
+/// The kernel would say EINVAL.
+fn check_ids(ids: &IdMaps, uid: u32, gid: u32, groups: Option<&[u32]>, user: &str) -> Result<()> {
+    let missing = |kind: &str, id: u32, map: &[IdRange]| {
+        Error::new(
+            ErrorKind::Unsupported,
+            format!("cannot run as user {user:?}: {kind} id {id} is not mapped (container, outside, count: {})", lines(map, ' ').join(", ")),
+        )
+        .with_hint("ask for more ids: --userns auto:size=N or keep-id, or another --uidmap and --gidmap")
+    };
+    if ids.outside_uid(uid).is_none() {
+        return Err(missing("user", uid, &ids.uids));
+    }
+    let mut all = std::iter::once(&gid).chain(groups.unwrap_or_default());
+    match all.find(|group| ids.outside_gid(**group).is_none()) {
+        Some(group) => Err(missing("group", *group, &ids.gids)),
+        None => Ok(()),
+    }
+}
+
 /// A small file of the container. What is not a regular file counts as absent, and opening never
 /// waits: a FIFO or an endless device must not hang us (CVE-2024-9676).
 pub(super) fn read_file(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<Vec<u8>> {
     let what = || format!("cannot read the container's {}", path.to_string_lossy());
-    let file: OwnedFd = match in_root::open(
-        root,
-        path,
-        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
-    ) {
-        Ok(file) => file,
-        Err(_) => return Ok(Vec::new()),
-    };
-    let stat = rustix::fs::fstat(&file).system(what)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Ok(Vec::new());
-    }
-    let size = usize::try_from(stat.st_size)
-        .unwrap_or(usize::MAX)
-        .min(MAX_FILE + 1);
-    let mut bytes = vec![0; size];
-    let mut filled = 0;
-    while filled < size {
-        match rustix::io::read(&file, &mut bytes[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno).system(what),
-        }
-    }
-    bytes.truncate(filled);
-    crate::sys::mount::leave_open(file);
-    Ok(bytes)
+    in_root::read_regular(root, path, MAX_FILE + 1).system(what)
 }
 
 /// Gives up every right that the plan does not leave: limits, bounding set, system calls, groups, ids,

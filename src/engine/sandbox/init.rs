@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::{
-    Streams, accounts, copy_up, credentials, devices, hooks, mounts, namespaces, outside::Outside,
+    Streams, accounts, copy_up, credentials, devices, hooks,
+    mounts::{self, Sources},
+    namespaces, nested,
+    outside::Outside,
     program, reaper, user_mounts,
 };
 use crate::{
@@ -36,26 +39,31 @@ pub(super) fn run(
 ) -> Result<Infallible> {
     process::hide().system(|| "cannot hide this process".to_owned())?;
     let placement = &plan.namespaces.placement;
+    let outside = Outside::open(&plan.process)?;
+    let handed_over = nested::await_supervisor(plan, supervisor)?;
     if placement.pid != Place::Own {
-        // Otherwise the kernel ends it with the supervisor's pid namespace.
+        // Otherwise the kernel ends it with the supervisor's pid namespace. Other ids forget it.
         process::die_with_parent().system(|| "cannot follow the supervisor".to_owned())?;
     }
-    let outside = Outside::open(&plan.process)?;
     let shared_memory = namespaces::joined_shared_memory(&plan.namespaces, held)?;
     namespaces::enter_others(&plan.namespaces, held)?;
-    let connected = user_mounts::clone_connected(&plan.mounts)?;
+    let mut sources = match handed_over {
+        Some(sources) => sources,
+        None => Sources::of(&plan.mounts)?,
+    };
     mount::make_all_private().system(|| "cannot make the container's mounts private".to_owned())?;
 
     // A mask must be the host's own null device, opened before anything of the image is visible
     // (CVE-2025-31133).
     let null = devices::trusted_null()?;
-
-    let root = mounts::attach_root(&plan.root)?;
+    let root = mounts::attach_root(&plan.root, sources.root.take())?;
     accounts::write(&plan.accounts, root.as_fd())?;
-    copy_up::fill_volumes(&plan.mounts, root.as_fd())?;
+    if plan.user_namespace.is_none() {
+        copy_up::fill_volumes(&plan.mounts, root.as_fd())?;
+    }
     let tree = mounts::build(
         plan,
-        connected,
+        sources.steps,
         shared_memory,
         own_cgroup,
         root.as_fd(),

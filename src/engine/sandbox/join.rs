@@ -20,7 +20,9 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Started, Streams, credentials, devices, namespaces, outside::Outside, program};
+use super::{
+    Started, Streams, credentials, devices, namespaces, nested, outside::Outside, program,
+};
 use crate::{
     engine::plan::ProcessPlan,
     model::{Context, Error, ErrorKind, Result, container::ProcessIdentity, namespace::Placement},
@@ -59,7 +61,16 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
         .system(|| "cannot open the container's first process".to_owned())?
         .ok_or_else(stopped)?;
     let outside = Outside::open(&plan.process)?;
-    let (at_once, by_child) = namespaces::of_container(&plan.namespaces);
+    let (mut at_once, mut by_child) = namespaces::of_container(&plan.namespaces);
+    if let Some(ids) = &plan.process.ids {
+        // Into a nested user namespace goes the child: from inside, the group's owner does not exist.
+        let later = at_once - ThreadNameSpaceType::PROCESS_ID;
+        at_once -= later;
+        by_child |= later | ThreadNameSpaceType::USER;
+        if let Some(streams) = &streams {
+            nested::give_streams(streams, ids)?;
+        }
+    }
     let cgroup = match &plan.cgroup {
         Some(path) => Some(open_cgroup(path)?),
         None => None,
@@ -76,6 +87,12 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
             return super::report(theirs.as_fd(), &error);
         }
         if let Err(error) = enter(pidfd.as_fd(), by_child) {
+            return super::report(theirs.as_fd(), &error);
+        }
+        if by_child.contains(ThreadNameSpaceType::USER)
+            && let Err(error) = nested::become_root()
+                .system(|| "cannot become root of the container's ids".to_owned())
+        {
             return super::report(theirs.as_fd(), &error);
         }
         let Err(error) = become_process(&plan.process, streams.as_ref(), theirs.as_fd(), &outside);

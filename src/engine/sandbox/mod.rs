@@ -20,6 +20,7 @@ mod init;
 mod join;
 mod mounts;
 mod namespaces;
+mod nested;
 mod outside;
 mod program;
 mod reaper;
@@ -39,7 +40,7 @@ use crate::{
     model::{Context, Error, ErrorKind, Result, hook::Moment},
     sys::{
         fork::{self, Child},
-        packet,
+        packet, process,
     },
 };
 
@@ -109,15 +110,29 @@ pub fn start(
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
     namespaces::enter_pid(&plan.namespaces, held)?;
     let namespaces = namespaces::made(&plan.namespaces.placement);
-    let child = fork::fork_into(namespaces, cgroups.own, || {
+    let first = || {
         if let Err(error) = enter_cgroups(cgroups.entrances) {
             return report(theirs.as_fd(), &error);
         }
         let own_cgroup = cgroups.own.is_some();
         let Err(error) = init::run(plan, streams.as_ref(), held, own_cgroup, theirs.as_fd());
         report(theirs.as_fd(), &error)
-    });
-    let child = child.map_err(namespaces_refused)?;
+    };
+    let child = match &plan.user_namespace {
+        None => fork::fork_into(namespaces, cgroups.own, first).map_err(namespaces_refused)?,
+        Some(nested) => {
+            if let Some(streams) = &streams {
+                nested::give_streams(streams, nested::ids(plan)?)?;
+            }
+            let child = nested::fork_into(&nested.origin, namespaces, cgroups.own, first)?;
+            if let Err(error) = nested::prepare(plan, nested, &child, ours.as_fd()) {
+                let _ = process::signal(&child.pidfd, libc::SIGKILL);
+                let _ = process::reap(&child.pidfd);
+                return Err(error);
+            }
+            child
+        }
+    };
     drop(theirs);
     drop(streams);
     // Before the program runs: it may be over at once, and leave others behind.
@@ -131,8 +146,8 @@ pub fn start(
         Err(error) => {
             // It has reported and is ending, or waits in vain for hooks that have failed; nobody
             // else will reap it.
-            let _ = crate::sys::process::signal(&child.pidfd, libc::SIGKILL);
-            let _ = crate::sys::process::reap(&child.pidfd);
+            let _ = process::signal(&child.pidfd, libc::SIGKILL);
+            let _ = process::reap(&child.pidfd);
             Err(error)
         }
     }

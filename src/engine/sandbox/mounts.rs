@@ -17,7 +17,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::{accounts, c_string, configured, devices, user_mounts};
 use crate::{
-    engine::plan::{MountStep, RootPlan, RootSource, SandboxPlan, Sysctl, TmpfsAttributes},
+    engine::plan::{
+        FileSystem, MountStep, RootPlan, RootSource, SandboxPlan, Sysctl, TmpfsAttributes,
+    },
     model::{Context, Error, ErrorKind, Result, mount::Propagation as Wanted},
     sys::{
         in_root,
@@ -39,27 +41,35 @@ pub(super) struct Tree {
     pub to_give: Vec<OwnedFd>,
 }
 
-/// Mounts the root file system where the plan says and returns its root directory.
-pub(super) fn attach_root(plan: &RootPlan) -> Result<OwnedFd> {
+/// Mounts that were made before the straight line begins.
+#[derive(Debug)]
+pub(super) struct Sources {
+    /// By the supervisor, where the container's root could not.
+    pub root: Option<OwnedFd>,
+    /// One place a step of the plan.
+    pub steps: Vec<Option<OwnedFd>>,
+}
+
+impl Sources {
+    /// Those that this process has to make itself.
+    pub(super) fn of(steps: &[MountStep]) -> Result<Sources> {
+        Ok(Sources {
+            root: None,
+            steps: user_mounts::clone_connected(steps)?,
+        })
+    }
+}
+
+/// Mounts the root file system where the plan says and returns its root directory. One that was
+/// `made` by the supervisor goes on its current directory, for the container's root can search
+/// no way to the other.
+pub(super) fn attach_root(plan: &RootPlan, made: Option<OwnedFd>) -> Result<OwnedFd> {
+    if let Some(root) = made {
+        mount::attach_here(&root).system(|| "cannot mount the root file system".to_owned())?;
+        return Ok(root);
+    }
+    let root = mount_root(plan)?;
     let place = path(&plan.mount_point)?;
-    let root = match &plan.source {
-        RootSource::Overlay {
-            lower,
-            upper,
-            work,
-            volatile,
-            user_xattr,
-        } => {
-            let layers: Vec<CString> = lower
-                .iter()
-                .map(|layer| path(layer))
-                .collect::<Result<_>>()?;
-            let (upper, work) = (path(upper)?, path(work)?);
-            overlay(&layers, Some((&upper, &work)), *volatile, *user_xattr)?
-        }
-        RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, true)
-            .system(|| format!("cannot use {} as root file system", tree.display()))?,
-    };
     mount::attach_at(&root, rustix::fs::CWD, &place).system(|| {
         format!(
             "cannot mount the root file system on {}",
@@ -69,8 +79,36 @@ pub(super) fn attach_root(plan: &RootPlan) -> Result<OwnedFd> {
     Ok(root)
 }
 
+/// The root file system, detached.
+pub(super) fn mount_root(plan: &RootPlan) -> Result<OwnedFd> {
+    match &plan.source {
+        RootSource::Overlay {
+            lower,
+            data,
+            upper,
+            work,
+            volatile,
+            user_xattr,
+        } => {
+            let paths = |layers: &[std::path::PathBuf]| -> Result<Vec<CString>> {
+                layers.iter().map(|layer| path(layer)).collect()
+            };
+            let (layers, data) = (paths(lower)?, paths(data)?);
+            let (upper, work) = (path(upper)?, path(work)?);
+            overlay(
+                (&layers, &data),
+                Some((&upper, &work)),
+                *volatile,
+                *user_xattr,
+            )
+        }
+        RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, true)
+            .system(|| format!("cannot use {} as root file system", tree.display())),
+    }
+}
+
 pub(super) fn overlay(
-    lower: &[CString],
+    (lower, data): (&[CString], &[CString]),
     changes: Option<(&CStr, &CStr)>,
     volatile: bool,
     user_xattr: bool,
@@ -79,6 +117,11 @@ pub(super) fn overlay(
         .iter()
         .map(|layer| Parameter::String(c"lowerdir+", layer))
         .collect();
+    // Unknown before Linux 6.8, as is what they are for to ordinary users before 6.16.
+    parameters.extend(
+        data.iter()
+            .map(|layer| Parameter::String(c"datadir+", layer)),
+    );
     if let Some((upper, work)) = changes {
         parameters.push(Parameter::String(c"upperdir", upper));
         parameters.push(Parameter::String(c"workdir", work));
@@ -127,6 +170,47 @@ fn lowerdir_list(lower: &[CString]) -> CString {
     CString::new(list).unwrap_or_default()
 }
 
+/// Whether a step mounts something of the host's that has to be opened by a path.
+pub(super) fn has_source(step: &MountStep) -> bool {
+    matches!(
+        step,
+        MountStep::Bind { .. }
+            | MountStep::OwnFile { .. }
+            | MountStep::Attached {
+                file_system: FileSystem::Bind { .. },
+                ..
+            }
+    )
+}
+
+/// Copies of the sources of all steps that [have one](has_source), in their order: by the
+/// supervisor, for a container whose root may not look for them. What the host mounts there later
+/// can appear in the container; nothing of the container's reaches the host.
+pub(super) fn clone_all(steps: &[MountStep]) -> Result<Vec<OwnedFd>> {
+    let clone = |source: &Path, recursive| {
+        mount::clone_mount(rustix::fs::CWD, &path(source)?, recursive)
+            .system(|| format!("cannot use bind source {}", source.display()))
+    };
+    let mut copies = Vec::new();
+    for step in steps {
+        let copy = match step {
+            MountStep::Bind {
+                source, options, ..
+            } => user_mounts::clone_source(source, options)?,
+            MountStep::Attached {
+                file_system: FileSystem::Bind { source, recursive },
+                ..
+            } => clone(source, *recursive)?,
+            MountStep::OwnFile { source, .. } => clone(source, false)?,
+            _ => continue,
+        };
+        mount::set_attributes(&copy, Attributes::NONE, Some(Propagation::Slave), true)
+            .system(|| "cannot prepare a bind source".to_owned())?;
+        copies.push(copy);
+    }
+    Ok(copies)
+}
+
 /// Attaches everything that the plan names, in its order, then hides what must be hidden.
 pub(super) fn build(
     plan: &SandboxPlan,
@@ -161,7 +245,7 @@ pub(super) fn build(
                 granted(root, plan, step)?;
             }
             MountStep::OwnFile { source, target } => {
-                own_file(root, source, target, plan.root.read_only)?;
+                own_file(root, copy, source, target, plan.root.read_only)?;
             }
             MountStep::Bind { .. }
             | MountStep::Overlay { .. }
@@ -441,9 +525,18 @@ pub(super) fn bits(wanted: TmpfsAttributes) -> Attributes {
     attributes
 }
 
-fn own_file(root: BorrowedFd<'_>, source: &Path, target: &str, read_only: bool) -> Result<()> {
+fn own_file(
+    root: BorrowedFd<'_>,
+    copy: Option<OwnedFd>,
+    source: &Path,
+    target: &str,
+    read_only: bool,
+) -> Result<()> {
     let what = || format!("cannot mount {} on {target}", source.display());
-    let copy = mount::clone_mount(rustix::fs::CWD, &path(source)?, false).system(what)?;
+    let copy = match copy {
+        Some(copy) => copy,
+        None => mount::clone_mount(rustix::fs::CWD, &path(source)?, false).system(what)?,
+    };
     if read_only {
         mount::set_attributes(&copy, Attributes::READ_ONLY, None, false).system(what)?;
     }
@@ -464,7 +557,7 @@ fn granted(root: BorrowedFd<'_>, plan: &SandboxPlan, step: &MountStep) -> Result
             target,
             recursive,
             attributes,
-        } => device_mount(root, source, target, *recursive, *attributes),
+        } => device_mount(root, None, (source, *recursive), target, *attributes),
         _ => Ok(()),
     }
 }
@@ -472,13 +565,16 @@ fn granted(root: BorrowedFd<'_>, plan: &SandboxPlan, step: &MountStep) -> Result
 /// What a CDI specification wants to be seen: a path of the host, below nothing of ours.
 fn device_mount(
     root: BorrowedFd<'_>,
-    source: &Path,
+    copy: Option<OwnedFd>,
+    (source, recursive): (&Path, bool),
     target: &str,
-    recursive: bool,
     attributes: TmpfsAttributes,
 ) -> Result<()> {
     let what = || format!("cannot mount {} on {target}", source.display());
-    let copy = mount::clone_mount(rustix::fs::CWD, &path(source)?, recursive).system(what)?;
+    let copy = match copy {
+        Some(copy) => copy,
+        None => mount::clone_mount(rustix::fs::CWD, &path(source)?, recursive).system(what)?,
+    };
     let private = Some(Propagation::Private);
     mount::set_attributes(&copy, bits(attributes), private, true).system(what)?;
     let stat = rustix::fs::fstat(&copy).system(what)?;

@@ -157,7 +157,7 @@ pub(super) fn clone_connected(steps: &[MountStep]) -> Result<Vec<Option<OwnedFd>
 }
 
 /// A detached copy of the source's mount, or of what lies at the subpath in it.
-fn clone_source(source: &Path, options: &BindOptions) -> Result<OwnedFd> {
+pub(super) fn clone_source(source: &Path, options: &BindOptions) -> Result<OwnedFd> {
     let what = || format!("cannot use bind source {}", source.display());
     let path = mounts::path(source)?;
     let Some(subpath) = &options.subpath else {
@@ -275,7 +275,7 @@ fn layers(
     let changes = changes
         .as_ref()
         .map(|(upper, work)| (upper.as_c_str(), work.as_c_str()));
-    mounts::overlay(&lower, changes, false, user_xattr)
+    mounts::overlay((&lower, &[]), changes, false, user_xattr)
 }
 
 /// A file system that a volume's options or the type of a mount name.
