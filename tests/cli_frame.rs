@@ -98,47 +98,173 @@ fn help_of_run_lists_its_flags_by_name() {
       coracle container run, coracle run
 
     Options:
-      -a, --attach list          Connect these streams: stdin, stdout, stderr
-          --authfile string      File with registry credentials
-          --cert-dir path        Folder with a registry's ca.crt, client.cert and
-                                 client.key
-          --cidfile string       Write the container's ID to a new file
-          --creds string         Credentials for the registry, USER:PASSWORD
-      -d, --detach               Leave the container running in the background and
-                                 print its ID
-          --detach-keys string   Keys that leave the container running (default
-                                 ctrl-p,ctrl-q)
-          --entrypoint string    Program to run instead of the image's entrypoint
-      -e, --env list             Set a variable, or copy one from this environment
-          --env-file list        Read variables from a file
-      -h, --hostname string      Name of the host inside the container
-          --init                 Run a small init that forwards signals and reaps
-                                 processes
-      -i, --interactive          Keep standard input open
-      -l, --label list           Set a label, KEY=VALUE
-          --label-file list      Read labels from a file
-          --log-driver string    Where the output goes: json-file or none
-          --mount mount          Mount a path or a tmpfs,
-                                 type=...,source=...,target=...
-          --name string          Name the container
-          --network network      Network of the container: none or host
-          --platform string      Platform to choose from a multi-platform image
-          --pull string          When to pull the image: always, missing or never
-                                 (default missing)
-      -q, --quiet                Do not show a pull's progress
-          --read-only            Mount the root file system read-only
-          --rm                   Remove the container when it ends
-          --sig-proxy            Send signals for this process to the program
-                                 (default true)
-          --stop-signal string   Signal that asks the container to end
-          --stop-timeout int     Seconds between that signal and SIGKILL
-          --tls-verify           Demand https and a known certificate
-          --tmpfs list           Mount a tmpfs, PATH[:OPTIONS]
-      -t, --tty                  Give the program a terminal
-      -u, --user string          User of the program, name or number, with an
-                                 optional group
-      -v, --volume list          Mount a path of the host, SOURCE:TARGET[:OPTIONS]
-      -w, --workdir string       Folder to start in
+          --annotation map             Add an annotation of the runtime
+                                       specification, KEY=VALUE
+      -a, --attach list                Connect these streams: stdin, stdout, stderr
+          --authfile string            File with registry credentials
+          --blkio-weight uint16        Share of block device time, 10 to 1000
+          --blkio-weight-device list   The same for one device, PATH:WEIGHT
+      -b, --bundle string              Run the runtime bundle in this folder instead
+                                       of an image
+          --cap-add list               Give the container a capability, or ALL
+          --cap-drop list              Take a capability from the container, or ALL
+          --cdi-spec-dir list          Folder with CDI specifications
+          --cert-dir path              Folder with a registry's ca.crt, client.cert
+                                       and client.key
+          --cgroup-conf strings        Write a value into a file of the cgroup,
+                                       FILE=VALUE (version 2)
+          --cgroup-parent string       Cgroup in which the container's is made
+          --cgroupns string            Cgroup namespace: host, private,
+                                       container:NAME or ns:PATH
+          --cgroups string             Where the cgroup is made: enabled, disabled,
+                                       no-conmon or split
+          --cidfile string             Write the container's ID to a new file
+          --cpu-period int             Length of a scheduling period in microseconds
+          --cpu-quota int              Processor time in one period, in microseconds
+          --cpu-rt-period int          Length of a real-time period in microseconds
+                                       (cgroup version 1 only)
+          --cpu-rt-runtime int         Real-time processor time in one period, in
+                                       microseconds (cgroup version 1 only)
+      -c, --cpu-shares int             Share of processor time among containers;
+                                       1024 is usual
+          --cpus decimal               Number of processors, 1.5 for example
+          --cpuset-cpus string         Processors that may be used, 0-2,4
+          --cpuset-mems string         Memory nodes that may be used
+          --creds string               Credentials for the registry, USER:PASSWORD
+      -d, --detach                     Leave the container running in the background
+                                       and print its ID
+          --detach-keys string         Keys that leave the container running
+                                       (default ctrl-p,ctrl-q)
+          --device list                Give a device: HOST[:CONTAINER[:rwm]], or the
+                                       name of a CDI device
+          --device-cgroup-rule list    Allow devices by their numbers, like 'c 1:*
+                                       rwm'
+          --device-read-bps list       Bytes a second read from a device,
+                                       PATH:NUMBER[UNIT]
+          --device-read-iops list      Reads a second from a device, PATH:NUMBER
+          --device-write-bps list      Bytes a second written to a device,
+                                       PATH:NUMBER[UNIT]
+          --device-write-iops list     Writes a second to a device, PATH:NUMBER
+          --domainname string          NIS domain name of the container
+          --entrypoint string          Program to run instead of the image's
+                                       entrypoint
+      -e, --env list                   Set a variable, or copy one from this
+                                       environment
+          --env-file list              Read variables from a file
+          --env-host                   Copy all variables of this environment; the
+                                       image's count more
+          --env-merge list             Set a variable made of the image's, like
+                                       PATH=/x:${PATH}
+          --gidmap strings             Map group ids, CONTAINER:HOST:COUNT
+          --gpus gpu-request           Give GPUs: all, a number, or device=,
+                                       driver=, capabilities=
+          --group-add list             Add groups to the program's user, or
+                                       keep-groups
+          --group-entry string         Line of the user's group in the container's
+                                       /etc/group
+          --hooks-dir string           Run the hooks that the files of this folder
+                                       describe
+      -h, --hostname string            Name of the host inside the container
+          --hostuser list              Add users of this machine to the container's
+                                       /etc/passwd
+          --http-proxy                 Copy the proxy variables of this environment
+          --image-volume string        What becomes of the image's volumes:
+                                       anonymous, tmpfs or ignore
+          --init                       Run a small init that forwards signals and
+                                       reaps processes
+      -i, --interactive                Keep standard input open
+          --ipc string                 IPC namespace: none, private, shareable,
+                                       host, container:NAME or ns:PATH
+      -l, --label list                 Set a label, KEY=VALUE
+          --label-file list            Read labels from a file
+          --log-driver string          Where the output goes: json-file or none
+      -m, --memory bytes               Most memory the container may use, 512m for
+                                       example
+          --memory-reservation bytes   Memory that is left to the container when the
+                                       machine is short of it
+          --memory-swap bytes          Most memory and swap together; -1 is no limit
+                                       of swap
+          --memory-swappiness int      Inclination to swap, 0 to 100 (cgroup version
+                                       1 only)
+          --mount mount                Mount a path, volume, tmpfs or image,
+                                       type=...,source=...,target=...
+          --name string                Name the container
+          --network network            Network of the container: none, host,
+                                       container:NAME or ns:PATH
+          --no-hostname                Leave the image's /etc/hostname alone
+          --no-hosts                   Leave the image's /etc/hosts alone
+          --oom-kill-disable           Do not kill the container when its memory is
+                                       used up (cgroup version 1 only)
+          --oom-score-adj int          How soon the kernel ends the program when
+                                       memory is out, -1000 to 1000
+          --passwd                     Add the container's user to its /etc/passwd
+                                       if it is not there
+          --passwd-entry string        That line, with $USERNAME, $UID, $GID, $NAME
+                                       and $HOME
+          --personality string         Execution domain of the program: LINUX or
+                                       LINUX32
+          --pid string                 PID namespace: host, private, container:NAME
+                                       or ns:PATH
+          --pidfile string             Write the number of the first process to a
+                                       file
+          --pids-limit int             Most processes and threads; 0 or -1 is no
+                                       limit
+          --platform string            Platform to choose from a multi-platform
+                                       image
+          --privileged                 Give the container nearly all rights of the
+                                       caller
+          --pull string                When to pull the image: always, missing or
+                                       never (default missing)
+      -q, --quiet                      Do not show a pull's progress
+          --read-only                  Mount the root file system read-only
+          --read-only-tmpfs            With --read-only, make /run, /tmp and
+                                       /var/tmp writable
+          --rm                         Remove the container when it ends
+          --rootfs                     The first argument is a folder with a root
+                                       file system, not an image
+          --secret list                Give a secret:
+                                       NAME[,type=mount|env,target=,uid=,gid=,mode=]
+          --security-opt list          Change the filters around the container,
+                                       KEY=VALUE
+          --shm-size bytes             Size of /dev/shm
+          --sig-proxy                  Send signals for this process to the program
+                                       (default true)
+          --stop-signal string         Signal that asks the container to end
+          --stop-timeout int           Seconds between that signal and SIGKILL
+          --strict-limits              Fail if a limit cannot hold on this machine
+          --subgidname string          Map the ranges that this name has in
+                                       /etc/subgid
+          --subuidname string          Map the ranges that this name has in
+                                       /etc/subuid
+          --sysctl map                 Set a kernel parameter of the container's own
+                                       namespaces
+          --systemd string             Prepare for systemd as the program: true (if
+                                       it is), false or always
+          --timeout uint               Kill the container after so many seconds
+          --tls-verify                 Demand https and a known certificate
+          --tmpfs list                 Mount a tmpfs, PATH[:OPTIONS]
+      -t, --tty                        Give the program a terminal
+          --tz string                  Time zone, like Europe/Berlin, or local for
+                                       that of this machine
+          --uidmap strings             Map user ids, CONTAINER:HOST:COUNT
+          --ulimit ulimit              Limit a resource of each process,
+                                       NAME=SOFT[:HARD]
+          --umask string               Mask of modes that new files do not get
+          --unsetenv list              Leave variables of the image out
+          --unsetenv-all               Leave all variables of the image out
+      -u, --user string                User of the program, name or number, with an
+                                       optional group
+          --userns string              User namespace: host, keep-id, auto, nomap,
+                                       private, container:NAME or ns:PATH
+          --uts string                 UTS namespace: host, private, container:NAME
+                                       or ns:PATH
+      -v, --volume list                Mount a volume or a path of the host,
+                                       [SOURCE:]TARGET[:OPTIONS]
+          --volume-driver string       What keeps the volumes that are made: local
+                                       is the only one
+          --volumes-from list          Mount what another container mounts,
+                                       CONTAINER[:ro]
+      -w, --workdir string             Folder to start in
     ");
 }
 
@@ -351,10 +477,12 @@ fn an_unknown_command_is_code_1() {
 #[test]
 fn flags_that_are_not_there_yet_are_refused_or_noticed() {
     for (words, flag) in [
-        (vec!["run", "-m", "5m", "x"], "--memory"),
-        (vec!["run", "-m5m", "x"], "--memory"),
-        (vec!["run", "-itm5m", "x"], "--memory"),
-        (vec!["create", "--pids-limit", "10", "x"], "--pids-limit"),
+        (vec!["run", "--runtime", "runc", "x"], "--runtime"),
+        (
+            vec!["create", "--storage-opt=size=1G", "x"],
+            "--storage-opt",
+        ),
+        (vec!["run", "--use-api-socket", "x"], "--use-api-socket"),
         (vec!["run", "--restart", "always", "x"], "--restart"),
     ] {
         let refused = coracle(&words);
@@ -364,9 +492,7 @@ fn flags_that_are_not_there_yet_are_refused_or_noticed() {
     // An invalid name ends each of these after the flags were read.
     let words = [
         "run",
-        "--privileged=false",
-        "--memory",
-        "0",
+        "--use-api-socket=false",
         "--restart=no",
         "-P=false",
         "--name",
