@@ -209,7 +209,7 @@ fn open_working_directory(path: &str, root: BorrowedFd<'_>) -> Result<Option<Own
 
 /// Keys are not namespaced: a session keyring of our own keeps the caller's out of reach. Where an
 /// outer container forbids the call there is nothing to inherit either.
-fn fresh_keyring() -> Result<()> {
+pub(super) fn fresh_keyring() -> Result<()> {
     match process::new_session_keyring() {
         Ok(()) => Ok(()),
         Err(error)
