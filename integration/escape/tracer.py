@@ -23,17 +23,22 @@ def leak(pid, what, content):
         print("LEAK", pid, what, content, flush=True)
 
 
+def is_engine(pid):
+    with open(f"/proc/{pid}/cmdline") as file:
+        return "coracle" in file.read()
+
+
 def look_at(pid, own):
     base = f"/proc/{pid}"
-    if "coracle" not in os.readlink(f"{base}/exe"):
+    if not is_engine(pid):
         return
     engine.add(pid)
     for name, value in rights(pid).items():
-        if value != own[name] and "coracle" in os.readlink(f"{base}/exe"):
+        if value != own[name] and is_engine(pid):
             leak(pid, name, value)
     for fd in os.listdir(f"{base}/fd"):
         target = os.readlink(f"{base}/fd/{fd}")
-        if not target.startswith(HARMLESS) and "coracle" in os.readlink(f"{base}/exe"):
+        if not target.startswith(HARMLESS) and is_engine(pid):
             leak(pid, "descriptor " + fd, target)
     root = os.stat(f"{base}/root")
     if (root.st_dev, root.st_ino) != HERE:
