@@ -18,7 +18,7 @@ pub mod user_namespace;
 
 pub use accounts::{AccountPlan, Found, SecretFile, SecretPlan, lines_of};
 pub use cgroup::{CgroupPlace, CgroupPlan, CgroupWrite};
-pub use devices::DevicePlan;
+pub use devices::{DevicePlan, close as close_devices};
 pub use environment::set as set_variable;
 pub use mounts::{SHM_BYTES, check_target, kernel_place};
 pub use namespaces::{
@@ -108,6 +108,9 @@ pub struct RootPlan {
     /// An existing directory of the host, on which the root is mounted, in the container's namespace only.
     pub mount_point: PathBuf,
     pub read_only: bool,
+    /// Device nodes of the image open nothing.
+    #[serde(default)]
+    pub no_dev: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -455,6 +458,7 @@ pub fn container(
     files: &ContainerFiles,
     surroundings: &Surroundings,
 ) -> Result<SandboxPlan> {
+    let all_rights = host.initial_user_namespace;
     let (spec, host) = (&record.spec, &host_of(record, host));
     let hostname = hostname(record, surroundings.hostname.as_deref());
     let namespaces = namespaces::plan(record, surroundings, hostname);
@@ -485,11 +489,12 @@ pub fn container(
         user_namespace: files.user_namespace.clone(),
         accounts: accounts::plan(spec, &user, &working_directory, files)?,
         secrets: accounts::secrets(files)?,
-        devices: devices::plan(spec, host, files)?,
+        devices: devices::plan(spec, host, all_rights, files)?,
         root: RootPlan {
             source: files.root.clone(),
             mount_point: files.root.mount_point(),
             read_only: spec.read_only,
+            no_dev: false,
         },
         mounts: mounts::steps(
             spec,
