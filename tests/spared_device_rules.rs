@@ -92,6 +92,8 @@ fn a_plain_container_needs_none() {
     assert_eq!(closed(planned(privileged(), ids())), (false, true));
 }
 
+type Change<'a> = &'a dyn Fn(&mut SandboxPlan);
+
 #[test]
 fn whatever_can_bring_a_device_needs_them() {
     let tmpfs = |no_dev| MountStep::Tmpfs {
@@ -116,7 +118,7 @@ fn whatever_can_bring_a_device_needs_them() {
         gid: 0,
         access: coracle::model::device::Access::ALL,
     };
-    let changes: [(&str, &dyn Fn(&mut SandboxPlan), bool); 10] = [
+    let changes: [(&str, Change<'_>, bool); 10] = [
         ("nothing", &|_| {}, false),
         (
             "a tmpfs without nodes",

@@ -113,6 +113,17 @@ pub struct RootPlan {
     pub no_dev: bool,
 }
 
+impl ContainerFiles {
+    fn root_plan(&self, spec: &ContainerSpec) -> RootPlan {
+        RootPlan {
+            source: self.root.clone(),
+            mount_point: self.root.mount_point(),
+            read_only: spec.read_only,
+            no_dev: false,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum RootSource {
     Overlay {
@@ -490,12 +501,7 @@ pub fn container(
         accounts: accounts::plan(spec, &user, &working_directory, files)?,
         secrets: accounts::secrets(files)?,
         devices: devices::plan(spec, host, all_rights, files)?,
-        root: RootPlan {
-            source: files.root.clone(),
-            mount_point: files.root.mount_point(),
-            read_only: spec.read_only,
-            no_dev: false,
-        },
+        root: files.root_plan(spec),
         mounts: mounts::steps(
             spec,
             host,
