@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Mode},
+    fs::{AtFlags, Mode, OFlags},
     io::Errno,
 };
 
@@ -30,6 +30,7 @@ use crate::model::{
     mount::anonymous_volumes,
     resources::Resources,
 };
+use crate::sys::tree_removal;
 
 const BUNDLE_CONFIG: &str = "config.json";
 
@@ -228,6 +229,23 @@ impl Status {
 
 pub(super) fn read_record(dir: impl AsFd) -> Result<Stored<ContainerRecord>> {
     files::read_json(dir, "record.json")
+}
+
+/// Ends and removes the cgroups of a run whose supervisor was killed; whether nothing of it lives.
+/// What cannot be removed for another reason (they are another boot's, say) holds nobody up.
+fn groups_are_gone(start: &StartRecord) -> bool {
+    let remove = |path: &PathBuf| {
+        let group = rustix::fs::open(path, FOLDER, Mode::empty())?;
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        // In version 2 only, and it takes a moment.
+        if let Ok(kill) = rustix::fs::openat(&group, c"cgroup.kill", flags, Mode::empty()) {
+            let _ = rustix::io::write(kill, b"1");
+        }
+        tree_removal::remove_folders(&group)?;
+        rustix::fs::rmdir(path)
+    };
+    let mut groups = start.cgroup.iter().chain(&start.legacy_cgroups);
+    groups.all(|path| !path.is_absolute() || remove(path) != Err(Errno::BUSY))
 }
 
 fn no_such_container(typed: &str) -> Error {
@@ -583,7 +601,15 @@ impl Store {
         let Some(lock) = dir.try_hold()? else {
             return Ok(false);
         };
-        let ended = exists(&dir.dir, "state.json")? || exists(&dir.dir, "exit.json")?;
+        let start = dir.start_record()?;
+        let ended =
+            start.is_some() || exists(&dir.dir, "state.json")? || exists(&dir.dir, "exit.json")?;
+        if let Some(start) = &start
+            && !groups_are_gone(start)
+        {
+            // Nobody else knows of them: the next sweep tries again.
+            return Ok(false);
+        }
         if ended {
             self.take_away(&dir, lock, true)?;
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, RawDir},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, RawDir},
     io::Errno,
 };
 
@@ -36,6 +36,23 @@ pub fn remove(dir: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
 fn remove_folder(dir: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
     empty(open_folder(dir, name)?)?;
     rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
+}
+
+/// Removes the folders below a directory, the deepest first, and nothing else: the files of a cgroup
+/// are the kernel's.
+pub fn remove_folders(dir: impl AsFd) -> rustix::io::Result<()> {
+    for entry in Dir::read_from(&dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type() != FileType::Directory || name == c"." || name == c".." {
+            continue;
+        }
+        if let Ok(child) = open_folder(dir.as_fd(), name) {
+            remove_folders(&child)?;
+        }
+        rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR)?;
+    }
+    Ok(())
 }
 
 /// Deletes everything in a directory. Only the current directory is open (a hostile image may be

@@ -35,12 +35,15 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    fs::{AtFlags, Dir, FileType, Mode, OFlags},
+    fs::{Mode, OFlags},
     io::Errno,
 };
 
 use super::plan::{CgroupPlace, CgroupPlan, CgroupWrite};
-use crate::model::{ContainerId, Context, Error, ErrorKind, Result};
+use crate::{
+    model::{ContainerId, Context, Error, ErrorKind, Result},
+    sys::tree_removal,
+};
 
 pub use limits::Unheld;
 
@@ -324,7 +327,7 @@ impl Group {
         }
         self.kill()?;
         self.await_event("populated", false)?;
-        remove_below(&self.dir)?;
+        tree_removal::remove_folders(&self.dir)?;
         match rustix::fs::rmdir(&self.path) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno.into()),
@@ -363,22 +366,6 @@ impl Group {
             }
         }
     }
-}
-
-/// Removes the groups below an empty one, the deepest first.
-fn remove_below(dir: &OwnedFd) -> io::Result<()> {
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if entry.file_type() != FileType::Directory || name == c"." || name == c".." {
-            continue;
-        }
-        if let Ok(child) = rustix::fs::openat(dir, name, FOLDER, Mode::empty()) {
-            remove_below(&child)?;
-        }
-        rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?;
-    }
-    Ok(())
 }
 
 /// One write(2): the kernel takes a value whole or not at all.

@@ -199,6 +199,7 @@ pub(super) fn has_source(step: &MountStep) -> bool {
         step,
         MountStep::Bind { .. }
             | MountStep::OwnFile { .. }
+            | MountStep::DeviceMount { .. }
             | MountStep::Attached {
                 file_system: FileSystem::Bind { .. },
                 ..
@@ -225,6 +226,9 @@ pub(super) fn clone_all(steps: &[MountStep]) -> Result<Vec<OwnedFd>> {
                 ..
             } => clone(source, *recursive)?,
             MountStep::OwnFile { source, .. } => clone(source, false)?,
+            MountStep::DeviceMount {
+                source, recursive, ..
+            } => clone(source, *recursive)?,
             _ => continue,
         };
         mount::set_attributes(&copy, Attributes::NONE, Some(Propagation::Slave), true)
@@ -265,7 +269,7 @@ pub(super) fn build(
             }
             MountStep::MessageQueue => message_queue(dev_of(&tree)?)?,
             MountStep::Secrets | MountStep::DeviceNodes | MountStep::DeviceMount { .. } => {
-                granted(root, plan, step)?;
+                granted(root, plan, step, copy)?;
             }
             MountStep::OwnFile { source, target } => {
                 own_file(root, copy, source, target, plan.root.read_only)?;
@@ -571,7 +575,12 @@ fn own_file(
 }
 
 /// What the container is given beyond what every container has: devices and secrets.
-fn granted(root: BorrowedFd<'_>, plan: &SandboxPlan, step: &MountStep) -> Result<()> {
+fn granted(
+    root: BorrowedFd<'_>,
+    plan: &SandboxPlan,
+    step: &MountStep,
+    copy: Option<OwnedFd>,
+) -> Result<()> {
     match step {
         MountStep::Secrets => accounts::mount_secrets(root, &plan.secrets.files),
         MountStep::DeviceNodes => devices::add_nodes(root, &plan.devices),
@@ -580,7 +589,7 @@ fn granted(root: BorrowedFd<'_>, plan: &SandboxPlan, step: &MountStep) -> Result
             target,
             recursive,
             attributes,
-        } => device_mount(root, None, (source, *recursive), target, *attributes),
+        } => device_mount(root, copy, (source, *recursive), target, *attributes),
         _ => Ok(()),
     }
 }
