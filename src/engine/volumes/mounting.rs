@@ -79,7 +79,7 @@ impl Engine {
             options: volume.driver_options.clone(),
         };
         record.backing()?;
-        let (record, _) = self.store.make_volume(&record, durability)?;
+        let (record, _) = self.store.make_volume(&record, (None, None), durability)?;
         Ok(record)
     }
 
