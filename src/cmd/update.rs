@@ -35,6 +35,10 @@ pub const VERB: Verb = Verb {
 };
 
 fn run(session: &Session, flags: Flags, names: Vec<String>) -> Outcome {
+    if names.is_empty() && !flags.chosen.any() {
+        let text = "'coracle update' requires at least 1 argument";
+        return Err(Failure::Arity(text.to_owned()));
+    }
     let plain = |text: &str| Err(Failure::Plain(text.to_owned(), 1));
     let restart = flags.restart.as_deref();
     if !matches!(restart, None | Some("no" | "")) {
