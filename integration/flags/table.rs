@@ -3,7 +3,7 @@
 
 use Expect::{Prints, Refused, Untried};
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Expect {
     /// Ends well, with this on standard output.
     Prints(&'static str),

@@ -11,6 +11,7 @@ use crate::{
         image::{ImageConfig, ImageRecord},
         mount::{MountSource, anonymous_volumes},
         names,
+        resources::Resources,
         security::SecuritySpec,
     },
     storage::{ContainerDir, ContainerLock, Durability, files, shifted},
@@ -105,6 +106,9 @@ impl Engine {
             }
             None => ImageConfig::default(),
         };
+        if spec.resources != Resources::default() {
+            plan::cgroup::cgroup(&spec.resources, false)?;
+        }
         if spec.security != SecuritySpec::default() {
             plan::check(&spec, &self.user.host_facts()?)?;
             check_apparmor(&spec)?;
