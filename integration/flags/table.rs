@@ -732,4 +732,6 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("bundle", "the area of bundles"),
     ("hooks-dir", "the area of bundles"),
     ("rootfs", "the area of bundles"),
+    ("replace", "life::replaced_by_name"),
+    ("rmi", "life::image_goes_with_its_run"),
 ];

@@ -34,6 +34,22 @@ impl Engine {
         Ok(self.make_container(spec, &source)?.record.id)
     }
 
+    /// `--replace`: as late as can be, so that a request that is refused costs no container.
+    fn replace_container(&self, spec: &mut ContainerSpec) -> Result<()> {
+        if !std::mem::take(&mut spec.replace) {
+            return Ok(());
+        }
+        let Some(name) = &spec.name else {
+            return Err(Error::invalid("cannot replace a container without --name")
+                .with_hint("--replace --name NAME"));
+        };
+        self.user.finish_namespace()?;
+        match self.remove_container(name, true, false) {
+            Err(error) if error.kind() != ErrorKind::NoSuchContainer => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// The image that a spec names, fetched if it has to be.
     pub(super) fn image_of(
         &self,
@@ -103,6 +119,7 @@ impl Engine {
         for mount in &spec.mounts {
             prepare_source(&mount.source)?;
         }
+        self.replace_container(&mut spec)?;
         let chosen = self.choose_ids(&spec, source.image(), &config)?;
         let created = self.make_named(spec, source, &config, &chosen)?;
         // Not before: a volume that no record names could be pruned at once, and one without a name
@@ -190,14 +207,14 @@ fn check_apparmor(spec: &ContainerSpec) -> Result<()> {
     let Some(profile) = &spec.security.apparmor else {
         return Ok(());
     };
-    match machine::text("/sys/module/apparmor/parameters/enabled").as_deref() {
-        Some("Y") => Ok(()),
-        _ => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("cannot use AppArmor profile {profile:?}: this machine has no AppArmor"),
-        )
-        .with_hint("apparmor=unconfined asks for none")),
+    if machine::has_apparmor() {
+        return Ok(());
     }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!("cannot use AppArmor profile {profile:?}: this machine has no AppArmor"),
+    )
+    .with_hint("apparmor=unconfined asks for none"))
 }
 
 /// Running another architecture's programs fails in ways that are hard to read.
