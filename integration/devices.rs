@@ -224,7 +224,7 @@ fn devices_that_do_not_exist(case: &Case) {
     );
     run("--device /etc/passwd").fails(125, "not a device node");
     run("--device /dev/null:/proc/null").fails(125, "/proc/null");
-    run("--device /dev/null:/dev/../..").fails(125, "on /");
+    run("--device /dev/null:/dev/../..").fails(125, "the container's root");
     run("--device /dev/null:/dev/x:rx").fails(125, "bad mode specified");
     run("--device-cgroup-rule=c-1:3").fails(125, "invalid device cgroup format");
     run("--device no.such/thing=one").fails(

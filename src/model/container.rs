@@ -108,6 +108,9 @@ pub struct ContainerSpec {
     pub platform: Option<Platform>,
     pub pull: PullPolicy,
     pub name: Option<String>,
+    /// A container of that name is removed first. Of no more meaning once this one is made.
+    #[serde(skip)]
+    pub replace: bool,
     /// `Some([])` (`--entrypoint ""`) clears the image's.
     pub entrypoint: Option<Vec<String>>,
     pub command: Vec<String>,

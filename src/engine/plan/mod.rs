@@ -267,6 +267,9 @@ pub struct FillPlan {
     pub folder: PathBuf,
     /// The container was never started before. Later starts only go on with what was interrupted.
     pub first_start: bool,
+    /// The copy must outlive a power cut. One in a nameless volume is its container's, whose own
+    /// files are not flushed either.
+    pub durable: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

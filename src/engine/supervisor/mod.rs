@@ -464,10 +464,10 @@ impl Container<'_> {
     ) -> Result<()> {
         self.remove_socket();
         if self.plan.auto_remove {
-            self.store
-                .remove_ended_container(&self.directory, &self.plan.name, self.lock)?;
-            let nameless = &self.plan.nameless_volumes;
-            return self.store.remove_unused_volumes(nameless).map(drop);
+            let (name, nameless) = (&self.plan.name, &self.plan.nameless_volumes);
+            return self
+                .store
+                .remove_ended_container(&self.directory, name, nameless, self.lock);
         }
         let record = ExitRecord {
             code,
