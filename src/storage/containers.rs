@@ -13,6 +13,7 @@ use std::{
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::{AtFlags, Mode, OFlags},
     io::Errno,
 };
@@ -231,15 +232,36 @@ pub(super) fn read_record(dir: impl AsFd) -> Result<Stored<ContainerRecord>> {
     files::read_json(dir, "record.json")
 }
 
+/// Waits until the last process of a version 2 cgroup is gone, which cgroup.events tells by
+/// `POLLPRI`. Not for long: it may hang in the kernel.
+fn await_empty(group: &OwnedFd) -> rustix::io::Result<()> {
+    const LIMIT: Timespec = Timespec {
+        tv_sec: 2,
+        tv_nsec: 0,
+    };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let events = rustix::fs::openat(group, c"cgroup.events", flags, Mode::empty())?;
+    let mut text = [0; 128];
+    loop {
+        let count = rustix::io::pread(&events, &mut text, 0)?;
+        let populated = String::from_utf8_lossy(&text[..count]).contains("populated 1");
+        let mut polled = [PollFd::new(&events, PollFlags::PRI)];
+        if !populated || rustix::io::retry_on_intr(|| poll(&mut polled, Some(&LIMIT)))? == 0 {
+            return Ok(());
+        }
+    }
+}
+
 /// Ends and removes the cgroups of a run whose supervisor was killed; whether nothing of it lives.
 /// What cannot be removed for another reason (they are another boot's, say) holds nobody up.
 fn groups_are_gone(start: &StartRecord) -> bool {
     let remove = |path: &PathBuf| {
         let group = rustix::fs::open(path, FOLDER, Mode::empty())?;
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        // In version 2 only, and it takes a moment.
+        // In version 2 only.
         if let Ok(kill) = rustix::fs::openat(&group, c"cgroup.kill", flags, Mode::empty()) {
             let _ = rustix::io::write(kill, b"1");
+            await_empty(&group)?;
         }
         tree_removal::remove_folders(&group)?;
         rustix::fs::rmdir(path)

@@ -186,7 +186,9 @@ impl<'a> EventLoop<'a> {
     /// Reads what is left in the streams, without waiting: everybody who could write has ended with
     /// the container, or (a descriptor that was passed out of it) does not count.
     fn drain(&mut self) {
-        loop {
+        // More than any pipe holds. Who has such a descriptor could write for ever.
+        const ROUNDS: usize = 1024;
+        for _ in 0..ROUNDS {
             let (indices, mut polled): (Vec<usize>, Vec<PollFd<'_>>) = self
                 .streams
                 .outputs
