@@ -277,7 +277,9 @@ fn writable_or_an_error(case: &Case) {
         "mkdir /sys/fs/cgroup/below && rmdir /sys/fs/cgroup/below && echo made",
     );
     if driver.trim() == "none" {
-        made.fails(125, "writable cgroup");
+        // The advice crosses two processes.
+        made.fails(125, "writable cgroup")
+            .fails(125, "hint: `coracle doctor`");
     } else {
         made.ok().prints("made");
     }
