@@ -23,6 +23,10 @@ cases! {
     remove_container: root ordinary;
     remove_image: root ordinary;
     tag: root ordinary;
+    create_volume: root ordinary;
+    fill_volume: root ordinary;
+    create_secret: root ordinary;
+    shift_owners: ordinary;
 }
 
 /// What changes the store or the kernel, and therefore where a death could matter.
@@ -338,4 +342,158 @@ fn tag(case: &Case) {
                 .ok();
         },
     );
+}
+
+/// Names in a directory of the store.
+fn names_in(case: &Case, folder: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(case.root().join(folder)).into_iter();
+    let mut names: Vec<String> = entries
+        .flatten()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// What is loaded is staged in a lease, and whoever begins one sweeps.
+fn sweep(case: &Case) {
+    case.load_busybox();
+}
+
+fn create_volume(case: &Case) {
+    let args = ["volume", "create", "--label=of=mine", "--uid=5", "made"];
+    everywhere(
+        case,
+        &args,
+        |case| {
+            case.load_busybox();
+            case.engine("volume rm -f made").ok();
+        },
+        |case| {
+            // It is there whole, or not at all.
+            if names_in(case, "volumes").contains(&"made".to_owned()) {
+                let label = "{{index .Labels \"of\"}}";
+                case.words(&["volume", "inspect", "-f", label, "made"])
+                    .ok()
+                    .prints("mine");
+            }
+            case.words(&args).ok().prints("made");
+            case.shell("-v made:/x", "stat -c %u /x").ok().prints("5");
+        },
+    );
+    sweep(case);
+    assert_eq!(names_in(case, "tmp"), [""; 0]);
+}
+
+fn fill_volume(case: &Case) {
+    let layer = crate::image::busybox_layer()
+        .dir("data")
+        .file("data/one", "1\n")
+        .dir("data/sub")
+        .file("data/sub/two", "2\n")
+        .hardlink("data/sub/three", "data/one")
+        .symlink("data/link", "one")
+        .fifo("data/pipe");
+    let image = crate::image::Image::new("localhost/filled", vec![layer.bytes()]);
+    case.with_input(&["load", "-q"], image.archive()).ok();
+    let run = |script: &'static str| {
+        [
+            "run",
+            "--rm",
+            "--network=none",
+            "--name=crashed",
+            "-v=new:/data",
+            "-v=/nameless",
+            "localhost/filled",
+            "sh",
+            "-c",
+            script,
+        ]
+    };
+    everywhere(
+        case,
+        &run("true"),
+        |case| {
+            case.engine("volume rm -f new").ok();
+        },
+        |case| {
+            case.engine("rm -f crashed");
+            case.words(&run(
+                "cat /data/one /data/sub/two /data/link; stat -c %h /data/sub/three; test -p /data/pipe && ls /data | wc -l",
+            ))
+            .ok()
+            .prints("1\n2\n1\n2\n4");
+            assert_eq!(
+                names_in(case, "volumes/new"),
+                ["data", "lock", "volume.json"]
+            );
+            sweep(case);
+            assert_eq!(
+                names_in(case, "volumes"),
+                ["new"],
+                "nameless volumes are left"
+            );
+        },
+    );
+    sweep(case);
+    assert_eq!(names_in(case, "tmp"), [""; 0]);
+}
+
+fn create_secret(case: &Case) {
+    let value = case.make_file("value", "hidden");
+    let value = value.display().to_string();
+    let args = ["secret", "create", "kept", value.as_str()];
+    everywhere(
+        case,
+        &args,
+        |case| {
+            case.load_busybox();
+            case.engine("secret rm kept");
+        },
+        |case| {
+            let listed = case.words(&["secret", "ls", "--format", "{{.Name}}"]).ok();
+            if listed.stdout.trim() != "kept" {
+                listed.prints("");
+                case.words(&args).ok();
+            }
+            case.shell("--secret kept", "cat /run/secrets/kept")
+                .ok()
+                .prints("hidden");
+        },
+    );
+    // What was staged holds the value: it goes with the next change.
+    case.engine("secret rm kept").ok();
+    assert_eq!(names_in(case, "secrets"), [""; 0]);
+}
+
+/// The first start with ids that the image's files have to be given.
+fn shift_owners(case: &Case) {
+    let args = [
+        "run",
+        "--rm",
+        "--network=none",
+        "--name=crashed",
+        "--userns=keep-id",
+        "localhost/busybox",
+        "sh",
+        "-c",
+        "cat /var/www/index.html; stat -c %u /bin/busybox",
+    ];
+    everywhere(
+        case,
+        &args,
+        |case| {
+            // With the image goes its tree with other owners.
+            case.engine("rmi -f localhost/busybox");
+            case.load_busybox();
+            assert_eq!(names_in(case, "shifted"), [""; 0]);
+        },
+        |case| {
+            case.engine("rm -f crashed");
+            case.words(&args).ok().prints("hello\n0");
+            assert_eq!(names_in(case, "containers"), [""; 0]);
+        },
+    );
+    sweep(case);
+    assert_eq!(names_in(case, "tmp"), [""; 0]);
 }

@@ -26,7 +26,7 @@ fn record(name: &str) -> VolumeRecord {
 fn make(world: &World, name: &str) -> bool {
     let (_, made) = world
         .store
-        .make_volume(&record(name), Durability::Durable)
+        .make_volume(&record(name), (None, None), Durability::Durable)
         .unwrap();
     made
 }
@@ -59,7 +59,8 @@ fn one_of_many_makers_makes_it() {
                 scope.spawn(|| {
                     let store = world.reopen();
                     barrier.wait();
-                    let made = store.make_volume(&record("data"), Durability::Volatile);
+                    let made =
+                        store.make_volume(&record("data"), (None, None), Durability::Volatile);
                     usize::from(made.unwrap().1)
                 })
             })
@@ -130,20 +131,30 @@ fn a_nameless_volume_goes_with_its_last_container() {
 }
 
 #[test]
-fn what_a_power_cut_has_destroyed_counts_as_never_made() {
+fn what_has_no_record_counts_as_never_made() {
     let world = World::new();
     make(&world, "data");
-    fs::write(world.path("volumes/data/volume.json"), "").unwrap();
+    fs::remove_file(world.path("volumes/data/volume.json")).unwrap();
     fs::write(world.path("volumes/data/data/file"), "old").unwrap();
     assert_eq!(world.store.volume("data").unwrap(), None);
     assert!(world.store.volumes().unwrap().is_empty());
     assert!(make(&world, "data"));
     assert!(!world.path("volumes/data/data/file").exists());
+    // It was flushed before it could be seen: no power cut has torn it.
+    fs::write(world.path("volumes/data/volume.json"), "").unwrap();
+    fs::write(world.path("volumes/data/data/file"), "precious").unwrap();
+    let error = world
+        .store
+        .make_volume(&record("data"), (None, None), Durability::Durable)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Store);
+    world.store.collect_garbage().unwrap();
+    assert!(world.path("volumes/data/data/file").exists());
     // A newer program's is not ours to replace.
     fs::write(world.path("volumes/data/volume.json"), "{\"new\": 1}").unwrap();
     let error = world
         .store
-        .make_volume(&record("data"), Durability::Durable)
+        .make_volume(&record("data"), (None, None), Durability::Durable)
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
 }
@@ -163,4 +174,33 @@ fn a_store_older_than_volumes_gets_its_folder_with_the_first() {
     assert!(world.store.volumes().unwrap().is_empty());
     assert_eq!(world.store.volume("data").unwrap(), None);
     assert!(make(&world, "data"));
+}
+
+#[test]
+fn remains_of_volumes_are_garbage() {
+    let world = World::new();
+    let nameless = "0123456789abcdef".repeat(4);
+    for name in ["whole", "unrecorded", &nameless] {
+        make(&world, name);
+    }
+    fs::remove_file(world.path("volumes/unrecorded/volume.json")).unwrap();
+    fs::write(world.path(&format!("volumes/{nameless}/volume.json")), "").unwrap();
+    world.store.collect_garbage().unwrap();
+    assert_eq!(world.list("volumes"), ["whole"]);
+    assert_eq!(world.list("tmp"), [""; 0]);
+}
+
+#[test]
+fn nameless_volumes_go_though_their_remover_was_killed() {
+    let world = World::new();
+    make(&world, "anon");
+    make(&world, "used");
+    let id = add_user(&world, "one", vec![anonymous("anon"), anonymous("used")]);
+    add_user(&world, "two", vec![anonymous("used")]);
+    // Out of sight, and nothing more.
+    let grave = format!("tmp/dead-+volumes-{id}-1-0");
+    fs::rename(world.path(&format!("containers/{id}")), world.path(&grave)).unwrap();
+    world.store.sweep().unwrap();
+    assert_eq!(world.list("volumes"), ["used"]);
+    assert_eq!(world.list("tmp"), [""; 0]);
 }

@@ -245,6 +245,10 @@ pub struct StartRecord {
     /// Its version 1 cgroups, which hold its limits where version 2 has no controllers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub legacy_cgroups: Vec<std::path::PathBuf>,
+    /// No device rules are in force, because nothing in the container can make or meet a device: they
+    /// are needed before a program comes in that can.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spares_device_rules: bool,
 }
 
 /// A process that cannot be mistaken for a later one with the same number.

@@ -27,7 +27,7 @@ use super::{
 use crate::model::{
     ContainerId, Context, Error, ErrorKind, Result,
     container::{ContainerRecord, ContainerState, ExitRecord, StartRecord},
-    mount::anonymous_volumes,
+    mount::{MountSource, anonymous_volumes},
     resources::Resources,
 };
 
@@ -113,7 +113,7 @@ impl ContainerDir {
         }
     }
 
-    /// Replaced as a whole; of two writers the last one wins.
+    /// Replaced as a whole, by whoever holds [`Store::change_limits_alone`].
     pub fn put_resources(&self, resources: &Resources, durability: Durability) -> Result<()> {
         self.put("resources.json", resources, durability)
     }
@@ -384,6 +384,7 @@ impl StagedContainer<'_> {
                     format!("image {} was removed meanwhile", record.spec.image),
                 ));
             }
+            self.check_mounted_images(record)?;
             match rustix::fs::symlinkat(record.id.as_str(), &self.store.root, &link) {
                 Ok(()) => return Ok(()),
                 Err(Errno::EXIST) => {}
@@ -400,6 +401,25 @@ impl StagedContainer<'_> {
             outcome?;
         }
         Err(Errno::EXIST).system(what)
+    }
+}
+
+impl StagedContainer<'_> {
+    /// They were looked for before the lock was taken.
+    fn check_mounted_images(&self, record: &ContainerRecord) -> Result<()> {
+        for mount in &record.spec.mounts {
+            if let MountSource::Image { image, layers, .. } = &mount.source {
+                for layer in layers {
+                    if !self.store.has_layer(layer)? {
+                        return Err(Error::new(
+                            ErrorKind::NoSuchImage,
+                            format!("image {image} was removed meanwhile"),
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -611,15 +631,16 @@ impl Store {
         self.collect_orphans()
     }
 
-    /// As [`Self::remove_container`], by the supervisor of a `--rm` container, which knows its name:
-    /// nothing is flushed, and its volumes are the caller's to remove.
+    /// As [`Self::remove_container`], by the supervisor of a `--rm` container, which knows its name
+    /// and nameless volumes: nothing is flushed.
     pub fn remove_ended_container(
         &self,
         dir: &ContainerDir,
         name: &str,
+        nameless: &[String],
         lock: ContainerLock,
     ) -> Result<()> {
-        self.bury_container(dir, name, Durability::Volatile, lock)?;
+        self.bury_container(dir, name, nameless, Durability::Volatile, lock)?;
         self.collect_orphans()
     }
 
@@ -638,20 +659,24 @@ impl Store {
             _ => Vec::new(),
         };
         let name = record.map(|record| record.name).unwrap_or_default();
-        self.bury_container(dir, &name, durability, lock)?;
-        self.remove_unused_volumes(&nameless).map(drop)
+        self.bury_container(dir, &name, &nameless, durability, lock)
     }
 
     fn bury_container(
         &self,
         dir: &ContainerDir,
         name: &str,
+        nameless: &[String],
         durability: Durability,
         lock: ContainerLock,
     ) -> Result<()> {
         let what = || format!("cannot remove container {:?}", dir.id);
         let shared = self.lock_shared()?;
-        let remains = match self.bury("containers", dir.id.as_str()) {
+        let buried = match nameless {
+            [] => self.bury("containers", dir.id.as_str()),
+            _ => self.bury_with_volumes(dir.id.as_str()),
+        };
+        let remains = match buried {
             Ok(grave) => grave.map(|grave| format!("tmp/{grave}")),
             // `tmp/` may have to grow for one more entry. Without its record the container is
             // gone too.
@@ -672,11 +697,13 @@ impl Store {
         }
         drop(shared);
         drop(lock);
-        let Some(place) = remains else { return Ok(()) };
+        // Before the record that names them.
+        let volumes = self.remove_unused_volumes(nameless).map(drop);
+        let Some(place) = remains else { return volumes };
         if remove_known(&self.root, &dir.dir, &place) {
-            return Ok(());
+            return volumes;
         }
-        super::delete::remove_tree(&self.root, &place)
+        super::delete::remove_tree(&self.root, &place).and(volumes)
     }
 }
 
@@ -725,6 +752,7 @@ mod tests {
             process: String::new(),
             cgroup: None,
             legacy_cgroups: Vec::new(),
+            spares_device_rules: false,
         })
     }
 

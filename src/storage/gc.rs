@@ -108,6 +108,7 @@ impl Store {
         }
         self.bury_layers(&marked.digests, &mut garbage)?;
         self.bury_shifted(&marked.digests, &mut garbage)?;
+        garbage.graves.extend(self.bury_remains_of_volumes()?);
         Ok(garbage)
     }
 
@@ -144,10 +145,13 @@ impl Store {
             return Ok(None);
         };
         let configs: HashSet<&Digest> = images.iter().map(|image| &image.config).collect();
-        let orphans = containers
-            .iter()
-            .filter_map(|container| container.image_id.as_ref())
-            .any(|image| !configs.contains(image));
+        let named: HashSet<&Digest> = images.iter().flat_map(|image| &image.layers).collect();
+        let orphans = containers.iter().any(|container| {
+            let mut mounted = mounted_layers(&container.spec.mounts);
+            let root = container.image_id.as_ref();
+            root.is_some_and(|image| !configs.contains(image))
+                || mounted.any(|layer| !named.contains(layer))
+        });
         let mut digests: HashSet<String> = self.leased()?.iter().map(hex).collect();
         for image in &images {
             digests.extend([&image.manifest, &image.config].map(hex));

@@ -100,10 +100,12 @@ impl Store {
                 graves.extend(self.bury("tmp", name).unwrap_or_default());
             }
         }
+        let mut outcome = Ok(());
         for grave in graves {
-            self.decompose(&grave)?;
+            // One with files of other ids stays until a sweep in the user namespace.
+            outcome = outcome.and(self.decompose_left(&grave));
         }
-        Ok(())
+        outcome
     }
 
     fn is_live(&self, tmp: &OwnedFd, name: &str) -> bool {

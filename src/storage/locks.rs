@@ -101,6 +101,20 @@ impl Store {
     }
 }
 
+/// While it lives, nobody else changes a container's limits. Nothing is locked after it.
+#[derive(Debug)]
+pub struct ChangingLimits {
+    _lock: FolderLock,
+}
+
+impl Store {
+    /// Held from reading the limits as they are until the new ones are written.
+    pub fn change_limits_alone(&self, id: &crate::model::ContainerId) -> Result<ChangingLimits> {
+        let lock = FolderLock::hold(self, &format!("containers/{id}"))?;
+        Ok(ChangingLimits { _lock: lock })
+    }
+}
+
 /// `flock` knows no time limit, and a signal to interrupt it would be the whole process's; so
 /// this asks again and again, at most every 50 ms. Contention is rare and short.
 fn wait_for(file: &OwnedFd, operation: FlockOperation, what: &str) -> Result<()> {

@@ -22,7 +22,8 @@
 //!   names/NAME                symlink to ID; counts only if that container's record says so
 //!   partial/HEX               a blob whose download was begun; locked while someone writes it
 //!   tmp/LEASE/                staging: lock, keep (digests in use), blobs and layers to be
-//!   tmp/dead-…                whatever was taken out of sight and is being deleted
+//!   tmp/dead-…                whatever was taken out of sight and is being deleted; a container
+//!                             in `dead-+volumes-…` takes its nameless volumes along
 //!   orphans                   there while a container keeps an image that was removed
 //! RUNROOT (0700)              sockets, the user namespace's handle, what was found out about the
 //!                             machine: gone at reboot, and that is right
@@ -45,12 +46,16 @@
 //! 4. a volume's lock (`flock` on `volumes/NAME/lock`): who fills it, before the program of its
 //!    container is executed. Waited for, with nothing but object locks held.
 //!
+//! The directories `shifted/` (who makes a tree) and `containers/` (who chooses ids) are locked
+//! before the store lock; `secrets/` (who changes any) and `containers/ID/` (who changes its limits)
+//! with nothing locked after them.
+//!
 //! Readers take none: what they open is either whole or not there.
 //!
 //! **What a crash leaves.** A killed process leaves directories in `tmp/` whose lock is free and
 //! partial downloads; the next [`Store::sweep`] removes the former, the next download continues
 //! the latter. A container that was to be removed at its end, and whose supervisor was killed, goes
-//! with that sweep too. A name may point to a container that is not there: it is free to take. After a
+//! with that sweep too, and so do the nameless volumes of one that was just taken out of sight. A name may point to a container that is not there: it is free to take. After a
 //! power cut, objects that were never flushed may have empty or torn records: they count as never
 //! made, and [`Store::collect_garbage`] removes them.
 //!

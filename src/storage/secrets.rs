@@ -1,12 +1,21 @@
 //! Secrets: one file each, `secrets/NAME` (0600, in a root of 0700), a [`SecretRecord`] as JSON.
 //!
 //! The folder is made with the first secret. Who changes anything holds its `flock`; readers take
-//! no lock, as a file is whole or not there. A record is durable when its maker returns; a crash
-//! before leaves the old one, or none.
+//! no lock, as a file is whole or not there. A record is durable when its maker returns, and its end
+//! when its remover does; a crash before leaves the old one, or none, and perhaps a staged file, which
+//! whoever changes something next removes: it may hold the value.
 
-use rustix::{fs::AtFlags, io::Errno};
+use rustix::{
+    fs::{AtFlags, Mode},
+    io::Errno,
+};
 
-use super::{Durability, Store, files, locks::FolderLock, make_folder};
+use super::{
+    Durability, Store,
+    files::{self, Stored},
+    locks::FolderLock,
+    make_folder,
+};
 use crate::model::{
     Context, Error, ErrorKind, Result,
     secret::{SecretRecord, check_name},
@@ -90,7 +99,18 @@ impl Store {
         check_name(&record.name)?;
         make_folder(&self.root, FOLDER).system(|| "cannot make secrets/".to_owned())?;
         let folder = FolderLock::hold(self, FOLDER)?;
-        let there = files::read_json::<SecretRecord>(folder.dir(), &record.name)?.good();
+        unlink_staged(&folder)?;
+        let there = match files::read_json::<SecretRecord>(folder.dir(), &record.name)? {
+            Stored::Good(old) => Some(old),
+            Stored::Missing | Stored::Damaged => None,
+            Stored::Foreign(error) => {
+                return Err(Error::new(
+                    ErrorKind::Store,
+                    format!("cannot understand the record of secret {}", record.name),
+                )
+                .with_source(error));
+            }
+        };
         if let Some(old) = there {
             if !replace {
                 return Err(Error::new(
@@ -109,11 +129,41 @@ impl Store {
     /// Removes a secret. Containers that run keep what they were given.
     pub fn remove_secret(&self, typed: &str) -> Result<SecretRecord> {
         let record = self.resolve_secret(typed)?;
+        let what = || format!("cannot remove secret {}", record.name);
         let folder = FolderLock::hold(self, FOLDER)?;
+        unlink_staged(&folder)?;
+        match files::read_json::<SecretRecord>(folder.dir(), &record.name)? {
+            // Replaced since it was looked for: another value, of another ID.
+            Stored::Good(now) if now.id != record.id && typed != record.name => {
+                return Err(Error::new(
+                    ErrorKind::NoSuchSecret,
+                    format!("no secret with name or id {typed:?}: no such secret"),
+                ));
+            }
+            _ => {}
+        }
         match rustix::fs::unlinkat(folder.dir(), &record.name, AtFlags::empty()) {
             // Somebody else was faster.
-            Ok(()) | Err(Errno::NOENT) => Ok(record),
-            Err(errno) => Err(errno).system(|| format!("cannot remove secret {}", record.name)),
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno).system(what),
+        }
+        // What cannot be flushed (full, or failing) is gone all the same.
+        let _ = rustix::fs::fsync(folder.dir());
+        Ok(record)
+    }
+}
+
+/// What a killed maker left: with the lock held nobody is writing. No secret's name begins with a
+/// dot.
+fn unlink_staged(folder: &FolderLock) -> Result<()> {
+    let what = || "cannot sweep secrets/".to_owned();
+    // An own descriptor: one can be listed once.
+    let listing =
+        rustix::fs::openat(folder.dir(), ".", super::FOLDER, Mode::empty()).system(what)?;
+    for name in files::all_names(&listing).system(what)? {
+        if name.starts_with('.') {
+            let _ = rustix::fs::unlinkat(folder.dir(), &name, AtFlags::empty());
         }
     }
+    Ok(())
 }

@@ -30,7 +30,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Mode, RenameFlags},
+    fs::{AtFlags, Gid, Mode, RenameFlags, Uid},
     io::Errno,
 };
 
@@ -68,10 +68,12 @@ impl Store {
     }
 
     /// Makes a volume if there is none of that name; gives the record of the one that is there then,
-    /// and whether it was made.
+    /// and whether it was made. `owner` are the user and group of its root directory, if they are
+    /// not this process's.
     pub fn make_volume(
         &self,
         record: &VolumeRecord,
+        owner: (Option<u32>, Option<u32>),
         durability: Durability,
     ) -> Result<(VolumeRecord, bool)> {
         let what = || format!("cannot make volume {}", record.name);
@@ -81,7 +83,7 @@ impl Store {
                 return Ok((there, false));
             }
             let shared = self.lock_shared()?;
-            if self.place_volume(record, durability, &shared)? {
+            if self.place_volume(record, owner, durability, &shared)? {
                 return Ok((record.clone(), true));
             }
             drop(shared);
@@ -94,6 +96,7 @@ impl Store {
     fn place_volume(
         &self,
         record: &VolumeRecord,
+        owner: (Option<u32>, Option<u32>),
         durability: Durability,
         _shared: &SharedLock,
     ) -> Result<bool> {
@@ -111,7 +114,12 @@ impl Store {
             rustix::fs::mkdirat(&dir, FILLING, Mode::RWXU).system(what)?;
             // Whatever the umask is.
             let mode = Mode::from_raw_mode(0o755);
-            rustix::fs::chmodat(&dir, DATA, mode, rustix::fs::AtFlags::empty()).system(what)?;
+            rustix::fs::chmodat(&dir, DATA, mode, AtFlags::empty()).system(what)?;
+            if owner != (None, None) {
+                let (uid, gid) = (owner.0.map(Uid::from_raw), owner.1.map(Gid::from_raw));
+                rustix::fs::chownat(&dir, DATA, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+                    .system(|| format!("cannot give volume {} away", record.name))?;
+            }
             let text = serde_json::to_vec(record).context(ErrorKind::System, what)?;
             files::write_new(&dir, RECORD, &text, durability)?;
             if durable {
@@ -139,24 +147,49 @@ impl Store {
         filled
     }
 
-    /// A volume whose record a power cut has taken counts as never made.
+    /// Removes the remains of a volume, so that one of its name can be made.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`] if it was there once, and its record is damaged: its files are not ours
+    /// to throw away.
     fn bury_destroyed_volume(&self, name: &str) -> Result<()> {
         let alone = self.lock_exclusive()?;
-        let dir = self.open_volume(name)?;
-        let destroyed = match &dir {
-            Some(dir) => !matches!(read_record(dir)?, Stored::Good(_) | Stored::Foreign(_)),
-            None => false,
+        let Some(dir) = self.open_volume(name)? else {
+            return Ok(());
         };
-        if destroyed {
-            let grave = self
-                .bury("volumes", name)
-                .system(|| format!("cannot remove the remains of volume {name}"))?;
-            drop(alone);
-            if let Some(grave) = grave {
-                self.decompose(&grave)?;
+        let grave = if is_remains(name, &read_record(&dir)?) {
+            self.bury("volumes", name)
+                .system(|| format!("cannot remove the remains of volume {name}"))?
+        } else if let Stored::Damaged = read_record(&dir)? {
+            let place = self.volume_paths(name).folder;
+            return Err(Error::new(
+                ErrorKind::Store,
+                format!("the record of volume {name} is damaged"),
+            )
+            .with_hint(format!(
+                "save what is in {}, and remove it",
+                place.display()
+            )));
+        } else {
+            None
+        };
+        drop(alone);
+        grave.map_or(Ok(()), |grave| self.decompose(&grave))
+    }
+
+    /// Takes volumes without a record out of sight, for who has the exclusive lock: what they were
+    /// called in `tmp/`.
+    pub(super) fn bury_remains_of_volumes(&self) -> Result<Vec<String>> {
+        let mut graves = Vec::new();
+        for name in self.volume_names()? {
+            if let Some(dir) = self.open_volume(&name)?
+                && is_remains(&name, &read_record(&dir)?)
+            {
+                let what = || format!("cannot remove the remains of volume {name}");
+                graves.extend(self.bury("volumes", &name).system(what)?);
             }
         }
-        Ok(())
+        Ok(graves)
     }
 
     fn open_volume(&self, name: &str) -> Result<Option<OwnedFd>> {
@@ -197,16 +230,6 @@ impl Store {
             .ok_or_else(|| no_such_volume(name))?;
         rustix::fs::openat(&dir, DATA, FOLDER, Mode::empty())
             .system(|| format!("cannot open volume {name}"))
-    }
-
-    /// Gives the volume's root directory to another user, before anybody has mounted it.
-    pub fn own_volume(&self, name: &str, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
-        let data = self.volume_data(name)?;
-        let (uid, gid) = (
-            uid.map(rustix::fs::Uid::from_raw),
-            gid.map(rustix::fs::Gid::from_raw),
-        );
-        rustix::fs::fchown(&data, uid, gid).system(|| format!("cannot give volume {name} away"))
     }
 
     /// All volumes that are whole, by name.
@@ -353,6 +376,18 @@ impl Lease<'_> {
 
 fn read_record(dir: &OwnedFd) -> Result<Stored<VolumeRecord>> {
     files::read_json(dir, RECORD)
+}
+
+/// What an interrupted deletion on a full disk leaves has no record; a power cut may have torn that
+/// of a nameless volume, which is not flushed if it goes with its container. Every other volume was
+/// flushed before it appeared.
+fn is_remains(name: &str, record: &Stored<VolumeRecord>) -> bool {
+    let nameless = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match record {
+        Stored::Missing => true,
+        Stored::Damaged => nameless,
+        Stored::Foreign(_) | Stored::Good(_) => false,
+    }
 }
 
 pub(super) fn no_such_volume(name: &str) -> Error {

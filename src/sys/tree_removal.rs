@@ -3,7 +3,7 @@
 
 use std::{
     ffi::{CStr, CString},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use rustix::{
@@ -39,14 +39,23 @@ fn remove_folder(dir: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
 }
 
 /// Deletes everything in a directory. Only the current directory is open (a hostile image may be
-/// thousands of levels deep): the way back up is `..`, which nobody else moves, since the tree is
-/// out of everyone's sight.
+/// thousands of levels deep): the way back up is `..`. A container that has the tree before it, or
+/// still holds a directory of it open, could move the current one elsewhere meanwhile, and `..` would
+/// lead out of the tree: so it must be the very directory that this came from.
+///
+/// EBUSY if it is another.
 pub fn empty(folder: OwnedFd) -> rustix::io::Result<()> {
     struct Level {
         name: CString,
+        /// Device and inode of this one's parent.
+        parent: (u64, u64),
         /// Subdirectories of this one's parent that are still to be deleted.
         siblings: Vec<CString>,
     }
+    let identity = |folder: &OwnedFd| {
+        let stat = rustix::fs::fstat(folder)?;
+        Ok::<_, Errno>((stat.st_dev, stat.st_ino))
+    };
     let mut current = folder;
     let mut subfolders = remove_files(&current)?;
     let mut way: Vec<Level> = Vec::new();
@@ -56,6 +65,7 @@ pub fn empty(folder: OwnedFd) -> rustix::io::Result<()> {
                 Ok(child) => {
                     way.push(Level {
                         name,
+                        parent: identity(&current)?,
                         siblings: std::mem::take(&mut subfolders),
                     });
                     current = child;
@@ -70,6 +80,9 @@ pub fn empty(folder: OwnedFd) -> rustix::io::Result<()> {
             return Ok(());
         };
         current = rustix::fs::openat(&current, c"..", FOLDER, Mode::empty())?;
+        if identity(&current)? != level.parent {
+            return Err(Errno::BUSY);
+        }
         match rustix::fs::unlinkat(&current, &level.name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
@@ -84,10 +97,11 @@ fn open_folder(dir: impl AsFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
     let open = || rustix::fs::openat(&dir, name, FOLDER, Mode::empty());
     match open() {
         Err(Errno::ACCESS) => {
-            let stat = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                rustix::fs::chmodat(&dir, name, Mode::RWXU, AtFlags::empty())?;
-            }
+            // By the link in /proc that stands for it: chmod(2) itself would follow a symlink that
+            // has just taken its place.
+            let held = rustix::fs::openat(&dir, name, FOLDER | OFlags::PATH, Mode::empty())?;
+            let place = format!("/proc/self/fd/{}", held.as_raw_fd());
+            rustix::fs::chmod(place, Mode::RWXU)?;
             open()
         }
         Ok(folder) => Ok(folder),
@@ -141,4 +155,46 @@ fn remove_files(folder: &OwnedFd) -> rustix::io::Result<Vec<CString>> {
         }
     }
     Ok(folders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Somebody goes on moving the directory that is being deleted up to the top of its tree, as a
+    /// container can with a volume that it has mounted; beside the tree lie things of the same names.
+    #[test]
+    fn nothing_outside_is_deleted_when_directories_are_moved_meanwhile() {
+        use std::{
+            fs,
+            sync::atomic::{AtomicBool, Ordering},
+        };
+        let base = std::env::temp_dir().join(format!("removal-{}", std::process::id()));
+        let top = base.join("outer/top");
+        let _ = fs::remove_dir_all(&base);
+        for outside in [&base, &base.join("outer")] {
+            fs::create_dir_all(outside.join("victim/kept")).unwrap();
+        }
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let _ = fs::rename(top.join("a/b/c"), top.join("c"));
+                    let _ = fs::rename(top.join("c"), top.join("a/b/c"));
+                }
+            });
+            for _ in 0..300 {
+                for folder in ["a/b/c/d", "a/b/victim", "a/victim", "victim"] {
+                    let _ = fs::create_dir_all(top.join(folder));
+                }
+                let folder = rustix::fs::open(&top, FOLDER, Mode::empty()).unwrap();
+                let _ = empty(folder);
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        for outside in [&base, &base.join("outer")] {
+            assert!(outside.join("victim/kept").exists(), "{outside:?}");
+        }
+        fs::remove_dir_all(&base).unwrap();
+    }
 }

@@ -9,7 +9,7 @@ use crate::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
         container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
         image::{ImageConfig, ImageRecord},
-        mount::{MountSource, anonymous_volumes},
+        mount::MountSource,
         names,
         resources::Resources,
         security::SecuritySpec,
@@ -121,14 +121,18 @@ impl Engine {
         }
         self.replace_container(&mut spec)?;
         let chosen = self.choose_ids(&spec, source.image(), &config)?;
-        self.make_volumes(&spec)?;
-        let nameless = anonymous_volumes(&spec.mounts);
-        let created = self.make_named(spec, source, &config, &chosen);
-        if created.is_err() && !nameless.is_empty() {
+        let created = self.make_named(spec, source, &config, &chosen)?;
+        // Not before: a volume that no record names could be pruned at once, and one without a name
+        // would stay for ever if this process were killed in between.
+        if let Err(error) = self.make_volumes(&created.record.spec) {
             self.user.finish_namespace()?;
-            let _ = self.store.remove_unused_volumes(&nameless);
+            let Created {
+                directory, lock, ..
+            } = created;
+            let _ = self.store.remove_container_and_volumes(&directory, lock);
+            return Err(error);
         }
-        created
+        Ok(created)
     }
 
     fn make_named(

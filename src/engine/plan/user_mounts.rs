@@ -45,6 +45,7 @@ pub(super) fn user_mount(mount: &Mount, index: usize, files: &ContainerFiles) ->
                     let fill = (!volume.no_copy && options.subpath.is_none()).then(|| FillPlan {
                         folder: volume_files.folder.clone(),
                         first_start: files.first_start,
+                        durable: !volume.anonymous,
                     });
                     volume_mount(volume_files, fill, target, options)
                 }
@@ -428,6 +429,7 @@ mod tests {
         Some(FillPlan {
             folder: "/v/data".into(),
             first_start: true,
+            durable: true,
         })
     }
 

@@ -1,16 +1,17 @@
 //! A new volume gets what the image has at the place where it is mounted: files, owners, modes,
-//! times, extended attributes, and those of the directory itself.
+//! times, hard links, extended attributes, and those of the directory itself.
 //!
 //! It happens here, between mounting the root and mounting anything else, since this is where the
 //! layers are one tree, with the owners that the container's user namespace shows; and nothing of
 //! the container runs yet. The image's paths are resolved below its root, no link of it is followed
 //! while copying, and the copy is staged as the head of `storage::volumes` says, so that being killed
-//! leaves nothing half-done. A volume that has files costs six system calls.
+//! leaves nothing half-done; nor does a power cut, of a volume that outlives its container. A volume
+//! that has files costs six system calls.
 
 use std::{
-    ffi::CStr,
+    collections::HashMap,
+    ffi::{CStr, CString},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::Path,
 };
 
 use rustix::{
@@ -22,7 +23,7 @@ use rustix::{
 
 use super::mounts;
 use crate::{
-    engine::plan::MountStep,
+    engine::plan::{FillPlan, MountStep},
     model::{Context, Result},
     sys::{
         file_copy::{
@@ -40,6 +41,7 @@ const FOLDER: OFlags = OFlags::RDONLY
 const DEEPEST: usize = 500;
 const FILLING: &CStr = c"filling";
 const READY: &CStr = c"ready";
+const DATA: &CStr = c"data";
 
 /// Fills the volumes that are empty.
 pub(super) fn fill_volumes(steps: &[MountStep], root: BorrowedFd<'_>) -> Result<()> {
@@ -49,13 +51,14 @@ pub(super) fn fill_volumes(steps: &[MountStep], root: BorrowedFd<'_>) -> Result<
         } = step
             && let Some(fill) = &options.fill
         {
-            fill_volume(&fill.folder, fill.first_start, root, target)?;
+            fill_volume(fill, root, target)?;
         }
     }
     Ok(())
 }
 
-fn fill_volume(folder: &Path, first_start: bool, root: BorrowedFd<'_>, target: &str) -> Result<()> {
+fn fill_volume(plan: &FillPlan, root: BorrowedFd<'_>, target: &str) -> Result<()> {
+    let folder = &plan.folder;
     let what = || {
         format!(
             "cannot copy the image's {target} into the volume {}",
@@ -65,7 +68,7 @@ fn fill_volume(folder: &Path, first_start: bool, root: BorrowedFd<'_>, target: &
     let volume = rustix::fs::open(&mounts::path(folder)?, FOLDER, Mode::empty()).system(what)?;
     // A program may have emptied its volume: only a container's first start fills it again. A new
     // one, or one whose copy was interrupted, is filled by any.
-    let wanted = first_start && is_empty(&volume).system(what)?;
+    let wanted = plan.first_start && is_empty(&volume, DATA).system(what)?;
     if !wanted && !exists(&volume, READY) && !exists(&volume, FILLING) {
         return Ok(());
     }
@@ -74,7 +77,7 @@ fn fill_volume(folder: &Path, first_start: bool, root: BorrowedFd<'_>, target: &
         return Ok(());
     }
     let lock = lock(&volume).system(what)?;
-    fill(&volume, source.as_ref()).system(what)?;
+    fill(&volume, source.as_ref(), plan.durable).system(what)?;
     drop(lock);
     mount::leave_open(volume);
     Ok(())
@@ -107,12 +110,12 @@ fn lock(volume: &OwnedFd) -> rustix::io::Result<OwnedFd> {
 
 /// With the lock held. Without a source, what another container has begun to move is moved all the
 /// same.
-fn fill(volume: &OwnedFd, source: Option<&OwnedFd>) -> rustix::io::Result<()> {
+fn fill(volume: &OwnedFd, source: Option<&OwnedFd>, durable: bool) -> rustix::io::Result<()> {
     if !exists(volume, READY) {
         let Some(source) = source else {
             return Ok(());
         };
-        if !is_empty(volume)? {
+        if !is_empty(volume, DATA)? {
             // Somebody else has just filled it, or written into it without wanting a copy.
             return match tree_removal::remove(volume.as_fd(), FILLING) {
                 Err(Errno::NOENT) => Ok(()),
@@ -127,11 +130,15 @@ fn fill(volume: &OwnedFd, source: Option<&OwnedFd>) -> rustix::io::Result<()> {
         // It stays while it is emptied: it is the sign that the volume is not filled.
         tree_removal::empty(open()?)?;
         let filling = open()?;
-        copy_folder(source.as_fd(), filling.as_fd(), true, 0)?;
+        copy_folder(source.as_fd(), filling.as_fd(), true)?;
+        if durable && !is_empty(volume, FILLING)? {
+            // Before it may be taken for whole: its files would be empty after a power cut.
+            rustix::fs::syncfs(&filling)?;
+        }
         rustix::fs::renameat(volume, FILLING, volume, READY)?;
     }
     let ready = rustix::fs::openat(volume, READY, FOLDER, Mode::empty())?;
-    let data = rustix::fs::openat(volume, c"data", FOLDER, Mode::empty())?;
+    let data = rustix::fs::openat(volume, DATA, FOLDER, Mode::empty())?;
     let stat = rustix::fs::fstat(&ready)?;
     for name in file_copy::entries(ready.as_fd())? {
         match rustix::fs::renameat_with(&ready, &name, &data, &name, RenameFlags::NOREPLACE) {
@@ -151,8 +158,8 @@ fn exists(volume: &OwnedFd, name: &CStr) -> bool {
     rustix::fs::accessat(volume, name, Access::EXISTS, AtFlags::empty()).is_ok()
 }
 
-fn is_empty(volume: &OwnedFd) -> rustix::io::Result<bool> {
-    let data = rustix::fs::openat(volume, c"data", FOLDER, Mode::empty())?;
+fn is_empty(volume: &OwnedFd, name: &CStr) -> rustix::io::Result<bool> {
+    let data = rustix::fs::openat(volume, name, FOLDER, Mode::empty())?;
     let mut space = Vec::with_capacity(1 << 10);
     let mut reader = RawDir::new(&data, space.spare_capacity_mut());
     while let Some(entry) = reader.next() {
@@ -177,40 +184,85 @@ pub(super) fn copy_into_mount(
         return Ok(());
     };
     let top = rustix::fs::openat(mounted, c".", FOLDER, Mode::empty())?;
-    Ok(copy_folder(source.as_fd(), top.as_fd(), itself, 0)?)
+    Ok(copy_folder(source.as_fd(), top.as_fd(), itself)?)
 }
 
-fn copy_folder(
-    from: BorrowedFd<'_>,
-    to: BorrowedFd<'_>,
-    itself: bool,
-    depth: usize,
-) -> rustix::io::Result<()> {
-    if depth > DEEPEST {
-        return Err(Errno::NAMETOOLONG);
-    }
-    for name in file_copy::entries(from)? {
-        let stat = rustix::fs::statat(from, &name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            let source = rustix::fs::openat(from, &name, FOLDER, Mode::empty())?;
-            rustix::fs::mkdirat(to, &name, Mode::RWXU)?;
-            let target = rustix::fs::openat(to, &name, FOLDER, Mode::empty())?;
-            copy_folder(source.as_fd(), target.as_fd(), true, depth + 1)?;
-        } else {
-            copy_file(from, to, &name, &stat)?;
+/// One copy of a directory with all that is in it.
+struct Copy<'a> {
+    top: BorrowedFd<'a>,
+    /// Names from the top to the current directory, each with a slash behind it.
+    way: Vec<u8>,
+    /// The first copy of every file with several names, by the original's device and inode.
+    links: HashMap<(u64, u64), CString>,
+}
+
+fn copy_folder(from: BorrowedFd<'_>, to: BorrowedFd<'_>, itself: bool) -> rustix::io::Result<()> {
+    let mut copy = Copy {
+        top: to,
+        way: Vec::new(),
+        links: HashMap::new(),
+    };
+    copy.folder(from, to, itself, 0)
+}
+
+impl Copy<'_> {
+    fn folder(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        itself: bool,
+        depth: usize,
+    ) -> rustix::io::Result<()> {
+        if depth > DEEPEST {
+            return Err(Errno::NAMETOOLONG);
         }
+        for name in file_copy::entries(from)? {
+            let stat = rustix::fs::statat(from, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                let source = rustix::fs::openat(from, &name, FOLDER, Mode::empty())?;
+                rustix::fs::mkdirat(to, &name, Mode::RWXU)?;
+                let target = rustix::fs::openat(to, &name, FOLDER, Mode::empty())?;
+                let before = self.way.len();
+                self.way.extend_from_slice(name.to_bytes());
+                self.way.push(b'/');
+                self.folder(source.as_fd(), target.as_fd(), true, depth + 1)?;
+                self.way.truncate(before);
+            } else if !self.link(to, &name, &stat)? {
+                copy_file(from, to, &name, &stat)?;
+            }
+        }
+        if itself {
+            let stat = rustix::fs::fstat(from)?;
+            set_owner(to, c".", &stat)?;
+            copy_attributes((from, c"."), (to, c"."), Refused::IsLeftOut)?;
+            set_owner_mode_times(to, c".", &stat)?;
+        }
+        Ok(())
     }
-    if itself {
-        let stat = rustix::fs::fstat(from)?;
-        set_owner(to, c".", &stat)?;
-        copy_attributes((from, c"."), (to, c"."), Refused::IsLeftOut)?;
-        set_owner_mode_times(to, c".", &stat)?;
+
+    /// Whether the file is there already under another name, which it gets too. Nobody else sees the
+    /// copy, so the way to that one leads through directories alone.
+    fn link(&mut self, to: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> rustix::io::Result<bool> {
+        if stat.st_nlink < 2 {
+            return Ok(false);
+        }
+        let inode = (stat.st_dev, stat.st_ino);
+        if let Some(first) = self.links.get(&inode) {
+            match rustix::fs::linkat(self.top, first, to, name, AtFlags::empty()) {
+                Ok(()) => return Ok(true),
+                // The first was left out, or the path is too long: another file, then.
+                Err(Errno::NOENT | Errno::NAMETOOLONG | Errno::MLINK) => return Ok(false),
+                Err(errno) => return Err(errno),
+            }
+        }
+        let path = [&self.way[..], name.to_bytes()].concat();
+        if let Ok(path) = CString::new(path) {
+            self.links.insert(inode, path);
+        }
+        Ok(false)
     }
-    Ok(())
 }
 
-/// Files with several names become several files: what is shared would have to be remembered, and
-/// volumes of images hardly have any.
 fn copy_file(
     from: BorrowedFd<'_>,
     to: BorrowedFd<'_>,

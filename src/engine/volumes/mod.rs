@@ -70,17 +70,13 @@ impl Engine {
             options: request.options,
         };
         record.backing()?;
-        let (record, made) = self.store.make_volume(&record, Durability::Durable)?;
-        if made && (request.uid.is_some() || request.gid.is_some()) {
+        let owner = (request.uid, request.gid);
+        if owner != (None, None) {
             self.enter_user_namespace()?;
-            let owned = self
-                .store
-                .own_volume(&record.name, request.uid, request.gid);
-            if owned.is_err() {
-                let _ = self.store.remove_volume(&record.name);
-            }
-            owned?;
         }
+        let (record, made) = self
+            .store
+            .make_volume(&record, owner, Durability::Durable)?;
         Ok((record.name, made))
     }
 

@@ -52,8 +52,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes the volumes that are not there. What is left of a failed run are empty volumes with a
-    /// name, as Docker leaves them.
+    /// Makes the volumes of a container that can be seen already. Killed before, its start makes them.
+    /// What is left of a failed run are empty volumes with a name, as Docker leaves them.
     pub(in crate::engine) fn make_volumes(&self, spec: &ContainerSpec) -> Result<()> {
         for volume in spec.mounts.iter().filter_map(Mount::volume) {
             self.make_volume_of(volume, spec.auto_remove)?;
@@ -79,7 +79,7 @@ impl Engine {
             options: volume.driver_options.clone(),
         };
         record.backing()?;
-        let (record, _) = self.store.make_volume(&record, durability)?;
+        let (record, _) = self.store.make_volume(&record, (None, None), durability)?;
         Ok(record)
     }
 
