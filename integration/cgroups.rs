@@ -22,6 +22,7 @@ cases! {
     inspect_shows_limits: root ordinary;
     group_of_a_killed_supervisor: root;
     parent: root;
+    writable_or_an_error: root ordinary;
     disabled: root;
 }
 
@@ -262,4 +263,24 @@ fn disabled(case: &Case) {
     case.engine("run --rm --cgroups disabled -m 64m localhost/busybox true")
         .fails(125, "conflicting");
     case.engine("rm -f one").ok();
+}
+
+/// It stayed read-only in silence for who has no cgroup.
+fn writable_or_an_error(case: &Case) {
+    case.load_busybox();
+    let driver = case
+        .words(&["info", "--format", "{{.CgroupDriver}}"])
+        .ok()
+        .stdout;
+    let made = case.shell(
+        "--security-opt writable-cgroups=true",
+        "mkdir /sys/fs/cgroup/below && rmdir /sys/fs/cgroup/below && echo made",
+    );
+    if driver.trim() == "none" {
+        // The advice crosses two processes.
+        made.fails(125, "writable cgroup")
+            .fails(125, "hint: `coracle doctor`");
+    } else {
+        made.ok().prints("made");
+    }
 }

@@ -431,7 +431,7 @@ fn removal(case: &Case) {
     .ok();
     case.engine("volume rm data").ok().prints("data");
     case.engine("volume rm data").fails(1, "no such volume");
-    case.engine("volume rm -f data").exits(0).prints("");
+    case.engine("volume rm -f data").exits(0).prints("data");
     assert!(!case.root().join("volumes/data").exists());
 }
 

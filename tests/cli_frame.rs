@@ -517,6 +517,19 @@ fn flags_that_are_not_there_yet_are_refused_or_noticed() {
             "{words:?}"
         );
     }
+    let noticed = coracle(&["--cgroup-manager", "systemd", "run", "--name", "?", "x"]);
+    assert_eq!(
+        noticed.first(),
+        "note: --cgroup-manager has no effect: who makes control groups follows from the machine, see `coracle doctor`"
+    );
+    assert!(noticed.err.contains("invalid container name"));
+    let refused = coracle(&["--runtime=crun", "run", "x"]);
+    assert_eq!(refused.code, 125);
+    assert!(
+        refused
+            .first()
+            .starts_with("coracle: --runtime \"crun\" is not supported")
+    );
     // An invalid name ends each of these after the flags were read.
     let words = [
         "run",

@@ -133,6 +133,15 @@ const ROOT_USAGE: &str = "[OPTIONS] COMMAND [ARG...]";
 
 fn dispatch(words: &[OsString]) -> u8 {
     let mut root = parse::declare("coracle", GlobalFlags::augment_args);
+    let has_flags = words
+        .first()
+        .is_some_and(|word| word.as_encoded_bytes().starts_with(b"-"));
+    let table = if has_flags { unsupported::GLOBAL } else { &[] };
+    let words = match unsupported::take_out(table, &root, words, 1) {
+        Ok(words) => words,
+        Err(failure) => return failure.report(Class::Other, "", ROOT_USAGE),
+    };
+    let words = words.as_slice();
     let end = parse::split(&root, words, 1);
     let globals = match root_flags(&mut root, &words[..end]) {
         Ok(globals) => globals,

@@ -19,7 +19,7 @@ pub struct Unsupported {
     pub answer: Answer,
     /// Values that ask for what happens anyway.
     pub harmless: &'static [&'static str],
-    /// What to do instead of a flag that is refused; empty is "not supported yet".
+    /// What to do instead of a flag that is refused, or why one has no effect; empty is "not yet".
     pub instead: &'static str,
 }
 
@@ -196,6 +196,44 @@ pub static RUN: &[Unsupported] = &[
     valued("storage-opt", Refuse),
     boolean("use-api-socket", Refuse),
     refused("variant", "--platform linux/ARCH/VARIANT chooses the image"),
+];
+
+const NO_DAEMON: &str = "there is no daemon: what is asked for is done here";
+
+/// Those that stand before the command.
+pub static GLOBAL: &[Unsupported] = &[
+    refused("cdi-spec-dir", "it is a flag of run and create here"),
+    Unsupported {
+        instead: "who makes control groups follows from the machine, see `coracle doctor`",
+        ..valued("cgroup-manager", Ignore)
+    },
+    refused("connection", NO_DAEMON),
+    refused("hooks-dir", "it is a flag of run and create here"),
+    refused("identity", NO_DAEMON),
+    Unsupported {
+        instead: NO_DAEMON,
+        ..boolean("remote", Refuse)
+    },
+    Unsupported {
+        harmless: &["coracle", ""],
+        ..refused(
+            "runtime",
+            "unknown or invalid runtime name: coracle is the only one",
+        )
+    },
+    refused("runtime-flag", "coracle is the only runtime"),
+    Unsupported {
+        instead: NO_DAEMON,
+        ..boolean("tls", Refuse)
+    },
+    refused("tlscacert", NO_DAEMON),
+    refused("tlscert", NO_DAEMON),
+    refused("tlskey", NO_DAEMON),
+    Unsupported {
+        instead: NO_DAEMON,
+        ..boolean("tlsverify", Refuse)
+    },
+    refused("url", NO_DAEMON),
 ];
 
 /// `exec`'s share.
@@ -375,9 +413,16 @@ fn is_letter_alone(arg: &Arg, rest: &str) -> bool {
 }
 
 fn notice(dropped: &[&Unsupported], answer: Answer, why: &str) {
-    let names: Vec<String> = dropped
+    let (plain, explained): (Vec<&Unsupported>, Vec<&Unsupported>) = dropped
         .iter()
+        .copied()
         .filter(|flag| flag.answer == answer)
+        .partition(|flag| flag.instead.is_empty());
+    for flag in explained {
+        ui::notice(&format!("--{} has no effect: {}", flag.long, flag.instead));
+    }
+    let names: Vec<String> = plain
+        .into_iter()
         .map(|flag| format!("--{}", flag.long))
         .collect();
     match names.as_slice() {

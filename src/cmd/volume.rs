@@ -117,11 +117,12 @@ fn remove(session: &Session, flags: &RemoveFlags, mut names: Vec<String>) -> Out
     }
     let engine = session.engine()?;
     each::each(&names, |name| {
-        let removed = engine.remove_volume(name);
-        if each::forgive_missing(flags.force, removed)? {
-            ui::line(name)?;
+        // As with Docker, one that is not there is as good as removed.
+        match engine.remove_volume(name) {
+            Err(error) if flags.force && error.kind() == ErrorKind::NoSuchVolume => {}
+            removed => removed?,
         }
-        Ok(())
+        ui::line(name)
     })
 }
 

@@ -123,6 +123,14 @@ pub fn make(plan: &CgroupPlan, id: &ContainerId, caller: &Caller<'_>) -> Result<
             made.unheld = unheld;
             made.group = Some(group);
         }
+        Err(why) if plan.must_be_writable => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "cannot give the container a writable cgroup",
+            )
+            .with_source(io::Error::other(why))
+            .with_hint("`coracle doctor` says what is missing"));
+        }
         Err(why) if plan.place == CgroupPlace::Usual => {
             log::debug!("no cgroup: {why}");
             let unheld = |write: &CgroupWrite| Unheld::new(&write.flag, &why);

@@ -20,6 +20,8 @@ pub struct CgroupPlan {
     pub without_v2: Vec<String>,
     /// The container is to write into its own group (systemd inside).
     pub writable: bool,
+    /// That was asked for by a flag: without a group it is an error.
+    pub must_be_writable: bool,
     /// For version 1, likewise.
     pub legacy_writes: Vec<CgroupWrite>,
     pub limits_memory: bool,
@@ -92,6 +94,7 @@ pub fn cgroup(resources: &Resources, writable: bool) -> Result<CgroupPlan> {
         writes: writes(resources),
         without_v2: without_v2(resources),
         writable,
+        must_be_writable: false,
         legacy_writes: legacy_writes(resources),
         limits_memory: resources.memory.is_some(),
         strict: resources.strict_limits,

@@ -478,10 +478,11 @@ pub fn container(
     let namespaces = namespaces::plan(record, surroundings, hostname);
     let placement = namespaces.placement;
     let systemd = systemd::is_wanted(spec, &record.path);
-    let cgroup = cgroup::cgroup(
-        &spec.resources,
-        systemd || spec.security.writable_cgroups == Some(true),
-    )?;
+    let must_be_writable = spec.security.writable_cgroups == Some(true);
+    let cgroup = CgroupPlan {
+        must_be_writable,
+        ..cgroup::cgroup(&spec.resources, systemd || must_be_writable)?
+    };
     let arguments = [std::slice::from_ref(&record.path), &record.args].concat();
     let (working_directory, user) = (working_directory(spec, image)?, user(record, image));
     let (masked_paths, read_only_paths) = security::masks(&spec.security, &host.thermal_folders);

@@ -92,6 +92,7 @@ pub struct Started {
 struct Failure {
     kind: ErrorKind,
     message: String,
+    hint: Option<String>,
 }
 
 const MAX_FAILURE_BYTES: usize = 8 << 10;
@@ -214,7 +215,11 @@ fn await_program(
                     .context(ErrorKind::System, || {
                         "the container's first process sent nonsense".to_owned()
                     })?;
-                return Err(Error::new(failure.kind, failure.message));
+                let error = Error::new(failure.kind, failure.message);
+                return Err(match failure.hint {
+                    Some(hint) => error.with_hint(hint),
+                    None => error,
+                });
             }
         }
     }
@@ -227,6 +232,7 @@ fn report(socket: impl AsFd, error: &Error) -> i32 {
     let failure = Failure {
         kind: error.kind(),
         message,
+        hint: error.hint().map(str::to_owned),
     };
     let text = serde_json::to_vec(&failure).unwrap_or_default();
     let _ = packet::send(socket, FAILURE, &text, None::<&OwnedFd>, true);

@@ -178,6 +178,7 @@ fn fail(client: impl AsFd, error: &Error) {
     let event = Event::Failed {
         kind: error.kind(),
         message,
+        hint: error.hint().map(str::to_owned),
     };
     let _ = protocol::send_packet(client, &event.encode(), true);
 }

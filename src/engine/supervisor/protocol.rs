@@ -55,6 +55,8 @@ pub enum Event<'a> {
     Failed {
         kind: ErrorKind,
         message: String,
+        /// What the user can do about it.
+        hint: Option<String>,
     },
     Output(&'a [u8]),
     ErrorOutput(&'a [u8]),
@@ -66,6 +68,9 @@ pub enum Event<'a> {
 struct Failure {
     kind: ErrorKind,
     message: String,
+    /// Of a supervisor that was started by an older command: none.
+    #[serde(default)]
+    hint: Option<String>,
 }
 
 impl Request<'_> {
@@ -125,10 +130,15 @@ impl Event<'_> {
         let (kind, body): (u8, Vec<u8>) = match self {
             Event::Notice(text) => (b'N', text.clone().into_bytes()),
             Event::Started(pid) => (b'P', pid.to_le_bytes().to_vec()),
-            Event::Failed { kind, message } => {
+            Event::Failed {
+                kind,
+                message,
+                hint,
+            } => {
                 let failure = Failure {
                     kind: *kind,
                     message: message.clone(),
+                    hint: hint.clone(),
                 };
                 (b'F', serde_json::to_vec(&failure).unwrap_or_default())
             }
@@ -153,6 +163,7 @@ impl Event<'_> {
                 Some(Event::Failed {
                     kind: failure.kind,
                     message: failure.message,
+                    hint: failure.hint,
                 })
             }
             (b'O', bytes) => Some(Event::Output(bytes)),
