@@ -11,6 +11,7 @@ cases! {
     folder_of_devices: root;
     device_of_the_host_is_opened: root;
     device_rules_are_in_force: root;
+    nodes_of_the_image_open_nothing: root;
     privileged_containers_have_the_machines: root ordinary;
     devices_that_do_not_exist: root ordinary;
     limits_that_nobody_enforces: ordinary;
@@ -139,6 +140,57 @@ fn device_rules_are_in_force(case: &Case) {
     run(&["--privileged"]).prints("read\nwrite");
 }
 
+/// An image that brings nodes of the machine's devices. With ids of its own the container owns them,
+/// and had no rules: it could open every device of the machine.
+fn nodes_of_the_image_open_nothing(case: &Case) {
+    if !std::path::Path::new("/dev/fuse").exists() {
+        return case.skip("needs /dev/fuse");
+    }
+    let layer = busybox_layer()
+        .device("fuse", 10, 229)
+        .device("nothing", 1, 3);
+    let image = Image::new("localhost/nodes", vec![layer.bytes()]);
+    load(case, &image);
+    let opens = "for n in /fuse /nothing /dev/null; do (: < $n) 2>/dev/null && echo $n; done";
+    let run = |flags: &[&str]| {
+        let mut words = vec!["run", "--rm", "--network=none"];
+        words.extend(flags);
+        words.extend(["localhost/nodes", "sh", "-c", opens]);
+        case.words(&words).ok()
+    };
+    run(&[]).prints("/dev/null");
+    run(&["--userns=auto"]).prints("/dev/null");
+    run(&["--userns=auto", "--privileged"]).prints("/dev/null");
+    let rules = std::fs::read_to_string("/proc/mounts").unwrap();
+    if rules
+        .lines()
+        .any(|line| line.split(' ').nth(2) == Some("cgroup2"))
+    {
+        run(&["--cap-add=MKNOD"]).prints("/nothing\n/dev/null");
+        run(&["--userns=auto", "--cap-add=MKNOD"]).prints("/nothing\n/dev/null");
+        run(&["--device-cgroup-rule", "c 10:229 r"]).prints("/fuse\n/nothing\n/dev/null");
+    }
+    // Nor does what a more privileged program makes later.
+    case.words(&[
+        "run",
+        "-d",
+        "--name=later",
+        "--network=none",
+        "localhost/nodes",
+        "sleep",
+        "100",
+    ])
+    .ok();
+    let script = format!(
+        "mknod /dev/made c 10 229; {}",
+        opens.replace("/nothing", "/dev/made")
+    );
+    case.words(&["exec", "--privileged", "later", "sh", "-c", &script])
+        .ok()
+        .prints("/dev/null");
+    case.engine("rm -f later").ok();
+}
+
 fn privileged_containers_have_the_machines(case: &Case) {
     case.load_busybox();
     let devices = "cd /dev && find . -type c -o -type b | grep -v pts | sort";
@@ -172,7 +224,7 @@ fn devices_that_do_not_exist(case: &Case) {
     );
     run("--device /etc/passwd").fails(125, "not a device node");
     run("--device /dev/null:/proc/null").fails(125, "/proc/null");
-    run("--device /dev/null:/dev/../..").fails(125, "on /");
+    run("--device /dev/null:/dev/../..").fails(125, "the container's root");
     run("--device /dev/null:/dev/x:rx").fails(125, "bad mode specified");
     run("--device-cgroup-rule=c-1:3").fails(125, "invalid device cgroup format");
     run("--device no.such/thing=one").fails(

@@ -39,6 +39,23 @@ impl Layer {
         self.member(path, tar::EntryType::Fifo, "", 0o644, b"")
     }
 
+    /// A character device that everybody may open.
+    pub fn device(mut self, path: &str, major: u32, minor: u32) -> Layer {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(path).unwrap();
+        header.set_entry_type(tar::EntryType::Char);
+        header.set_mode(0o666);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1_700_000_000);
+        header.set_size(0);
+        header.set_device_major(major).unwrap();
+        header.set_device_minor(minor).unwrap();
+        header.set_cksum();
+        self.0.append(&header, &b""[..]).unwrap();
+        self
+    }
+
     /// Names are written as they are, without the checks that the tar crate makes.
     pub fn member(
         mut self,

@@ -24,6 +24,9 @@ cases! {
     first_process_killed: root ordinary;
     changes_are_kept: root ordinary;
     idle_supervisor_is_small: root;
+    replaced_by_name: root ordinary;
+    named_by_file_or_latest: root ordinary;
+    image_goes_with_its_run: root ordinary;
 }
 
 fn names(case: &Case, flags: &str) -> Vec<String> {
@@ -527,4 +530,81 @@ fn idle_supervisor_is_small(case: &Case) {
     let mut remove = vec!["rm", "-f"];
     remove.extend(names.iter().map(String::as_str));
     case.words(&remove).ok();
+}
+
+/// A request that is refused replaces nothing.
+fn replaced_by_name(case: &Case) {
+    case.load_busybox();
+    let run = "run -d --network none --stop-timeout 0 --name";
+    case.engine(&format!("{run} one localhost/busybox sleep 100"))
+        .ok();
+    case.engine(&format!("{run} one localhost/busybox true"))
+        .fails(125, "already in use");
+    for refused in [
+        "--memory 1 localhost/busybox",
+        "--volumes-from nobody localhost/busybox",
+        "localhost/nothing",
+    ] {
+        case.engine(&format!("{run} one --replace --pull never {refused} true"))
+            .fails(125, "");
+        case.engine("exec one true").ok();
+    }
+    case.engine(&format!("{run} one --replace localhost/busybox sleep 200"))
+        .ok();
+    case.engine("top one args").ok().contains("sleep 200");
+    case.engine("create --replace --name two localhost/busybox true")
+        .ok();
+    assert_eq!(names(case, "-a"), ["one", "two"]);
+    case.engine("create --replace localhost/busybox true")
+        .fails(125, "--name");
+    case.engine("rm -f one two").ok();
+}
+
+fn named_by_file_or_latest(case: &Case) {
+    case.load_busybox();
+    let file = case.dir_path("cid");
+    let file = file.display();
+    let run = "run -d --network none --stop-timeout 0";
+    case.engine(&format!(
+        "{run} --cidfile {file} --name first localhost/busybox sleep 100"
+    ))
+    .ok();
+    case.engine(&format!("{run} --name second localhost/busybox sleep 200"))
+        .ok();
+    case.engine(&format!("exec --cidfile {file} ps"))
+        .ok()
+        .contains("sleep 100");
+    case.engine("exec -l ps").ok().contains("sleep 200");
+    case.engine(&format!("top --cidfile {file} args"))
+        .ok()
+        .contains("sleep 100");
+    case.engine("top --latest args").ok().contains("sleep 200");
+    case.engine("stats --no-stream --format {{.Name}} --latest")
+        .ok()
+        .prints("second");
+    case.engine("pause --latest first").fails(125, "--latest");
+    case.engine("pause").fails(1, "'coracle pause' requires");
+    case.engine("update").fails(1, "'coracle update' requires");
+    case.engine("exec --latest").fails(1, "requires");
+    case.engine("top --cidfile /nowhere").fails(1, "/nowhere");
+    case.engine("rm -f first second").ok();
+    case.engine("top --latest").fails(1, "no container");
+}
+
+/// The program's exit code is kept, also when another container holds the image.
+fn image_goes_with_its_run(case: &Case) {
+    case.load_busybox();
+    case.engine("tag localhost/busybox localhost/other").ok();
+    case.words(&["run", "--rmi", "localhost/other", "sh", "-c", "exit 3"])
+        .exits(3);
+    case.engine("images -q localhost/other").ok().prints("");
+    case.engine("create --name user localhost/busybox true")
+        .ok();
+    let kept = case.words(&["run", "--rmi", "localhost/busybox", "sh", "-c", "exit 4"]);
+    kept.exits(4);
+    case.engine("inspect user").ok();
+    assert_eq!(names(case, "-a"), ["user"]);
+    case.engine("run -d --rmi localhost/busybox true")
+        .fails(125, "--detach");
+    case.engine("rm user").ok();
 }

@@ -32,18 +32,18 @@ fn maps(case: &Case) {
     case.load_busybox();
     case.shell("--userns nomap", ID_MAPS)
         .ok()
-        .prints("0 1 65536\n 0 1 65536");
+        .prints(" 0 1 65536\n 0 1 65536");
     case.shell("--userns auto:size=2000", ID_MAPS)
         .ok()
-        .prints("0 1 2000\n 0 1 2000");
+        .prints(" 0 1 2000\n 0 1 2000");
     case.shell("--userns keep-id:uid=5,gid=6", ID_MAPS)
         .ok()
-        .prints("0 1 5\n 5 0 1\n 6 6 65531\n 0 1 6\n 6 0 1\n 7 7 65530");
+        .prints(" 0 1 5\n 5 0 1\n 6 6 65531\n 0 1 6\n 6 0 1\n 7 7 65530");
     // The engine's own map: nothing is nested.
     let plain = case.shell("--userns host", "cat /proc/self/uid_map").ok();
     case.shell("--userns keep-id:uid=0,gid=0", "cat /proc/self/uid_map")
         .ok()
-        .prints(plain.stdout.trim());
+        .prints(plain.stdout.trim_end());
 }
 
 fn keeping_the_id(case: &Case) {
@@ -102,7 +102,7 @@ fn files_of_the_image_keep_their_owners(case: &Case) {
     let plain = case.shell("", script).ok();
     case.shell("--userns auto", script)
         .ok()
-        .prints(plain.stdout.trim());
+        .prints(plain.stdout.trim_end());
     case.shell(
         "--userns auto",
         "touch /made && chown 3:4 /made && chmod 4755 /made && stat -c '%u:%g %a' /made",
@@ -139,18 +139,18 @@ fn files_in_a_bound_folder_of_root(case: &Case) {
 
 fn exec_has_the_same_ids(case: &Case) {
     case.load_busybox();
-    case.engine("run -d --name c --network none --userns auto localhost/busybox sleep 100")
+    case.engine("run -d --name one --network none --userns auto localhost/busybox sleep 100")
         .ok();
     let of = |words: &str| case.engine(&format!("exec {words}")).ok().stdout;
     assert_eq!(
-        of("c readlink /proc/self/ns/user"),
-        of("c readlink /proc/1/ns/user")
+        of("one readlink /proc/self/ns/user"),
+        of("one readlink /proc/1/ns/user")
     );
-    assert_eq!(of("c id -u"), "0\n");
-    assert_eq!(of("-u 7:8 c id -g"), "8\n");
-    let refused = case.engine("exec -u 70000 c true");
+    assert_eq!(of("one id -u"), "0\n");
+    assert_eq!(of("-u 7:8 one id -g"), "8\n");
+    let refused = case.engine("exec -u 70000 one true");
     assert!(refused.stderr.contains("is not mapped"), "{refused}");
-    case.engine("rm -f c").ok();
+    case.engine("rm -f one").ok();
 }
 
 fn a_container_starts_again(case: &Case) {
@@ -158,7 +158,7 @@ fn a_container_starts_again(case: &Case) {
     case.words(&[
         "run",
         "--name",
-        "c",
+        "one",
         "--network",
         "none",
         "--userns",
@@ -170,39 +170,39 @@ fn a_container_starts_again(case: &Case) {
     ])
     .ok()
     .prints("0\n1");
-    case.engine("start -a c").ok().prints("0\n2");
-    case.engine("rm c").ok();
+    case.engine("start -a one").ok().prints("0\n2");
+    case.engine("rm one").ok();
 }
 
 fn another_containers_namespace(case: &Case) {
     case.load_busybox();
-    case.engine("run -d --name c --network none --userns auto localhost/busybox sleep 100")
+    case.engine("run -d --name one --network none --userns auto localhost/busybox sleep 100")
         .ok();
-    let there = case.engine("exec c readlink /proc/self/ns/user").ok();
+    let there = case.engine("exec one readlink /proc/self/ns/user").ok();
     case.shell(
-        "--userns container:c",
+        "--userns container:one",
         "readlink /proc/self/ns/user; stat -c %u /; id -u",
     )
     .ok()
     .prints(&format!("{}\n0\n0", there.stdout.trim()));
-    let pid = case.engine("inspect -f {{.State.Pid}} c").ok();
+    let pid = case.engine("inspect -f {{.State.Pid}} one").ok();
     let path = format!("--userns ns:/proc/{}/ns/user", pid.stdout.trim());
     case.shell(&path, "readlink /proc/self/ns/user; stat -c %u /")
         .ok()
         .prints(&format!("{}\n0", there.stdout.trim()));
-    case.engine("rm -f c").ok();
-    let gone = case.shell("--userns container:c", "true");
+    case.engine("rm -f one").ok();
+    let gone = case.shell("--userns container:one", "true");
     assert_eq!(gone.code, 125, "{gone}");
 }
 
 fn all_flags_of_a_private_map(case: &Case) {
     case.load_busybox();
-    case.shell("--uidmap 0:1:10", ID_MAPS)
+    case.shell("--uidmap 0:1:20", ID_MAPS)
         .ok()
-        .prints("0 1 10\n 0 1 10");
-    case.shell("--uidmap 0:1:10 --uidmap 10:20:5 --gidmap 0:3:1", ID_MAPS)
+        .prints(" 0 1 20\n 0 1 20");
+    case.shell("--uidmap 0:1:10 --uidmap 10:20:5 --gidmap 0:3:20", ID_MAPS)
         .ok()
-        .prints("0 1 10\n 10 20 5\n 0 3 1");
+        .prints(" 0 1 10\n 10 20 5\n 0 3 20");
 }
 
 fn unmapped_users(case: &Case) {
@@ -312,10 +312,10 @@ fn copied_roots(case: &Case) {
 
 fn inspect_says_the_maps(case: &Case) {
     case.load_busybox();
-    case.engine("create --name c --uidmap 0:1:10 localhost/busybox")
+    case.engine("create --name one --uidmap 0:1:10 localhost/busybox")
         .ok();
-    case.words(&["inspect", "-f", "{{json .HostConfig.IDMappings}}", "c"])
+    case.words(&["inspect", "-f", "{{json .HostConfig.IDMappings}}", "one"])
         .ok()
         .prints(r#"{"GidMap":["0:1:10"],"UidMap":["0:1:10"]}"#);
-    case.engine("rm c").ok();
+    case.engine("rm one").ok();
 }

@@ -12,7 +12,7 @@
 //! | [`engine::bundle`] | the plan as a bundle of the OCI runtime specification, and back | model, plan |
 //! | [`engine::cgroup`] | the container's control group: where it is made, limits, freezing, figures | model, sys, plan |
 //! | [`engine::sandbox`] | carries a plan out, between clone3 and execve | model, sys, plan |
-//! | [`engine::supervisor`] | looks after one running container | model, sys, storage, cgroup, sandbox |
+//! | [`engine::supervisor`] | looks after one running container | model, sys, storage, plan, cgroup, sandbox |
 //! | [`engine`] | the use-cases, one file a verb, methods of [`engine::Engine`] | all above |
 //! | [`cmd`] | the command line: flags → values → one engine call → output | model, the engine's facade |
 //!
@@ -25,8 +25,10 @@
 //!    │  identity: a user namespace is joined, or begun while the rest goes on
 //!    │  images: the record, one open; pulled if it is missing (registry → ingest → storage)
 //!    │  storage: the container's folder appears by one rename, its lock held
-//!    │  plan::container: a value
+//!    │  volumes: those that are missing are made, by name or for the image
+//!    │  plan::container: a value (bundle: read from, or written as, config.json)
 //!    └─ fork ── execute the sealed self ── supervisor::main      (new pid namespace)
+//!         │  cgroup: made if a limit or the user's rights ask for one, the limits written
 //!         └─ clone3 ── sandbox::init, a straight line ── execve  (all other namespaces)
 //! ```
 //!

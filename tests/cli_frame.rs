@@ -219,7 +219,10 @@ fn help_of_run_lists_its_flags_by_name() {
           --read-only                  Mount the root file system read-only
           --read-only-tmpfs            With --read-only, make /run, /tmp and
                                        /var/tmp writable
+          --replace                    Remove another container of that --name first
           --rm                         Remove the container when it ends
+          --rmi                        Remove the container and its image when it
+                                       ends
           --rootfs                     The first argument is a folder with a root
                                        file system, not an image
           --secret list                Give a secret:
@@ -477,7 +480,7 @@ fn an_unknown_command_is_code_1() {
 #[test]
 fn flags_that_are_not_there_yet_are_refused_or_noticed() {
     for (words, flag) in [
-        (vec!["run", "--runtime", "runc", "x"], "--runtime"),
+        (vec!["run", "--rdt-class", "c", "x"], "--rdt-class"),
         (
             vec!["create", "--storage-opt=size=1G", "x"],
             "--storage-opt",
@@ -489,9 +492,37 @@ fn flags_that_are_not_there_yet_are_refused_or_noticed() {
         let expected = format!("coracle: {flag} is not supported yet\n");
         assert_eq!((refused.code, refused.err), (125, expected), "{words:?}");
     }
+    for (words, expected) in [
+        (
+            vec!["run", "--runtime", "runc", "x"],
+            "coracle: --runtime \"runc\" is not supported\nhint: unknown or invalid runtime name: coracle is the only one\n",
+        ),
+        (
+            vec!["create", "--isolation=hyperv", "x"],
+            "coracle: --isolation \"hyperv\" is not supported\nhint: default is the only isolation on Linux\n",
+        ),
+        (
+            vec!["run", "--cpu-count", "2", "x"],
+            "coracle: --cpu-count \"2\" is not supported\nhint: only Windows has it; on Linux it is --cpus\n",
+        ),
+        (
+            vec!["exec", "--preserve-fds", "1", "x", "y"],
+            "coracle: --preserve-fds \"1\" is not supported\nhint: only 0, 1 and 2 are open in a container; bind a file or a socket with run -v\n",
+        ),
+    ] {
+        let refused = coracle(&words);
+        assert_eq!(
+            (refused.code, refused.err.as_str()),
+            (125, expected),
+            "{words:?}"
+        );
+    }
     // An invalid name ends each of these after the flags were read.
     let words = [
         "run",
+        "--runtime=coracle",
+        "--isolation=default",
+        "--cpu-count=0",
         "--use-api-socket=false",
         "--restart=no",
         "-P=false",

@@ -303,6 +303,7 @@ fn started(at: &str) -> StartRecord {
         process: String::new(),
         cgroup: None,
         legacy_cgroups: Vec::new(),
+        spares_device_rules: false,
     }
 }
 

@@ -16,6 +16,7 @@ cases! {
     own_binary_is_out_of_reach: root ordinary;
     joining_process_is_closed: root ordinary;
     starting_process_is_closed: root ordinary;
+    traced_joiner_has_nothing_more: root ordinary;
     entrypoint_is_the_engine: root ordinary;
     interpreter_is_the_engine: root ordinary;
     descriptors_of_every_start: root ordinary;
@@ -153,6 +154,24 @@ fn long_search() -> String {
 /// impersonate it. The search for the program makes the joining slow.
 fn joining_process_is_closed(case: &Case) {
     set_trap(case);
+    let path = long_search();
+    for _ in 0..25 {
+        case.words(&["exec", "-e", &path, "trap", "true"]).ok();
+    }
+    open_trap(case);
+}
+
+/// A container that may trace sees everything of the process that joins it: it must have no right and
+/// no descriptor that the program does not have. It had the engine's rights and the machine's cgroup
+/// tree, until it executed.
+fn traced_joiner_has_nothing_more(case: &Case) {
+    load_python(case);
+    let script = include_str!("tracer.py");
+    let options = ["-d", "--name=trap", "--cap-add=SYS_PTRACE"];
+    case.words(&python_words(case, &options, script)).ok();
+    case.eventually("the trap is set", || {
+        case.engine("logs trap").stdout.contains("ready")
+    });
     let path = long_search();
     for _ in 0..25 {
         case.words(&["exec", "-e", &path, "trap", "true"]).ok();

@@ -3,7 +3,7 @@
 
 use Expect::{Prints, Refused, Untried};
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Expect {
     /// Ends well, with this on standard output.
     Prints(&'static str),
@@ -732,4 +732,6 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("bundle", "the area of bundles"),
     ("hooks-dir", "the area of bundles"),
     ("rootfs", "the area of bundles"),
+    ("replace", "life::replaced_by_name"),
+    ("rmi", "life::image_goes_with_its_run"),
 ];

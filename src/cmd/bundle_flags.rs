@@ -61,6 +61,7 @@ fn refuse_other_flags(spec: &ContainerSpec) -> Result<()> {
     let asked = spec.clone();
     let allowed = ContainerSpec {
         name: asked.name,
+        replace: asked.replace,
         command: asked.command,
         labels: asked.labels,
         annotations: asked.annotations,

@@ -72,6 +72,9 @@ pub struct ContainerFlags {
     /// Do not show a pull's progress
     #[arg(long, short = 'q')]
     pub quiet: bool,
+    /// Remove another container of that --name first
+    #[arg(long)]
+    replace: bool,
     /// Remove the container when it ends
     #[arg(long)]
     rm: bool,
@@ -157,6 +160,7 @@ impl ContainerFlags {
             platform: platform(self.platform)?,
             pull: pull_policy(&self.pull)?,
             name,
+            replace: self.replace,
             entrypoint: self.entrypoint.map(|program| match program.as_str() {
                 "" => Vec::new(),
                 _ => vec![program],

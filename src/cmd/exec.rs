@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    Session, container_flags, parse,
+    Session,
+    chosen::ChosenFlags,
+    container_flags,
+    failure::Failure,
+    parse,
     terminal::{self, DetachFlags},
     verb::{Arity, Class, Outcome, Verb},
 };
@@ -24,6 +28,8 @@ struct Flags {
     /// Read variables from a file
     #[arg(long, value_name = "list")]
     env_file: Vec<PathBuf>,
+    #[command(flatten)]
+    chosen: ChosenFlags,
     /// Keep standard input open
     #[arg(long, short = 'i')]
     interactive: bool,
@@ -45,7 +51,7 @@ pub const VERB: Verb = Verb {
     spellings: &["container exec", "exec"],
     about: "Run a program in a running container",
     usage: "[OPTIONS] CONTAINER COMMAND [ARG...]",
-    arity: Arity::AtLeast(2),
+    arity: Arity::AtLeast(1),
     program_after: Some(1),
     unsupported: super::unsupported::EXEC,
     class: Class::Exec,
@@ -55,7 +61,11 @@ pub const VERB: Verb = Verb {
 
 fn run(session: &Session, flags: Flags, mut arguments: Vec<String>) -> Outcome {
     terminal::check_tty(flags.interactive && !flags.detach, flags.tty)?;
-    let container = arguments.remove(0);
+    if arguments.len() < 2 && !flags.chosen.any() {
+        let text = "'coracle exec' requires at least 2 arguments";
+        return Err(Failure::Arity(text.to_owned()));
+    }
+    let container = flags.chosen.one(session, "exec", &mut arguments)?;
     let spec = ExecSpec {
         command: arguments,
         env: container_flags::environment(&flags.env_file, &flags.env)?,

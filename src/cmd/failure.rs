@@ -17,6 +17,8 @@ pub enum Failure {
     Template(String),
     /// A message as Docker has it, with the code.
     Plain(String, u8),
+    /// A flag that is known and not there, and what to do instead: 125.
+    Refused(String, &'static str),
     /// The reader of standard output went away.
     BrokenPipe,
 }
@@ -43,6 +45,7 @@ impl Failure {
                 ui::error(&format!("template parsing error: {message}"), None);
             }
             Failure::Plain(message, _) => ui::error(message, None),
+            Failure::Refused(message, instead) => ui::error(message, Some(instead)),
             Failure::BrokenPipe => {}
         }
         match self {
@@ -57,7 +60,7 @@ impl Failure {
     fn code(&self, class: Class) -> u8 {
         match self {
             Failure::Engine(error) => exit_code(class, error.kind()),
-            Failure::Flag(_) => 125,
+            Failure::Flag(_) | Failure::Refused(..) => 125,
             Failure::Arity(_) | Failure::UnknownCommand(_) => 1,
             Failure::Template(_) => 64,
             Failure::Plain(_, code) => *code,

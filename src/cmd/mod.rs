@@ -9,6 +9,7 @@
 //! filter    --filter                               times     ages, dates, --since
 //! container_flags  what run and create share       progress  pulls, as lines or bars
 //! unsupported  Docker's flags that are not there   each      several objects, one by one
+//! chosen    --latest, --cidfile
 //! NAME      one command: its flags, then one function
 //! ```
 //!
@@ -17,6 +18,7 @@
 
 mod account_flags;
 mod bundle_flags;
+mod chosen;
 mod columns;
 mod container_flags;
 mod device_flags;

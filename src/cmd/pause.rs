@@ -3,7 +3,9 @@
 use clap::Args;
 
 use super::{
-    Session, each,
+    Session,
+    chosen::ChosenFlags,
+    each,
     failure::Failure,
     parse, ps,
     verb::{Arity, Outcome, Verb},
@@ -21,6 +23,8 @@ struct Flags {
     /// Those that fit, as for ps
     #[arg(long, short = 'f', value_name = "filter")]
     filter: Vec<String>,
+    #[command(flatten)]
+    chosen: ChosenFlags,
 }
 
 pub const PAUSE: Verb = Verb {
@@ -32,7 +36,14 @@ pub const PAUSE: Verb = Verb {
     run: |session, matches, names| {
         let flags = parse::flags(matches)?;
         let act = |engine: &Engine, name: &str| engine.pause(name);
-        run(session, &flags, names, ContainerState::Running, act)
+        run(
+            session,
+            "pause",
+            &flags,
+            names,
+            ContainerState::Running,
+            act,
+        )
     },
     ..Verb::PLAIN
 };
@@ -43,25 +54,33 @@ pub const UNPAUSE: Verb = Verb {
     run: |session, matches, names| {
         let flags = parse::flags(matches)?;
         let act = |engine: &Engine, name: &str| engine.unpause(name);
-        run(session, &flags, names, ContainerState::Paused, act)
+        run(
+            session,
+            "unpause",
+            &flags,
+            names,
+            ContainerState::Paused,
+            act,
+        )
     },
     ..PAUSE
 };
 
 fn run(
     session: &Session,
+    command: &str,
     flags: &Flags,
     mut names: Vec<String>,
     state: ContainerState,
     act: impl Fn(&Engine, &str) -> Result<()>,
 ) -> Outcome {
     let by_state = flags.all || !flags.filter.is_empty();
-    if by_state && !names.is_empty() {
+    if by_state && (!names.is_empty() || flags.chosen.any()) {
         let text = "conflicting options: --all and --filter take no names";
         return Err(Failure::Plain(text.to_owned(), 1));
     }
-    if !by_state && names.is_empty() {
-        return Err(Failure::Arity("requires at least 1 argument".to_owned()));
+    if !by_state {
+        names = flags.chosen.names(session, command, names)?;
     }
     let engine = session.engine()?;
     if by_state {

@@ -5,6 +5,7 @@ use clap::Args;
 use super::{
     Session,
     container_flags::{ContainerFlags, write_cidfile},
+    each,
     failure::Failure,
     parse,
     progress::{Show, Stream},
@@ -21,6 +22,9 @@ struct Flags {
     detach: bool,
     #[command(flatten)]
     keys: DetachFlags,
+    /// Remove the container and its image when it ends
+    #[arg(long)]
+    rmi: bool,
     #[command(flatten)]
     signals: SignalFlags,
     #[command(flatten)]
@@ -46,6 +50,10 @@ fn run(session: &Session, flags: Flags, arguments: Vec<String>) -> Outcome {
             1,
         ));
     }
+    if flags.rmi && flags.detach {
+        let text = "conflicting options: --rmi needs somebody to wait for the end, so not --detach";
+        return Err(Failure::Plain(text.to_owned(), 125));
+    }
     let show = Show::new(Stream::Stderr, flags.container.quiet);
     let pull = PullSettings {
         registry: flags.container.registry.options(session)?,
@@ -55,6 +63,8 @@ fn run(session: &Session, flags: Flags, arguments: Vec<String>) -> Outcome {
     let mut spec = flags.container.into_spec(flags.detach, arguments)?;
     spec.resources.strict_limits |= session.settings.strict_limits;
     terminal::check_tty(spec.attach.stdin, spec.tty)?;
+    spec.auto_remove |= flags.rmi;
+    let image = flags.rmi.then(|| spec.image.clone());
     let cidfile = spec.cidfile.clone();
     let options = RunOptions {
         detach: flags.detach,
@@ -66,7 +76,14 @@ fn run(session: &Session, flags: Flags, arguments: Vec<String>) -> Outcome {
         pull,
         created: &|id| write_cidfile(cidfile.as_deref(), id),
     };
-    let outcome = session.starting_engine()?.run(spec, options)?;
+    let engine = session.starting_engine()?;
+    let outcome = engine.run(spec, options)?;
+    if let (Some(image), RunOutcome::Exited(_)) = (image, &outcome)
+        && let Err(error) = engine.remove_image(&image, false)
+    {
+        // The program's exit code is what counts. Another container may use the image.
+        each::tell(&error);
+    }
     if let (RunOutcome::Detached(id), true) = (&outcome, flags.detach) {
         ui::line(id.as_str())?;
     }

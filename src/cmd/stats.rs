@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{
     Session,
+    chosen::ChosenFlags,
     failure::Failure,
     parse,
     template::{List, Row},
@@ -22,6 +23,8 @@ struct Flags {
     /// Show containers that do not run, too
     #[arg(long, short = 'a')]
     all: bool,
+    #[command(flatten)]
+    chosen: ChosenFlags,
     /// "table", "table TEMPLATE", "json", or a template in Go's language
     #[arg(long, value_name = "string")]
     format: Option<String>,
@@ -45,7 +48,7 @@ pub const VERB: Verb = Verb {
     usage: "[OPTIONS] [CONTAINER...]",
     arity: Arity::AtLeast(0),
     flags: Flags::augment_args,
-    run: |session, matches, names| run(session, &parse::flags(matches)?, &names),
+    run: |session, matches, names| run(session, &parse::flags(matches)?, names),
     ..Verb::PLAIN
 };
 
@@ -70,7 +73,7 @@ const CLEAR: &str = "\x1b[2J";
 const CLEAR_LINE: &str = "\x1b[K\n";
 const CLEAR_BELOW: &str = "\x1b[J";
 
-fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
+fn run(session: &Session, flags: &Flags, mut names: Vec<String>) -> Outcome {
     if flags.interval == 0 {
         let text = "invalid interval 0: it must be at least a second";
         return Err(Failure::Plain(text.to_owned(), 125));
@@ -78,6 +81,10 @@ fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
     let format = flags.format.as_deref().filter(|format| !format.is_empty());
     // A template that is wrong is told at once.
     LIST.show(format, &[])?;
+    if flags.chosen.any() {
+        names = flags.chosen.names(session, "stats", names)?;
+    }
+    let names = names.as_slice();
     let engine = session.engine()?;
     let live = !flags.no_stream && !flags.no_reset && ui::stdout_is_terminal();
     let mut before = by_id(read(engine, flags, names)?);

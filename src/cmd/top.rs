@@ -1,24 +1,35 @@
 //! `top`: the processes of a container.
 
+use clap::Args;
+
 use super::{
-    Session, process_columns, ui,
+    Session,
+    chosen::ChosenFlags,
+    parse, process_columns, ui,
     verb::{Arity, Outcome, Verb},
 };
+
+#[derive(Args)]
+struct Flags {
+    #[command(flatten)]
+    chosen: ChosenFlags,
+}
 
 pub const VERB: Verb = Verb {
     spellings: &["container top", "top"],
     about: "Show the processes of a container",
     usage: "CONTAINER [ps OPTIONS | COLUMN...]",
-    arity: Arity::AtLeast(1),
+    arity: Arity::AtLeast(0),
     program_after: Some(1),
-    run: |session, _, arguments| run(session, &arguments),
+    flags: Flags::augment_args,
+    run: |session, matches, arguments| run(session, &parse::flags(matches)?, arguments),
     ..Verb::PLAIN
 };
 
-fn run(session: &Session, arguments: &[String]) -> Outcome {
-    let (name, words) = arguments.split_first().unwrap_or((&arguments[0], &[]));
-    let columns = process_columns::parse(words)?;
-    let processes = session.engine()?.processes(name)?;
+fn run(session: &Session, flags: &Flags, mut words: Vec<String>) -> Outcome {
+    let name = flags.chosen.one(session, "top", &mut words)?;
+    let columns = process_columns::parse(&words)?;
+    let processes = session.engine()?.processes(&name)?;
     let memory = crate::engine::memory_bytes().unwrap_or(0);
     let header: Vec<String> = columns.iter().map(|column| column.header.clone()).collect();
     let mut rows = vec![header];

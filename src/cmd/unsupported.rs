@@ -1,4 +1,4 @@
-//! Flags of Docker's `run` and `create` that are known and not there yet.
+//! Flags of Docker's and Podman's `run`, `create` and `exec` that are known and not there.
 //!
 //! They are not declared: `run` would build them on every call. The words are looked through
 //! before clap sees them, and what is found here is refused or taken out with a notice. Never
@@ -19,6 +19,8 @@ pub struct Unsupported {
     pub answer: Answer,
     /// Values that ask for what happens anyway.
     pub harmless: &'static [&'static str],
+    /// What to do instead of a flag that is refused; empty is "not supported yet".
+    pub instead: &'static str,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,22 @@ const fn valued(long: &'static str, answer: Answer) -> Unsupported {
         valued: true,
         answer,
         harmless: &[],
+        instead: "",
+    }
+}
+
+/// Refused for good, or for want of what it is about.
+const fn refused(long: &'static str, instead: &'static str) -> Unsupported {
+    Unsupported {
+        instead,
+        ..valued(long, Refuse)
+    }
+}
+
+const fn only_windows(long: &'static str, instead: &'static str) -> Unsupported {
+    Unsupported {
+        harmless: &["0", ""],
+        ..refused(long, instead)
     }
 }
 
@@ -71,8 +89,15 @@ const fn boolean(long: &'static str, answer: Answer) -> Unsupported {
 
 pub static RUN: &[Unsupported] = &[
     valued("add-host", NoNetwork),
-    valued("cpu-count", Refuse),
-    valued("cpu-percent", Refuse),
+    refused("arch", "--platform linux/ARCH chooses the image"),
+    refused("chrootdirs", ""),
+    refused(
+        "conmon-pidfile",
+        "--pidfile gets the number of the first process",
+    ),
+    only_windows("cpu-count", "only Windows has it; on Linux it is --cpus"),
+    only_windows("cpu-percent", "only Windows has it; on Linux it is --cpus"),
+    refused("decryption-key", ""),
     Unsupported {
         harmless: &["true", "false"],
         ..boolean("disable-content-trust", Ignore)
@@ -84,15 +109,35 @@ pub static RUN: &[Unsupported] = &[
     valued("expose", NoNetwork),
     valued("health-cmd", Ignore),
     valued("health-interval", Ignore),
+    valued("health-log-destination", Ignore),
+    valued("health-max-log-count", Ignore),
+    valued("health-max-log-size", Ignore),
+    harmless("health-on-failure", Ignore, &["none"]),
     valued("health-retries", Ignore),
     valued("health-start-interval", Ignore),
     valued("health-start-period", Ignore),
+    valued("health-startup-cmd", Ignore),
+    valued("health-startup-interval", Ignore),
+    valued("health-startup-retries", Ignore),
+    valued("health-startup-success", Ignore),
+    valued("health-startup-timeout", Ignore),
     valued("health-timeout", Ignore),
-    valued("io-maxbandwidth", Refuse),
-    valued("io-maxiops", Refuse),
+    harmless("hosts-file", NoNetwork, &["none"]),
+    refused("init-ctr", "there are no pods"),
+    only_windows(
+        "io-maxbandwidth",
+        "only Windows has it; on Linux it is --device-read-bps and --device-write-bps",
+    ),
+    only_windows(
+        "io-maxiops",
+        "only Windows has it; on Linux it is --device-read-iops and --device-write-iops",
+    ),
     valued("ip", NoNetwork),
     valued("ip6", NoNetwork),
-    harmless("isolation", Refuse, &["default", ""]),
+    Unsupported {
+        harmless: &["default", ""],
+        ..refused("isolation", "default is the only isolation on Linux")
+    },
     valued("link", NoNetwork),
     valued("link-local-ip", NoNetwork),
     valued("log-opt", Ignore),
@@ -104,16 +149,69 @@ pub static RUN: &[Unsupported] = &[
         harmless: &["true", "false"],
         ..boolean("no-healthcheck", Ignore)
     },
+    refused("os", "--platform OS/ARCH chooses the image"),
+    refused("pod", "there are no pods"),
+    refused("pod-id-file", "there are no pods"),
+    refused(
+        "preserve-fd",
+        "only 0, 1 and 2 are open in a container; bind a file or a socket with -v",
+    ),
+    Unsupported {
+        harmless: &["0"],
+        ..refused(
+            "preserve-fds",
+            "only 0, 1 and 2 are open in a container; bind a file or a socket with -v",
+        )
+    },
     short('p', valued("publish", NoNetwork)),
     short('P', boolean("publish-all", NoNetwork)),
+    refused("rdt-class", ""),
+    refused("requires", "start the other containers first"),
     harmless("restart", Refuse, &["no", ""]),
-    valued("runtime", Refuse),
+    valued("retry", Ignore),
+    valued("retry-delay", Ignore),
+    // This program is the runtime, and carries out itself what it would ask another for.
+    Unsupported {
+        harmless: &["coracle", ""],
+        ..refused(
+            "runtime",
+            "unknown or invalid runtime name: coracle is the only one",
+        )
+    },
+    Unsupported {
+        harmless: &["ignore", ""],
+        ..refused(
+            "sdnotify",
+            "ignore is the only mode: nobody is told that a container is ready",
+        )
+    },
+    Unsupported {
+        harmless: &["default", ""],
+        ..refused(
+            "seccomp-policy",
+            "--security-opt seccomp=FILE takes a profile; one of the image is not trusted",
+        )
+    },
+    refused("shm-size-systemd", ""),
     valued("storage-opt", Refuse),
     boolean("use-api-socket", Refuse),
+    refused("variant", "--platform linux/ARCH/VARIANT chooses the image"),
 ];
 
 /// `exec`'s share.
-pub static EXEC: &[Unsupported] = &[];
+pub static EXEC: &[Unsupported] = &[
+    refused(
+        "preserve-fd",
+        "only 0, 1 and 2 are open in a container; bind a file or a socket with run -v",
+    ),
+    Unsupported {
+        harmless: &["0"],
+        ..refused(
+            "preserve-fds",
+            "only 0, 1 and 2 are open in a container; bind a file or a socket with run -v",
+        )
+    },
+];
 
 /// The words without the flags of the table, after a notice about those that were taken out.
 /// Looks no further than the `count`-th argument.
@@ -243,16 +341,25 @@ impl<'a> Sieve<'a> {
             return Ok(());
         }
         if flag.answer == Refuse {
-            return Err(Failure::Plain(
-                format!("--{} is not supported yet", flag.long),
-                125,
-            ));
+            return Err(refusal(flag, value));
         }
         if !self.dropped.iter().any(|other| other.long == flag.long) {
             self.dropped.push(flag);
         }
         Ok(())
     }
+}
+
+fn refusal(flag: &Unsupported, value: &str) -> Failure {
+    if flag.instead.is_empty() {
+        return Failure::Plain(format!("--{} is not supported yet", flag.long), 125);
+    }
+    let text = if flag.valued {
+        format!("--{} {value:?} is not supported", flag.long)
+    } else {
+        format!("--{} is not supported", flag.long)
+    };
+    Failure::Refused(text, flag.instead)
 }
 
 fn following(words: &[OsString]) -> Option<&str> {

@@ -3,7 +3,9 @@
 use clap::Args;
 
 use super::{
-    Session, each,
+    Session,
+    chosen::ChosenFlags,
+    each,
     failure::Failure,
     parse,
     resource_flags::LimitFlags,
@@ -15,6 +17,8 @@ use crate::model::resources::Resources;
 struct Flags {
     #[command(flatten)]
     limits: LimitFlags,
+    #[command(flatten)]
+    chosen: ChosenFlags,
     /// When to start the container again: only no
     #[arg(long, value_name = "string")]
     restart: Option<String>,
@@ -24,13 +28,17 @@ pub const VERB: Verb = Verb {
     spellings: &["container update", "update"],
     about: "Change the limits of containers",
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    arity: Arity::AtLeast(1),
+    arity: Arity::AtLeast(0),
     flags: Flags::augment_args,
-    run: |session, matches, names| run(session, parse::flags(matches)?, &names),
+    run: |session, matches, names| run(session, parse::flags(matches)?, names),
     ..Verb::PLAIN
 };
 
-fn run(session: &Session, flags: Flags, names: &[String]) -> Outcome {
+fn run(session: &Session, flags: Flags, names: Vec<String>) -> Outcome {
+    if names.is_empty() && !flags.chosen.any() {
+        let text = "'coracle update' requires at least 1 argument";
+        return Err(Failure::Arity(text.to_owned()));
+    }
     let plain = |text: &str| Err(Failure::Plain(text.to_owned(), 1));
     let restart = flags.restart.as_deref();
     if !matches!(restart, None | Some("no" | "")) {
@@ -40,6 +48,7 @@ fn run(session: &Session, flags: Flags, names: &[String]) -> Outcome {
     if changes == Resources::default() && restart.is_none() {
         return plain("You must provide one or more flags when using this command.");
     }
+    let names = flags.chosen.names(session, "update", names)?;
     let engine = session.engine()?;
-    each::print_names(names, |name| engine.update(name, &changes))
+    each::print_names(&names, |name| engine.update(name, &changes))
 }

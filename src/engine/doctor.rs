@@ -63,6 +63,7 @@ impl Engine {
             self.run_root(),
             control_groups(&self.cgroup_abilities(), rootless),
             seccomp(),
+            apparmor(),
             proc_mounts(rootless),
             proc_visibility(),
         ]);
@@ -418,6 +419,28 @@ fn seccomp() -> Check {
                 .fix("use a kernel with CONFIG_SECCOMP_FILTER"),
             None => unknown(NAME, "/proc/self/status cannot be read"),
         },
+    }
+}
+
+/// There is no profile of ours, so that it is missing is no fault.
+fn apparmor() -> Check {
+    const NAME: &str = "AppArmor";
+    let profile = machine::text("/proc/self/attr/apparmor/current");
+    match (machine::has_apparmor(), profile) {
+        (false, _) => fine(
+            NAME,
+            "not on this machine: --security-opt apparmor=NAME is an error",
+        ),
+        (true, Some(profile)) => fine(
+            NAME,
+            format!(
+                "containers keep the profile of the caller ({profile}) unless --security-opt apparmor=NAME names one"
+            ),
+        ),
+        (true, None) => fine(
+            NAME,
+            "containers get a profile with --security-opt apparmor=NAME",
+        ),
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{Engine, cgroup, containers, machine};
 use crate::{
     model::{
-        Digest, Result,
+        Digest, Result, cdi,
         container::ContainerState,
         host::{IdRange, UserMode},
     },
@@ -89,7 +89,7 @@ impl Engine {
             "Driver": driver.name(),
             "DriverStatus": status,
             "Plugins": {
-                "Volume": [],
+                "Volume": ["local"],
                 "Network": ["host", "none"],
                 "Authorization": null,
                 "Log": ["json-file", "none"],
@@ -161,7 +161,7 @@ impl Engine {
             "RuncCommit": {"ID": ""},
             "InitCommit": {"ID": ""},
             "SecurityOptions": security,
-            "CDISpecDirs": [],
+            "CDISpecDirs": cdi::FOLDERS,
         })
     }
 
@@ -180,6 +180,7 @@ impl Engine {
     }
 
     fn own_facts(&self) -> Result<Value> {
+        let cgroups = self.cgroup_abilities();
         let (mode, why, uids, gids) = match self.user.mode() {
             UserMode::Root => ("root", "started by root".to_owned(), None, None),
             UserMode::Rootless { uids, gids } => {
@@ -199,6 +200,12 @@ impl Engine {
             "Backend": self.backing_file_system(),
             "Root": self.store.root_path(),
             "RunRoot": self.store.runroot_path(),
+            "Cgroups": {
+                "Controllers": cgroups.controllers,
+                "LegacyControllers": cgroups.legacy_controllers,
+                "WhyNone": cgroups.why_none,
+            },
+            "AppArmor": machine::has_apparmor(),
         }))
     }
 }

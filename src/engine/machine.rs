@@ -21,6 +21,11 @@ pub(super) fn sysctl(name: &str) -> Option<i64> {
         .ok()
 }
 
+/// Whether AppArmor is there and switched on.
+pub(super) fn has_apparmor() -> bool {
+    text("/sys/module/apparmor/parameters/enabled").as_deref() == Some("Y")
+}
+
 /// The version of the control groups, from the file system at /sys/fs/cgroup.
 pub(super) fn cgroup_version() -> Option<u32> {
     let kind: StatFs = rustix::fs::statfs("/sys/fs/cgroup").ok()?;

@@ -108,6 +108,9 @@ pub struct ContainerSpec {
     pub platform: Option<Platform>,
     pub pull: PullPolicy,
     pub name: Option<String>,
+    /// A container of that name is removed first. Of no more meaning once this one is made.
+    #[serde(skip)]
+    pub replace: bool,
     /// `Some([])` (`--entrypoint ""`) clears the image's.
     pub entrypoint: Option<Vec<String>>,
     pub command: Vec<String>,
@@ -242,6 +245,10 @@ pub struct StartRecord {
     /// Its version 1 cgroups, which hold its limits where version 2 has no controllers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub legacy_cgroups: Vec<std::path::PathBuf>,
+    /// No device rules are in force, because nothing in the container can make or meet a device: they
+    /// are needed before a program comes in that can.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spares_device_rules: bool,
 }
 
 /// A process that cannot be mistaken for a later one with the same number.

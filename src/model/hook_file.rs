@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use regex::Regex;
+use regex_lite::Regex;
 use serde::Deserialize;
 
 use super::{

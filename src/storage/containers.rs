@@ -752,6 +752,7 @@ mod tests {
             process: String::new(),
             cgroup: None,
             legacy_cgroups: Vec::new(),
+            spares_device_rules: false,
         })
     }
 

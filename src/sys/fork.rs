@@ -153,8 +153,18 @@ pub fn split() -> io::Result<Option<Child>> {
         is_single_threaded(),
         "fork in a process with several threads"
     );
+    split_with(0)
+}
+
+/// [`split`] for a child of [`fork`], which has one thread: the copy is a sibling, a child of this
+/// process's parent (`CLONE_PARENT`). Looks at no path: they may be somebody else's by now.
+pub fn split_as_sibling() -> io::Result<Option<Child>> {
+    split_with(libc::CLONE_PARENT)
+}
+
+fn split_with(flags: libc::c_int) -> io::Result<Option<Child>> {
     let mut pidfd: RawFd = -1;
-    let flags = libc::CLONE_PIDFD as libc::c_long | libc::c_long::from(libc::SIGCHLD);
+    let flags = libc::c_long::from(libc::CLONE_PIDFD | libc::SIGCHLD | flags);
     // SAFETY: as for `fork`. The last two arguments, whose order differs between architectures,
     // are both zero.
     let pid = unsafe {

@@ -94,6 +94,7 @@ impl World {
             process: String::new(),
             cgroup: None,
             legacy_cgroups: Vec::new(),
+            spares_device_rules: false,
         };
         directory.put_start_record(&start).unwrap();
         let name = supervisor::socket_name(directory.id());

@@ -196,7 +196,22 @@ fn apply_changes(
     if !unheld.is_empty() && !legacy.is_empty() {
         v1::change(legacy, &new.legacy_writes, &mut unheld)?;
     }
+    let of_version_1 = |limit: &Unheld| {
+        let write = new
+            .legacy_writes
+            .iter()
+            .find(|write| write.flag == limit.flag);
+        write.is_some_and(|write| v1::controllers().contains(&write.controller().to_owned()))
+    };
     match unheld.first() {
+        Some(limit) if of_version_1(limit) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "--{} cannot be held to: the container was started without a group of that controller, which is in version 1",
+                limit.flag
+            ),
+        )
+        .with_hint("stop it, update it, and start it again")),
         Some(unheld) => Err(refusal(unheld)),
         None => Ok(()),
     }

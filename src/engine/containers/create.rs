@@ -11,6 +11,7 @@ use crate::{
         image::{ImageConfig, ImageRecord},
         mount::MountSource,
         names,
+        resources::Resources,
         security::SecuritySpec,
     },
     storage::{ContainerDir, ContainerLock, Durability, files, shifted},
@@ -31,6 +32,22 @@ impl Engine {
     pub fn create(&self, spec: ContainerSpec, pull: &PullSettings<'_>) -> Result<ContainerId> {
         let (spec, source) = self.source_of(spec, pull)?;
         Ok(self.make_container(spec, &source)?.record.id)
+    }
+
+    /// `--replace`: as late as can be, so that a request that is refused costs no container.
+    fn replace_container(&self, spec: &mut ContainerSpec) -> Result<()> {
+        if !std::mem::take(&mut spec.replace) {
+            return Ok(());
+        }
+        let Some(name) = &spec.name else {
+            return Err(Error::invalid("cannot replace a container without --name")
+                .with_hint("--replace --name NAME"));
+        };
+        self.user.finish_namespace()?;
+        match self.remove_container(name, true, false) {
+            Err(error) if error.kind() != ErrorKind::NoSuchContainer => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// The image that a spec names, fetched if it has to be.
@@ -89,6 +106,9 @@ impl Engine {
             }
             None => ImageConfig::default(),
         };
+        if spec.resources != Resources::default() {
+            plan::cgroup::cgroup(&spec.resources, false)?;
+        }
         if spec.security != SecuritySpec::default() {
             plan::check(&spec, &self.user.host_facts()?)?;
             check_apparmor(&spec)?;
@@ -99,6 +119,7 @@ impl Engine {
         for mount in &spec.mounts {
             prepare_source(&mount.source)?;
         }
+        self.replace_container(&mut spec)?;
         let chosen = self.choose_ids(&spec, source.image(), &config)?;
         let created = self.make_named(spec, source, &config, &chosen)?;
         // Others may choose now: it can be seen.
@@ -188,14 +209,14 @@ fn check_apparmor(spec: &ContainerSpec) -> Result<()> {
     let Some(profile) = &spec.security.apparmor else {
         return Ok(());
     };
-    match machine::text("/sys/module/apparmor/parameters/enabled").as_deref() {
-        Some("Y") => Ok(()),
-        _ => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("cannot use AppArmor profile {profile:?}: this machine has no AppArmor"),
-        )
-        .with_hint("apparmor=unconfined asks for none")),
+    if machine::has_apparmor() {
+        return Ok(());
     }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!("cannot use AppArmor profile {profile:?}: this machine has no AppArmor"),
+    )
+    .with_hint("apparmor=unconfined asks for none"))
 }
 
 /// Running another architecture's programs fails in ways that are hard to read.

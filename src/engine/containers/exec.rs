@@ -18,11 +18,11 @@ use crate::{
         Engine, ExecSpec,
         cgroup::{self, Group},
         plan::{FilterPlan, ProcessPlan},
-        sandbox::{self, JoinPlan, Started, Stream, Streams},
+        sandbox::{self, JoinPlan, Started, Stream, Streams, device_filter},
     },
     model::{
         Context, Error, ErrorKind, Result, account::AccountSpec, container::StartRecord,
-        secret::SecretWay,
+        device::default_rules, secret::SecretWay,
     },
     sys::{exec, fork, process, signals, user_namespace},
 };
@@ -69,6 +69,9 @@ impl Engine {
             cgroup::come_near(path, &cgroup::Caller::User { bus, unit });
         }
         let process = self.process_plan(&start, &spec)?;
+        if spec.privileged && start.spares_device_rules {
+            guard_devices(&start)?;
+        }
         // From the supervisor's namespace, in which the container's own is nested.
         let holder = match process.ids {
             Some(_) => start.supervisor.pid,
@@ -118,6 +121,19 @@ impl Engine {
             }
         }
         plan
+    }
+}
+
+/// The default rules for devices, before a process comes that can make nodes.
+fn guard_devices(start: &StartRecord) -> Result<()> {
+    let group = match &start.cgroup {
+        Some(path) => Group::open(path)?,
+        None => None,
+    };
+    match group {
+        Some(group) => device_filter::attach(group.fd(), &default_rules()),
+        // As with a container that starts where there are none.
+        None => Ok(()),
     }
 }
 

@@ -231,6 +231,7 @@ impl Engine {
         let mut sandbox = plan::container(record, image, &host, &files, &neighbours.surroundings)?;
         own_root::refine(&mut sandbox, record, directory, &host)?;
         hook_folders::add(&mut sandbox, record, directory)?;
+        plan::close_devices(&mut sandbox);
         let client = match attach {
             Some(options) => Attachment {
                 stdin: options.stdin && record.spec.interactive,

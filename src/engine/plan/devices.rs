@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
-use super::{ContainerFiles, MountStep, TmpfsAttributes, mounts::check_target};
+use super::{
+    ContainerFiles, MountStep, RootSource, SandboxPlan, TmpfsAttributes, mounts::check_target,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    ContainerSpec, Error, ErrorKind, Result,
+    ContainerSpec, Error, ErrorKind, Result, capability,
     cdi::HostMount,
     device::{self, DeviceNode, DeviceRule},
     host::HostFacts,
+    namespace::Place,
 };
 
 /// The devices beyond those that every container has.
@@ -25,12 +28,68 @@ pub struct DevicePlan {
     /// Somebody asked for less than the default gives away: without a control group that enforces
     /// the rules the container must not start.
     pub rules_must_hold: bool,
+    /// Nothing in the container can make or meet a node that the rules would have to decide about:
+    /// they are left out ([`close`]).
+    #[serde(default)]
+    pub spares_rules: bool,
 }
 
-/// The nodes and the rules. A later node of a path takes the place of an earlier one.
+/// Closes the root's device nodes where no rules decide about them.
+///
+/// Putting rules into force is a good part of what a plain container's start costs. Where every
+/// mount but our own /dev refuses device nodes, and no right of the container changes that, there is
+/// nothing that they could forbid; a node of the image itself opens nothing then. A container with
+/// ids of its own that has no rules (`--privileged`) owns the nodes of its image, which are the
+/// machine's: they are closed too.
+///
+/// To be called with the finished plan.
+pub fn close(plan: &mut SandboxPlan) {
+    let Some(rules) = &plan.devices.rules else {
+        plan.root.no_dev = plan.process.ids.is_some();
+        return;
+    };
+    let asked = *rules != device::default_rules() || !plan.devices.nodes.is_empty();
+    // Of others' files there are ways to others' nodes: /proc/PID/root.
+    let sees_others = plan.namespaces.placement.pid != Place::Own;
+    let may_more = plan.process.capabilities & !capability::DEFAULT != 0;
+    plan.devices.spares_rules = !asked
+        && !sees_others
+        && !may_more
+        && plan.hooks.is_none()
+        && matches!(plan.root.source, RootSource::Overlay { .. })
+        && plan.mounts.iter().all(has_no_nodes);
+    plan.root.no_dev = plan.devices.spares_rules;
+}
+
+/// Whether what is mounted holds no device nodes but those that every container has.
+fn has_no_nodes(step: &MountStep) -> bool {
+    match step {
+        MountStep::Proc { .. }
+        | MountStep::Sys { .. }
+        | MountStep::Cgroup { .. }
+        | MountStep::Dev { .. }
+        | MountStep::Shm { .. }
+        | MountStep::MessageQueue
+        | MountStep::OwnFile { .. }
+        | MountStep::Secrets => true,
+        MountStep::Tmpfs { attributes, .. } => attributes.no_dev,
+        MountStep::HostShm
+        | MountStep::JoinedShm
+        | MountStep::HostMessageQueue
+        | MountStep::DeviceNodes
+        | MountStep::DeviceMount { .. }
+        | MountStep::Bind { .. }
+        | MountStep::Overlay { .. }
+        | MountStep::FileSystem { .. }
+        | MountStep::Attached { .. } => false,
+    }
+}
+
+/// The nodes and the rules; `all_rights` says that the engine is root of the machine. A later node of a path takes the place of an earlier one.
 pub(super) fn plan(
     spec: &ContainerSpec,
     host: &HostFacts,
+    all_rights: bool,
     files: &ContainerFiles,
 ) -> Result<DevicePlan> {
     let mut nodes: Vec<DeviceNode> = Vec::new();
@@ -42,7 +101,8 @@ pub(super) fn plan(
             ..node.clone()
         });
     }
-    let limited = host.initial_user_namespace && !spec.security.privileged;
+    // Ids of its own take no device from a container: what its image holds is owned by them.
+    let limited = all_rights && !spec.security.privileged;
     let rules = limited.then(|| {
         let mut rules = device::default_rules();
         rules.extend(files.found.devices.iter().filter_map(DeviceNode::rule));
@@ -69,6 +129,7 @@ pub(super) fn plan(
             .iter()
             .any(|node| !(node.access.read && node.access.write)),
         rules,
+        spares_rules: false,
     })
 }
 

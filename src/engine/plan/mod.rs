@@ -18,7 +18,7 @@ pub mod user_namespace;
 
 pub use accounts::{AccountPlan, Found, SecretFile, SecretPlan, lines_of};
 pub use cgroup::{CgroupPlace, CgroupPlan, CgroupWrite};
-pub use devices::DevicePlan;
+pub use devices::{DevicePlan, close as close_devices};
 pub use environment::set as set_variable;
 pub use mounts::{SHM_BYTES, check_target, kernel_place};
 pub use namespaces::{
@@ -108,6 +108,20 @@ pub struct RootPlan {
     /// An existing directory of the host, on which the root is mounted, in the container's namespace only.
     pub mount_point: PathBuf,
     pub read_only: bool,
+    /// Device nodes of the image open nothing.
+    #[serde(default)]
+    pub no_dev: bool,
+}
+
+impl ContainerFiles {
+    fn root_plan(&self, spec: &ContainerSpec) -> RootPlan {
+        RootPlan {
+            source: self.root.clone(),
+            mount_point: self.root.mount_point(),
+            read_only: spec.read_only,
+            no_dev: false,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -458,6 +472,7 @@ pub fn container(
     files: &ContainerFiles,
     surroundings: &Surroundings,
 ) -> Result<SandboxPlan> {
+    let all_rights = host.initial_user_namespace;
     let (spec, host) = (&record.spec, &host_of(record, host));
     let hostname = hostname(record, surroundings.hostname.as_deref());
     let namespaces = namespaces::plan(record, surroundings, hostname);
@@ -488,12 +503,8 @@ pub fn container(
         user_namespace: files.user_namespace.clone(),
         accounts: accounts::plan(spec, &user, &working_directory, files)?,
         secrets: accounts::secrets(files)?,
-        devices: devices::plan(spec, host, files)?,
-        root: RootPlan {
-            source: files.root.clone(),
-            mount_point: files.root.mount_point(),
-            read_only: spec.read_only,
-        },
+        devices: devices::plan(spec, host, all_rights, files)?,
+        root: files.root_plan(spec),
         mounts: mounts::steps(
             spec,
             host,

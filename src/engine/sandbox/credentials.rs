@@ -110,6 +110,23 @@ pub(super) fn read_file(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<V
 /// capabilities. The filter comes before the ids because loading it without no_new_privs needs
 /// CAP_SYS_ADMIN; with it, it comes last, as it may refuse what is done here.
 pub(super) fn confine(plan: &ProcessPlan, identity: &Identity, outside: &Outside) -> Result<()> {
+    if confine_but_filter(plan, identity, outside)? {
+        confine_calls(plan, outside)?;
+    }
+    Ok(())
+}
+
+/// The system calls, with no_new_privs.
+pub(super) fn confine_calls(plan: &ProcessPlan, outside: &Outside) -> Result<()> {
+    seccomp::load_filter(&plan.filter, outside)
+}
+
+/// [`confine`] up to a filter that can come last; says whether one is left.
+pub(super) fn confine_but_filter(
+    plan: &ProcessPlan,
+    identity: &Identity,
+    outside: &Outside,
+) -> Result<bool> {
     if let Some(personality) = plan.personality {
         let domain = match personality {
             Personality::Linux => 0,
@@ -136,10 +153,7 @@ pub(super) fn confine(plan: &ProcessPlan, identity: &Identity, outside: &Outside
         (rights.ambient, rights.ambient)
     };
     set_capabilities(permitted, ambient)?;
-    if rights.no_new_privileges {
-        seccomp::load_filter(&plan.filter, outside)?;
-    }
-    Ok(())
+    Ok(rights.no_new_privileges)
 }
 
 /// Sets the four sets and reads them back.

@@ -284,6 +284,12 @@ pub(super) fn prepare_terminal(
 pub(super) fn take_terminal(terminal: BorrowedFd<'_>) -> Result<()> {
     let what = || "cannot take the terminal".to_owned();
     rustix::process::ioctl_tiocsctty(terminal).system(what)?;
+    connect_terminal(terminal)
+}
+
+/// Makes an open terminal the standard streams.
+pub(super) fn connect_terminal(terminal: BorrowedFd<'_>) -> Result<()> {
+    let what = || "cannot take the terminal".to_owned();
     rustix::stdio::dup2_stdin(terminal).system(what)?;
     rustix::stdio::dup2_stdout(terminal).system(what)?;
     rustix::stdio::dup2_stderr(terminal).system(what)

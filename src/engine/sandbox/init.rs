@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Streams, accounts, copy_up, credentials, devices, hooks,
+    Cgroups, Streams, accounts, copy_up, credentials, devices, hooks,
     mounts::{self, Sources},
     namespaces, nested,
     outside::Outside,
@@ -34,7 +34,7 @@ pub(super) fn run(
     plan: &SandboxPlan,
     streams: Option<&Streams>,
     held: &[OwnedFd],
-    own_cgroup: bool,
+    cgroups: Cgroups<'_>,
     supervisor: BorrowedFd<'_>,
 ) -> Result<Infallible> {
     process::hide().system(|| "cannot hide this process".to_owned())?;
@@ -56,7 +56,7 @@ pub(super) fn run(
     // A mask must be the host's own null device, opened before anything of the image is visible
     // (CVE-2025-31133).
     let null = devices::trusted_null()?;
-    let root = mounts::attach_root(&plan.root, sources.root.take())?;
+    let root = mounts::attach_root(plan, cgroups, sources.root.take())?;
     accounts::write(&plan.accounts, root.as_fd())?;
     if plan.user_namespace.is_none() {
         copy_up::fill_volumes(&plan.mounts, root.as_fd())?;
@@ -65,7 +65,7 @@ pub(super) fn run(
         plan,
         sources.steps,
         shared_memory,
-        own_cgroup,
+        cgroups.own.is_some(),
         root.as_fd(),
         null.as_fd(),
     )?;
@@ -209,7 +209,7 @@ fn open_working_directory(path: &str, root: BorrowedFd<'_>) -> Result<Option<Own
 
 /// Keys are not namespaced: a session keyring of our own keeps the caller's out of reach. Where an
 /// outer container forbids the call there is nothing to inherit either.
-fn fresh_keyring() -> Result<()> {
+pub(super) fn fresh_keyring() -> Result<()> {
     match process::new_session_keyring() {
         Ok(()) => Ok(()),
         Err(error)

@@ -1,14 +1,25 @@
 //! Adds a process to a running container (`exec`).
 //!
-//! The caller is this program executed anew from its sealed copy (`sys::exec::own_program`): the
-//! container can see the joining process, and what it could reach through it must not be writable
-//! (CVE-2019-5736). All namespaces are entered at once through the pidfd of the container's first
-//! process, the pid namespace taking effect on the child only, so the container never sees a
-//! process of ours that is not confined to its own tree. (Where it shares its pid namespace, the
-//! child enters the rest; like the container's own first process it is hidden until then.)
+//! ```text
+//! command (the sealed self)      go-between, in the container's cgroup     program
+//!   fork ───────────────────────▶  all namespaces at once
+//!                                  streams or terminal, user, directory
+//!                                  closes what is the host's
+//!                                  gives up every right
+//!                                  clone, as the command's child ─────────▶  in the pid namespace
+//!   takes the program's pidfd ◀──  ends                                      executes
+//! ```
+//!
+//! A pid namespace takes effect on children only: the go-between, which has the caller's rights and
+//! descriptors, cannot be seen from inside (unless the container shares its pid namespace; there it
+//! is hidden as the container's own first process was). What a container can see, and with
+//! `CAP_SYS_PTRACE` trace, has the program's rights and descriptors from its first instruction on
+//! (CVE-2016-9962). The caller is this program executed anew from its sealed copy
+//! (`sys::exec::own_program`), so that its file is not writable through either (CVE-2019-5736).
 //! Protections are those of the stored plan.
 
 use std::{
+    convert::Infallible,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -21,13 +32,18 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Started, Streams, credentials, devices, namespaces, nested, outside::Outside, program,
+    Started, Streams,
+    credentials::{self, Identity},
+    devices, namespaces, nested,
+    outside::Outside,
+    program,
 };
 use crate::{
     engine::plan::ProcessPlan,
     model::{Context, Error, ErrorKind, Result, container::ProcessIdentity, namespace::Placement},
     sys::{
-        fork::{self, Namespaces},
+        exec,
+        fork::{self, Child, Namespaces},
         in_root, packet, process,
     },
 };
@@ -49,10 +65,9 @@ pub struct JoinPlan {
 /// `f_type` of devpts, statfs(2).
 const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
 
-/// Starts the plan's process in the container and waits until its program runs. The calling
-/// process ends up in the container's namespaces and must not touch any path afterwards.
+/// Starts the plan's process in the container and waits until its program runs. It is a child of the
+/// calling process, which must have one thread and stays where it is.
 pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
-    let stopped = || Error::new(ErrorKind::Conflict, "the container is not running");
     if process::boot_id().system(|| "cannot tell this boot".to_owned())? != plan.init.boot_id {
         return Err(stopped());
     }
@@ -60,70 +75,117 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
     let pidfd = process::open(plan.init.pid, plan.init.start_time)
         .system(|| "cannot open the container's first process".to_owned())?
         .ok_or_else(stopped)?;
-    let outside = Outside::open(&plan.process)?;
-    let (mut at_once, mut by_child) = namespaces::of_container(&plan.namespaces);
-    if let Some(ids) = &plan.process.ids {
-        // Into a nested user namespace goes the child: from inside, the group's owner does not exist.
-        let later = at_once - ThreadNameSpaceType::PROCESS_ID;
-        at_once -= later;
-        by_child |= later | ThreadNameSpaceType::USER;
-        if let Some(streams) = &streams {
-            nested::give_streams(streams, ids)?;
-        }
+    if let (Some(ids), Some(streams)) = (&plan.process.ids, &streams) {
+        nested::give_streams(streams, ids)?;
     }
-    let cgroup = match &plan.cgroup {
-        Some(path) => Some(open_cgroup(path)?),
-        None => None,
-    };
+    let cgroup = plan.cgroup.as_deref().map(open_cgroup).transpose()?;
     let entrances: Vec<OwnedFd> = plan
         .legacy_cgroups
         .iter()
         .map(|path| open_entrance(path))
         .collect::<Result<_>>()?;
-    enter(pidfd.as_fd(), at_once)?;
-    let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
-    let child = fork::fork_into(Namespaces::NONE, cgroup.as_ref().map(AsFd::as_fd), || {
-        if let Err(error) = super::enter_cgroups(&entrances) {
-            return super::report(theirs.as_fd(), &error);
-        }
-        if let Err(error) = enter(pidfd.as_fd(), by_child) {
-            return super::report(theirs.as_fd(), &error);
-        }
-        if by_child.contains(ThreadNameSpaceType::USER)
-            && let Err(error) = nested::become_root()
-                .system(|| "cannot become root of the container's ids".to_owned())
-        {
-            return super::report(theirs.as_fd(), &error);
-        }
-        let Err(error) = become_process(&plan.process, streams.as_ref(), theirs.as_fd(), &outside);
+    let pair = || packet::pair().system(|| "cannot make a socket".to_owned());
+    let ((ours, theirs), (program, program_to)) = (pair()?, pair()?);
+    let sockets = (theirs.as_fd(), program_to.as_fd());
+    let between = fork::fork_into(Namespaces::NONE, cgroup.as_ref().map(AsFd::as_fd), || {
+        let Err(error) = go_between(plan, pidfd.as_fd(), &entrances, streams.as_ref(), sockets);
         super::report(theirs.as_fd(), &error)
     });
-    let child = match child {
-        // The pid namespace has no init any more.
-        Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => return Err(stopped()),
-        Err(error) if cgroup.is_some() && error.raw_os_error() == Some(libc::EACCES) => {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "cannot put a process into the container's cgroup from this session",
-            )
-            .with_source(error)
-            .with_hint("the container was started in another one: systemd-run --user --scope coracle exec ..."));
-        }
-        other => other.system(|| "cannot start a process in the container".to_owned())?,
-    };
-    drop(theirs);
-    drop(streams);
-    match super::await_program(ours.as_fd(), &|| Ok(())) {
-        Ok(terminal) => Ok(Started {
-            init: child,
+    let between = between.map_err(|error| not_forked(error, cgroup.is_some()))?;
+    drop((theirs, program_to, streams));
+    let arrived = super::await_program(ours.as_fd(), &|| Ok(()));
+    let what = || "cannot start a process in the container".to_owned();
+    process::reap(&between.pidfd).system(what)?;
+    let (_, program) = packet::receive(&program, &mut [0], true).system(what)?;
+    match (arrived, program) {
+        (Ok(terminal), Some(pidfd)) => Ok(Started {
+            // The number is only for messages, and nobody here asks for it.
+            init: Child {
+                pid: between.pid,
+                pidfd,
+            },
             terminal,
             mount_namespace: None,
         }),
-        Err(error) => {
-            let _ = process::reap(&child.pidfd);
+        (Ok(_), None) => Err(Error::new(ErrorKind::System, what())),
+        (Err(error), program) => {
+            if let Some(program) = program {
+                let _ = process::reap(&program);
+            }
             Err(error)
         }
     }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Conflict, "the container is not running")
+}
+
+fn not_forked(cause: std::io::Error, into_cgroup: bool) -> Error {
+    if into_cgroup && cause.raw_os_error() == Some(libc::EACCES) {
+        return Error::new(
+            ErrorKind::Unsupported,
+            "cannot put a process into the container's cgroup from this session",
+        )
+        .with_source(cause)
+        .with_hint(
+            "the container was started in another one: systemd-run --user --scope coracle exec ...",
+        );
+    }
+    Error::new(ErrorKind::System, "cannot start a process in the container").with_source(cause)
+}
+
+/// The process in between; and, returning only if that fails, the program.
+fn go_between(
+    plan: &JoinPlan,
+    init: BorrowedFd<'_>,
+    entrances: &[OwnedFd],
+    streams: Option<&Streams>,
+    (parent, program_to): (BorrowedFd<'_>, BorrowedFd<'_>),
+) -> Result<Infallible> {
+    let outside = Outside::open(&plan.process)?;
+    super::enter_cgroups(entrances)?;
+    enter(init, plan)?;
+    // Those of the caller lead outside; they are not namespaced.
+    super::init::fresh_keyring()?;
+    let identity = take_place(&plan.process, streams, parent)?;
+    let mut kept = vec![
+        rustix::stdio::stdin(),
+        rustix::stdio::stdout(),
+        rustix::stdio::stderr(),
+        parent,
+        program_to,
+    ];
+    kept.extend(outside.descriptors());
+    exec::close_all_but(&kept);
+    let late = credentials::confine_but_filter(&plan.process, &identity, &outside)?;
+    // A listener is outside; without one the filter may refuse what comes now.
+    if late && !outside.is_empty() {
+        credentials::confine_calls(&plan.process, &outside)?;
+    }
+    let late = late && outside.is_empty();
+    drop(outside);
+    match fork::split_as_sibling() {
+        Ok(None) => {}
+        Ok(Some(program)) => {
+            let sent = packet::send(program_to, b"P", &[], Some(&program.pidfd), true);
+            fork::end(i32::from(sent.is_err()));
+        }
+        // The pid namespace has no init any more.
+        Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => return Err(stopped()),
+        Err(error) => {
+            return Err(error).system(|| "cannot start a process in the container".to_owned());
+        }
+    }
+    rustix::process::setsid().system(|| "cannot make a session".to_owned())?;
+    if plan.process.terminal {
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())
+            .system(|| "cannot take the terminal".to_owned())?;
+    }
+    if late {
+        credentials::confine_calls(&plan.process, &Outside::default())?;
+    }
+    program::execute(&plan.process.arguments, &identity.environment)
 }
 
 fn open_cgroup(path: &Path) -> Result<OwnedFd> {
@@ -138,25 +200,29 @@ fn open_entrance(path: &Path) -> Result<OwnedFd> {
         .system(|| format!("cannot open cgroup {}", path.display()))
 }
 
-fn enter(pidfd: BorrowedFd<'_>, namespaces: ThreadNameSpaceType) -> Result<()> {
-    if namespaces.is_empty() {
-        return Ok(());
+/// All namespaces of the container, the user namespace too if it has one of its own.
+fn enter(init: BorrowedFd<'_>, plan: &JoinPlan) -> Result<()> {
+    let mut all = namespaces::of_container(&plan.namespaces);
+    let nested = plan.process.ids.is_some();
+    if nested {
+        all |= ThreadNameSpaceType::USER;
     }
-    match rustix::thread::move_into_thread_name_spaces(pidfd, namespaces) {
-        Err(rustix::io::Errno::SRCH) => Err(Error::new(
-            ErrorKind::Conflict,
-            "the container is not running",
-        )),
-        other => other.system(|| "cannot enter the container's namespaces".to_owned()),
+    match rustix::thread::move_into_thread_name_spaces(init, all) {
+        Err(rustix::io::Errno::SRCH) => return Err(stopped()),
+        other => other.system(|| "cannot enter the container's namespaces".to_owned())?,
     }
+    if nested {
+        nested::become_root().system(|| "cannot become root of the container's ids".to_owned())?;
+    }
+    Ok(())
 }
 
-fn become_process(
+/// Streams, directory and user of the program, found in the container's root.
+fn take_place(
     plan: &ProcessPlan,
     streams: Option<&Streams>,
     parent: BorrowedFd<'_>,
-    outside: &Outside,
-) -> Result<std::convert::Infallible> {
+) -> Result<Identity> {
     let root = rustix::fs::open(
         "/",
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -164,7 +230,6 @@ fn become_process(
     )
     .system(|| "cannot open the container's root".to_owned())?;
     let identity = credentials::look_up(plan, root.as_fd())?;
-    rustix::process::setsid().system(|| "cannot make a session".to_owned())?;
     match streams {
         Some(streams) => {
             let null = || devices::null_of_container(root.as_fd());
@@ -186,8 +251,7 @@ fn become_process(
     rustix::process::fchdir(&directory)
         .system(|| format!("cannot enter working directory {wanted:?}"))?;
     rustix::process::umask(credentials::umask(plan));
-    credentials::confine(plan, &identity, outside)?;
-    program::execute(&plan.arguments, &identity.environment)
+    Ok(identity)
 }
 
 /// Opens a terminal of the container's devpts, which is checked to be one: its /dev is writable to
@@ -218,5 +282,5 @@ fn open_terminal(
     devices::prepare_terminal(terminal.as_fd(), owner, size)?;
     packet::send(parent, super::TERMINAL, &[], Some(&master), true)
         .system(|| "cannot hand over the terminal".to_owned())?;
-    devices::take_terminal(terminal.as_fd())
+    devices::connect_terminal(terminal.as_fd())
 }

@@ -72,6 +72,8 @@ pub struct Cgroups<'a> {
     pub own: Option<BorrowedFd<'a>>,
     /// `cgroup.procs` of version 1 cgroups that it enters before anything else.
     pub entrances: &'a [OwnedFd],
+    /// The rules for devices are in force. Where they cannot be, the image's nodes open nothing.
+    pub devices_guarded: bool,
 }
 
 /// A sandbox whose program has been executed.
@@ -114,8 +116,7 @@ pub fn start(
         if let Err(error) = enter_cgroups(cgroups.entrances) {
             return report(theirs.as_fd(), &error);
         }
-        let own_cgroup = cgroups.own.is_some();
-        let Err(error) = init::run(plan, streams.as_ref(), held, own_cgroup, theirs.as_fd());
+        let Err(error) = init::run(plan, streams.as_ref(), held, cgroups, theirs.as_fd());
         report(theirs.as_fd(), &error)
     };
     let child = match &plan.user_namespace {
@@ -125,7 +126,7 @@ pub fn start(
                 nested::give_streams(streams, nested::ids(plan)?)?;
             }
             let child = nested::fork_into(&nested.origin, namespaces, cgroups.own, first)?;
-            if let Err(error) = nested::prepare(plan, nested, &child, ours.as_fd()) {
+            if let Err(error) = nested::prepare(plan, nested, &child, cgroups, ours.as_fd()) {
                 let _ = process::signal(&child.pidfd, libc::SIGKILL);
                 let _ = process::reap(&child.pidfd);
                 return Err(error);

@@ -15,7 +15,7 @@ use std::{
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::{accounts, c_string, configured, devices, user_mounts};
+use super::{Cgroups, accounts, c_string, configured, devices, user_mounts};
 use crate::{
     engine::plan::{
         FileSystem, MountStep, RootPlan, RootSource, SandboxPlan, Sysctl, TmpfsAttributes,
@@ -63,24 +63,41 @@ impl Sources {
 /// Mounts the root file system where the plan says and returns its root directory. One that was
 /// `made` by the supervisor goes on its current directory, for the container's root can search
 /// no way to the other.
-pub(super) fn attach_root(plan: &RootPlan, made: Option<OwnedFd>) -> Result<OwnedFd> {
+pub(super) fn attach_root(
+    plan: &SandboxPlan,
+    cgroups: Cgroups<'_>,
+    made: Option<OwnedFd>,
+) -> Result<OwnedFd> {
     if let Some(root) = made {
         mount::attach_here(&root).system(|| "cannot mount the root file system".to_owned())?;
         return Ok(root);
     }
-    let root = mount_root(plan)?;
-    let place = path(&plan.mount_point)?;
+    let root = mount_root(&plan.root, root_attributes(plan, cgroups))?;
+    let place = path(&plan.root.mount_point)?;
     mount::attach_at(&root, rustix::fs::CWD, &place).system(|| {
         format!(
             "cannot mount the root file system on {}",
-            plan.mount_point.display()
+            plan.root.mount_point.display()
         )
     })?;
     Ok(root)
 }
 
+/// Nodes of the image open nothing where no rules say which may. Those that the container was given
+/// may lie in the root itself.
+pub(super) fn root_attributes(plan: &SandboxPlan, cgroups: Cgroups<'_>) -> Attributes {
+    let mut given = plan.devices.nodes.iter();
+    let unguarded =
+        !cgroups.devices_guarded && given.all(|node| node.container.starts_with("/dev/"));
+    if plan.root.no_dev || unguarded {
+        Attributes::NO_DEV
+    } else {
+        Attributes::NONE
+    }
+}
+
 /// The root file system, detached.
-pub(super) fn mount_root(plan: &RootPlan) -> Result<OwnedFd> {
+pub(super) fn mount_root(plan: &RootPlan, attributes: Attributes) -> Result<OwnedFd> {
     match &plan.source {
         RootSource::Overlay {
             lower,
@@ -98,20 +115,26 @@ pub(super) fn mount_root(plan: &RootPlan) -> Result<OwnedFd> {
             overlay(
                 (&layers, &data),
                 Some((&upper, &work)),
-                *volatile,
-                *user_xattr,
+                (*volatile, *user_xattr),
+                attributes,
             )
         }
-        RootSource::Directory(tree) => mount::clone_mount(rustix::fs::CWD, &path(tree)?, true)
-            .system(|| format!("cannot use {} as root file system", tree.display())),
+        RootSource::Directory(tree) => {
+            let what = || format!("cannot use {} as root file system", tree.display());
+            let root = mount::clone_mount(rustix::fs::CWD, &path(tree)?, true).system(what)?;
+            if attributes != Attributes::NONE {
+                mount::set_attributes(&root, attributes, None, true).system(what)?;
+            }
+            Ok(root)
+        }
     }
 }
 
 pub(super) fn overlay(
     (lower, data): (&[CString], &[CString]),
     changes: Option<(&CStr, &CStr)>,
-    volatile: bool,
-    user_xattr: bool,
+    (volatile, user_xattr): (bool, bool),
+    attributes: Attributes,
 ) -> Result<OwnedFd> {
     let mut parameters: Vec<Parameter<'_>> = lower
         .iter()
@@ -132,7 +155,7 @@ pub(super) fn overlay(
     if user_xattr {
         parameters.push(Parameter::Flag(c"userxattr"));
     }
-    let mounted = mount::new_mount(c"overlay", &parameters, Attributes::NONE).or_else(|error| {
+    let mounted = mount::new_mount(c"overlay", &parameters, attributes).or_else(|error| {
         if mount::takes_layers_one_by_one() {
             return Err(error);
         }
@@ -141,7 +164,7 @@ pub(super) fn overlay(
         let list = lowerdir_list(lower);
         let mut parameters = parameters.split_off(lower.len());
         parameters.push(Parameter::String(c"lowerdir", &list));
-        mount::new_mount(c"overlay", &parameters, Attributes::NONE)
+        mount::new_mount(c"overlay", &parameters, attributes)
     });
     mounted.map_err(|cause| {
         Error::new(

@@ -61,22 +61,12 @@ pub(super) fn mounts_of(placement: &Placement, child: &Child) -> Result<Option<O
 }
 
 /// Those of a container's first process that are not the host's (an ordinary user may not enter
-/// the host's, in which she is anyway): what the joining process enters, and what its child does.
-///
-/// The cgroup namespace comes last: from inside it nobody may reach into a group from outside.
-/// Where the pid namespace is not the container's own, whoever is in its mount namespace is killed
-/// when it ends. The joining process has to live on to tell the exit code, so it stays out.
-pub(super) fn of_container(placement: &Placement) -> (ThreadNameSpaceType, ThreadNameSpaceType) {
-    let all = NamespaceKind::ALL
+/// the host's, in which she is anyway).
+pub(super) fn of_container(placement: &Placement) -> ThreadNameSpaceType {
+    NamespaceKind::ALL
         .into_iter()
         .filter(|kind| placement.of(*kind) != Place::Host)
-        .fold(ThreadNameSpaceType::MOUNT, |all, kind| all | flag(kind));
-    let at_once = match placement.pid {
-        Place::Own => all - ThreadNameSpaceType::CONTROL_GROUP,
-        Place::Joined => ThreadNameSpaceType::PROCESS_ID,
-        Place::Host => ThreadNameSpaceType::empty(),
-    };
-    (at_once, all - at_once)
+        .fold(ThreadNameSpaceType::MOUNT, |all, kind| all | flag(kind))
 }
 
 /// Enters the joined pid namespace, if there is one, with this process's later children.

@@ -22,7 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Gid, Uid};
 
 use super::{
-    Stream, Streams, copy_up,
+    Cgroups, Stream, Streams, copy_up,
     mounts::{self, Sources},
 };
 use crate::{
@@ -32,7 +32,8 @@ use crate::{
     model::{Context, Error, ErrorKind, Result, user_namespace::IdMaps},
     sys::{
         fork::{self, Child, Namespaces},
-        mount, packet,
+        mount::{self, Attributes},
+        packet,
         process::{self, Credentials},
         user_namespace,
     },
@@ -56,6 +57,7 @@ pub(super) fn prepare(
     plan: &SandboxPlan,
     nested: &UserNamespacePlan,
     child: &Child,
+    cgroups: Cgroups<'_>,
     socket: BorrowedFd<'_>,
 ) -> Result<()> {
     refuse_unreachable(&plan.mounts)?;
@@ -72,11 +74,12 @@ pub(super) fn prepare(
                 )
         })?;
     }
+    let attributes = mounts::root_attributes(plan, cgroups);
     let root = if nested.maps_mounts {
         let namespace = user_namespace::of_process(pid).system(what)?;
-        mapped_root(&plan.root, ids(plan)?, namespace.as_fd())?
+        mapped_root(&plan.root, attributes, ids(plan)?, namespace.as_fd())?
     } else {
-        mounts::mount_root(&plan.root)?
+        mounts::mount_root(&plan.root, attributes)?
     };
     let send = |kind: u8, descriptor: Option<&OwnedFd>| {
         packet::send(socket, &[kind], &[], descriptor, true)
@@ -179,10 +182,15 @@ fn kernel_ranges(ranges: &[crate::model::host::IdRange]) -> Vec<user_namespace::
 }
 
 /// The root file system with its owners mapped.
-fn mapped_root(plan: &RootPlan, ids: &IdMaps, namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
+fn mapped_root(
+    plan: &RootPlan,
+    attributes: Attributes,
+    ids: &IdMaps,
+    namespace: BorrowedFd<'_>,
+) -> Result<OwnedFd> {
     let what = || "cannot map the owners of the image's files".to_owned();
     if let RootSource::Directory(tree) = &plan.source {
-        let root = mounts::mount_root(plan)?;
+        let root = mounts::mount_root(plan, attributes)?;
         mount::id_map(&root, namespace)
             .map_err(|cause| refused(cause, &tree.display().to_string()))?;
         return Ok(root);
@@ -191,7 +199,7 @@ fn mapped_root(plan: &RootPlan, ids: &IdMaps, namespace: BorrowedFd<'_>) -> Resu
     let child = fork::fork(Namespaces::MOUNT, || {
         let sent = cover_layers(&plan.source, namespace)
             .and_then(|()| act_as(ids.root()))
-            .and_then(|()| mounts::mount_root(plan))
+            .and_then(|()| mounts::mount_root(plan, attributes))
             .and_then(|root| {
                 packet::send(theirs.as_fd(), super::TERMINAL, &[], Some(&root), true).system(what)
             });

@@ -4,7 +4,7 @@
 //! procfs would no longer be its own; children and the program inherit it. Nothing is done that the
 //! plan does not ask for.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use serde_json::json;
@@ -58,6 +58,15 @@ impl Outside {
             proc: listener.is_some().then_some(proc),
             listener,
         })
+    }
+
+    /// What is held until the filter is loaded.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.proc.iter().chain(&self.listener).map(AsFd::as_fd)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.descriptors().next().is_none()
     }
 
     /// Gives the listener the descriptor of this process's calls, with the state that the OCI runtime

@@ -275,7 +275,12 @@ fn layers(
     let changes = changes
         .as_ref()
         .map(|(upper, work)| (upper.as_c_str(), work.as_c_str()));
-    mounts::overlay((&lower, &[]), changes, false, user_xattr)
+    mounts::overlay(
+        (&lower, &[]),
+        changes,
+        (false, user_xattr),
+        Attributes::NONE,
+    )
 }
 
 /// A file system that a volume's options or the type of a mount name.

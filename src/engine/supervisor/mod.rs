@@ -227,14 +227,15 @@ impl Container<'_> {
             LogDriver::None => None,
         };
         let (streams, mut ends) = self.streams()?;
-        let groups = match self.make_cgroups(client.as_ref()) {
-            Ok(groups) => groups,
+        let (groups, devices_guarded) = match self.make_cgroups(client.as_ref()) {
+            Ok(made) => made,
             Err(error) => return self.failed_to_start(error),
         };
         let adopts = self.leave_pid_namespace()?;
         let cgroups = sandbox::Cgroups {
             own: groups.group.as_ref().map(cgroup::Group::fd),
             entrances: &groups.legacy.entrances,
+            devices_guarded,
         };
         let started = match sandbox::start(&self.plan.sandbox, streams, &held, cgroups) {
             Ok(started) => started,
@@ -305,8 +306,8 @@ impl Container<'_> {
         Ok(true)
     }
 
-    /// The container's control group, with its limits and the rules for its devices.
-    fn make_cgroups(&self, client: Option<&OwnedFd>) -> Result<cgroup::Made> {
+    /// The container's control group with its limits, and whether its rules for devices are in force.
+    fn make_cgroups(&self, client: Option<&OwnedFd>) -> Result<(cgroup::Made, bool)> {
         let unit = format!("coracle-{}", self.plan.id.short());
         let caller = match self.plan.shares_user_namespace {
             false => cgroup::Caller::Root,
@@ -317,17 +318,17 @@ impl Container<'_> {
         };
         let mut made = cgroup::make(&self.plan.sandbox.cgroup, &self.plan.id, &caller)?;
         tell_unheld(client, &made.unheld);
-        self.guard_devices(&mut made)
-            .inspect_err(|_| made.remove())?;
-        Ok(made)
+        let guarded = self.guard_devices(&mut made);
+        let guarded = guarded.inspect_err(|_| made.remove())?;
+        Ok((made, guarded))
     }
 
-    /// Puts the device rules into force. Without a group of version 2 the container has only the nodes
-    /// that it was given, and those of its image.
-    fn guard_devices(&self, groups: &mut cgroup::Made) -> Result<()> {
+    /// Puts the device rules into force; says whether they are, or need not be. Without a group of
+    /// version 2 the container has only the nodes that it was given.
+    fn guard_devices(&self, groups: &mut cgroup::Made) -> Result<bool> {
         let devices = &self.plan.sandbox.devices;
-        let Some(rules) = &devices.rules else {
-            return Ok(());
+        let Some(rules) = devices.rules.as_ref().filter(|_| !devices.spares_rules) else {
+            return Ok(true);
         };
         let without = || {
             let message = "there is no control group of version 2 for the container";
@@ -341,7 +342,7 @@ impl Container<'_> {
                 let limited =
                     cgroup::v1::confine_devices(&mut groups.legacy, &self.plan.id, &lines);
                 if limited.is_ok() {
-                    return Ok(());
+                    return Ok(true);
                 }
                 let message = "cannot limit what the container does with a device";
                 Err(Error::new(ErrorKind::Unsupported, message)
@@ -349,7 +350,8 @@ impl Container<'_> {
                     .with_hint("leave the permissions of --device out, or `coracle doctor` says what is missing"))
             }
             // Nobody asked for them: an outer container, most likely, which limits us both.
-            Ok(()) | Err(_) => Ok(()),
+            Err(_) => Ok(false),
+            Ok(()) => Ok(true),
         }
     }
 
@@ -396,6 +398,7 @@ impl Container<'_> {
                 .context(ErrorKind::System, what)?,
             cgroup: groups.group.as_ref().map(|group| group.path().to_owned()),
             legacy_cgroups: groups.legacy.groups.clone(),
+            spares_device_rules: self.plan.sandbox.devices.spares_rules,
         };
         self.directory.put_start_record(&record)?;
         Ok((record, pid))
