@@ -46,7 +46,8 @@ pub fn copy_content(
     name: &CStr,
     stat: &Stat,
 ) -> Result<()> {
-    let reading = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Somebody with the same tree may put a pipe there meanwhile: that is not waited for.
+    let reading = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let source = rustix::fs::openat(from, name, reading, Mode::empty())?;
     let writing =
         OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -122,6 +122,8 @@ impl Engine {
         self.replace_container(&mut spec)?;
         let chosen = self.choose_ids(&spec, source.image(), &config)?;
         let created = self.make_named(spec, source, &config, &chosen)?;
+        // Others may choose now: it can be seen.
+        drop(chosen);
         // Not before: a volume that no record names could be pruned at once, and one without a name
         // would stay for ever if this process were killed in between.
         if let Err(error) = self.make_volumes(&created.record.spec) {

@@ -9,7 +9,7 @@
 use std::{
     fs::File,
     io::Read,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -138,7 +138,12 @@ fn read_config(bundle: &Path) -> Result<Vec<u8>> {
     let what = || format!("cannot read {}", path.display());
     let mut text = Vec::new();
     let limit = bundle::MAX_BYTES as u64;
-    let file = File::open(&path).context(ErrorKind::InvalidArgument, what)?;
+    // Whoever made the bundle may have put a pipe there, which opening would wait for.
+    let mut options = File::options();
+    let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+    let file = options
+        .open(&path)
+        .context(ErrorKind::InvalidArgument, what)?;
     if !file.metadata().system(what)?.is_file() {
         return Err(Error::invalid(format!("{} is not a file", path.display())));
     }
