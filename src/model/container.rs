@@ -81,18 +81,23 @@ impl fmt::Debug for ContainerId {
 
 /// Checks a container's name: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`, at most 255 characters.
 pub fn check_name(name: &str) -> Result<()> {
-    let mut bytes = name.bytes();
-    let first = bytes
-        .next()
-        .is_some_and(|byte| byte.is_ascii_alphanumeric());
-    let rest = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    if first && (2..=255).contains(&name.len()) && bytes.all(rest) {
+    if is_object_name(name) {
         Ok(())
     } else {
         Err(Error::invalid(format!(
             "invalid container name {name:?}: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, at least two"
         )))
     }
+}
+
+/// What Docker takes as the name of a container or a volume.
+pub(super) fn is_object_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    let first = bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let rest = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    first && (2..=255).contains(&name.len()) && bytes.all(rest)
 }
 
 /// What a container is asked to be, by whatever skin: the command line, the REST API, compose,

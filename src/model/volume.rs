@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, ErrorKind, Result};
+use super::{Error, ErrorKind, Result, container::is_object_name};
 
 /// Docker's mark of a volume that was made without a name.
 pub const ANONYMOUS_LABEL: &str = "com.docker.volume.anonymous";
@@ -38,12 +38,7 @@ impl VolumeRecord {
 
 /// Checks a volume's name: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`, at most 255 characters.
 pub fn check_volume_name(name: &str) -> Result<()> {
-    let mut bytes = name.bytes();
-    let first = bytes
-        .next()
-        .is_some_and(|byte| byte.is_ascii_alphanumeric());
-    let rest = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    if first && (2..=255).contains(&name.len()) && bytes.all(rest) {
+    if is_object_name(name) {
         return Ok(());
     }
     Err(Error::invalid(format!(

@@ -17,14 +17,14 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, XattrFlags},
+    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, XattrFlags},
     io::{Errno, Result},
 };
 
 use super::{FOLDER, delete};
 use crate::{
     model::{host::IdRange, user_namespace::IdMaps},
-    sys::file_copy::{OVERLAY_PREFIXES, copy_content, entries},
+    sys::file_copy::{OVERLAY_PREFIXES, copy_content, entries, set_mode_times, times},
 };
 
 const OPAQUE: [&CStr; 2] = [c"trusted.overlay.opaque", c"user.overlay.opaque"];
@@ -445,26 +445,7 @@ impl Copy<'_> {
 
     fn set_owner_mode_times(&self, folder: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Result<()> {
         self.set_owner(folder, name, stat)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-            rustix::fs::chmodat(
-                folder,
-                name,
-                Mode::from_raw_mode(stat.st_mode),
-                AtFlags::empty(),
-            )?;
-        }
-        rustix::fs::utimensat(folder, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
-    }
-}
-
-fn times(stat: &Stat) -> Timestamps {
-    let time = |seconds: i64, nanoseconds: u64| Timespec {
-        tv_sec: seconds,
-        tv_nsec: nanoseconds.cast_signed(),
-    };
-    Timestamps {
-        last_access: time(stat.st_atime, stat.st_atime_nsec),
-        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+        set_mode_times(folder, name, stat)
     }
 }
 

@@ -188,6 +188,11 @@ pub fn set_owner(folder: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Result<()>
 /// Gives an entry owner, mode and times of `stat`, in the order in which one does not undo another.
 pub fn set_owner_mode_times(folder: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Result<()> {
     set_owner(folder, name, stat)?;
+    set_mode_times(folder, name, stat)
+}
+
+/// The same for an entry that has its owner already.
+pub fn set_mode_times(folder: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Result<()> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
         rustix::fs::chmodat(
             folder,
@@ -196,13 +201,17 @@ pub fn set_owner_mode_times(folder: BorrowedFd<'_>, name: &CStr, stat: &Stat) ->
             AtFlags::empty(),
         )?;
     }
+    rustix::fs::utimensat(folder, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// The times of `stat`, to be set.
+pub fn times(stat: &Stat) -> Timestamps {
     let time = |seconds: i64, nanoseconds: u64| Timespec {
         tv_sec: seconds,
         tv_nsec: nanoseconds.cast_signed(),
     };
-    let times = Timestamps {
+    Timestamps {
         last_access: time(stat.st_atime, stat.st_atime_nsec),
         last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
-    };
-    rustix::fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+    }
 }
