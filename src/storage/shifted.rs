@@ -87,14 +87,14 @@ impl Store {
             .map(|facts| (self.root_path.join(place).join("tree"), facts.kind)))
     }
 
-    /// Makes it. The caller's container keeps the layers; `before_copy` is called if it is going to
-    /// take long. Only in the namespace whose ids the maps name.
+    /// Makes it. The caller's container keeps the layers; `before` is told what will be made, which
+    /// may take long. Only in the namespace whose ids the maps name.
     pub fn make_shifted_tree(
         &self,
         layers: &[Digest],
         ids: &IdMaps,
         user_xattr: bool,
-        before_copy: impl FnOnce(),
+        before: impl FnOnce(Kind),
     ) -> Result<(PathBuf, Kind)> {
         make_folder(&self.root, SHIFTED).system(|| format!("cannot make {SHIFTED}/"))?;
         let _one = FolderLock::hold(self, SHIFTED)?;
@@ -106,9 +106,7 @@ impl Store {
             true => Kind::Metadata,
             false => Kind::Whole,
         };
-        if kind == Kind::Whole {
-            before_copy();
-        }
+        before(kind);
         lease.shift(layers, ids, kind, user_xattr)?;
         Ok((self.root_path.join(place(layers, ids)).join("tree"), kind))
     }

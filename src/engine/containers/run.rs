@@ -364,11 +364,34 @@ impl Engine {
             return Ok(made);
         }
         let user_xattr = !self.user.is_real_root();
-        let image = &record.spec.image;
         self.store
-            .make_shifted_tree(&record.layers, ids, user_xattr, || {
-                log::warn!("copying image {image} once for these ids: this kernel cannot change owners in place (Linux 6.16 can)");
+            .make_shifted_tree(&record.layers, ids, user_xattr, |kind| {
+                self.announce_shift(record, kind);
             })
+    }
+
+    /// Says beforehand what may take seconds, and happens once for an image and its ids.
+    fn announce_shift(&self, record: &ContainerRecord, kind: shifted::Kind) {
+        /// About a third of a second.
+        const MANY: u64 = 5000;
+        let image = &record.spec.image;
+        let entries = |layer| {
+            self.store
+                .layer_facts(layer)
+                .map_or(0, |facts| facts.entries)
+        };
+        let count: u64 = record.layers.iter().map(entries).sum();
+        match kind {
+            shifted::Kind::Whole => log::warn!(
+                "copying image {image} once for these ids: this kernel cannot change owners in place (Linux 6.16 can)"
+            ),
+            shifted::Kind::Metadata if count > MANY => {
+                log::warn!(
+                    "noting other owners for {count} files of image {image}, once for these ids"
+                );
+            }
+            shifted::Kind::Metadata => {}
+        }
     }
 }
 
