@@ -13,6 +13,7 @@ cases! {
     files_of_the_image_keep_their_owners: root ordinary;
     files_in_a_bound_folder: ordinary;
     files_in_a_bound_folder_of_root: root;
+    files_seen_through_the_map: root ordinary;
     exec_has_the_same_ids: root ordinary;
     a_container_starts_again: root ordinary;
     another_containers_namespace: root ordinary;
@@ -135,6 +136,34 @@ fn files_in_a_bound_folder_of_root(case: &Case) {
     case.shell(&mount, "echo kept > /bound/file").ok();
     let file = std::fs::metadata(folder.join("file")).unwrap();
     assert_eq!((file.uid(), file.gid()), (100_005, 100_005));
+}
+
+fn files_seen_through_the_map(case: &Case) {
+    case.load_busybox();
+    let folder = case.make_dir("bound");
+    let mount = format!("--userns auto -u 5:5 -v {}:/bound:idmap", folder.display());
+    if !case.is_root() {
+        case.shell(&mount, "true").fails(125, "idmap is for root");
+        return;
+    }
+    std::os::unix::fs::chown(&folder, Some(5), Some(5)).unwrap();
+    case.shell(
+        &mount,
+        "echo kept > /bound/file; stat -c %u:%g /bound /bound/file",
+    )
+    .ok()
+    .prints("5:5\n5:5");
+    let file = std::fs::metadata(folder.join("file")).unwrap();
+    assert_eq!((file.uid(), file.gid()), (5, 5));
+    case.shell("--userns auto -v new:/x:idmap", "true")
+        .fails(125, "nocopy");
+    // A volume's files are root's on disk, and the container's root's inside.
+    case.shell(
+        "--userns auto -v new:/x:idmap,nocopy",
+        "touch /x/y; stat -c %u /x/y",
+    )
+    .ok()
+    .prints("0");
 }
 
 fn exec_has_the_same_ids(case: &Case) {

@@ -121,6 +121,7 @@ impl Engine {
         }
         self.replace_container(&mut spec)?;
         let chosen = self.choose_ids(&spec, source.image(), &config)?;
+        self.check_id_maps(&spec, chosen.ids.is_some())?;
         let created = self.make_named(spec, source, &config, &chosen)?;
         // Others may choose now: it can be seen.
         drop(chosen);
@@ -135,6 +136,33 @@ impl Engine {
             return Err(error);
         }
         Ok(created)
+    }
+
+    /// The kernel maps mounts for real root alone, and by a map that is not everybody's.
+    fn check_id_maps(&self, spec: &ContainerSpec, own_ids: bool) -> Result<()> {
+        let Some(mount) = spec
+            .mounts
+            .iter()
+            .find(|mount| mount.options.id_map.is_some())
+        else {
+            return Ok(());
+        };
+        let (why, hint) = match (own_ids, self.user.is_real_root()) {
+            (true, true) => return Ok(()),
+            (false, _) => (
+                "idmap needs a user namespace of the container's own",
+                "without one, owners are the same inside and outside: leave idmap out",
+            ),
+            (true, false) => (
+                "idmap is for root: the kernel maps nobody else's mounts",
+                "give the files away with the option U, or use --userns keep-id",
+            ),
+        };
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("cannot mount {}: {why}", mount.target),
+        )
+        .with_hint(hint))
     }
 
     fn make_named(

@@ -257,6 +257,9 @@ pub struct BindOptions {
     pub no_dev: Option<bool>,
     /// The source is given to the process's user, with everything in it.
     pub chown: bool,
+    /// Owners are shown through the map of the container's user namespace.
+    #[serde(default)]
+    pub id_map: bool,
     /// What the root has at the target is copied into an empty volume.
     pub fill: Option<FillPlan>,
 }

@@ -120,15 +120,27 @@ fn missing(what: &str, target: &str) -> Error {
 }
 
 fn refuse_what_is_not_there(mount: &Mount) -> Result<()> {
-    if mount.options.id_map.is_some() {
+    if mount
+        .options
+        .id_map
+        .as_deref()
+        .is_some_and(|map| !map.is_empty())
+    {
         return Err(Error::new(
             ErrorKind::Unsupported,
             format!(
-                "cannot mount {}: idmap needs a user namespace of the container's own",
+                "cannot mount {}: idmap takes no map of its own",
                 mount.target
             ),
         )
-        .with_hint("without one, owners are the same inside and outside: leave idmap out"));
+        .with_hint("plain idmap maps by the container's user namespace"));
+    }
+    if mount.options.id_map.is_some() && mount.volume().is_some_and(|volume| !volume.no_copy) {
+        return Err(Error::invalid(format!(
+            "cannot mount {}: what is copied from the image has the container's owners already",
+            mount.target
+        ))
+        .with_hint("with idmap a volume needs nocopy"));
     }
     if let MountSource::Bind { source, .. } = &mount.source
         && mount.options.chown
@@ -176,6 +188,7 @@ fn bind_options(mount: &Mount) -> BindOptions {
         no_suid: not(options.suid),
         no_dev: not(options.dev),
         chown: options.chown,
+        id_map: options.id_map.is_some(),
         fill: None,
     }
 }
@@ -546,6 +559,8 @@ mod tests {
             "/f:/proc/cpuinfo",
             "/f:/proc/../proc/stat:ro",
             "/sys/fs/cgroup:/sys/fs/cgroup",
+            "/f:/x:idmap",
+            "data:/x:idmap,nocopy",
         ] {
             assert!(
                 check_mounts(&[parse_volume(text).unwrap()]).is_ok(),
@@ -560,7 +575,8 @@ mod tests {
             "/f:/sys/fs/cgroup",
             "data:/proc/cpuinfo",
             "/f:/proc/cpuinfo:O",
-            "/f:/x:idmap",
+            "/f:/x:idmap=uids=0-1-2",
+            "data:/x:idmap",
             "/etc:/x:U",
             "/usr/share:/x:U",
         ] {

@@ -88,7 +88,17 @@ pub(super) fn prepare(
     // From here the files of volumes can be reached, and their owners are the container's.
     copy_up::fill_volumes(&plan.mounts, root.as_fd())?;
     send(ROOT, Some(&root))?;
-    for source in mounts::clone_all(&plan.mounts)? {
+    let steps = plan.mounts.iter().filter(|step| mounts::has_source(step));
+    for (step, source) in steps.zip(mounts::clone_all(&plan.mounts)?) {
+        if let MountStep::Bind {
+            options, target, ..
+        } = step
+            && options.id_map
+        {
+            let what = || format!("cannot map the owners of what is mounted on {target}");
+            let namespace = user_namespace::of_process(pid).system(what)?;
+            mount::id_map(&source, namespace).system(what)?;
+        }
         send(SOURCE, Some(&source))?;
     }
     send(GO, None)
