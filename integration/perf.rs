@@ -112,8 +112,9 @@ fn system_calls_of_a_run(case: &Case) {
         lasting.len()
     );
     // An ordinary user's ids have to be looked up, the namespace joined, and devices mounted that
-    // root would make. Root's container has a cgroup and a filter of devices: nine calls.
-    let limit = if case.is_root() { 410 } else { 440 };
+    // root would make. Root's container has a cgroup: five calls. The order in which
+    // processes meet at a socket makes a difference of three or four.
+    let limit = if case.is_root() { 415 } else { 455 };
     assert!(all <= limit, "{all} system calls: {counts:?}");
     assert!(
         lasting.len() <= 60,
