@@ -296,6 +296,7 @@ fn started(at: &str) -> StartRecord {
         boot_id: String::new(),
     };
     StartRecord {
+        restarts: 0,
         supervisor: process.clone(),
         init: process,
         started: at.to_owned(),
@@ -324,6 +325,9 @@ fn the_lock_says_who_lives() {
     let exit = ExitRecord {
         code: 3,
         oom_killed: false,
+        by_hand: false,
+        restarting: false,
+        restarts: 0,
         error: None,
         started: Some("t1".to_owned()),
         finished: "t2".to_owned(),

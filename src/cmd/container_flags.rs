@@ -11,13 +11,13 @@ use clap::Args;
 
 use super::{
     account_flags::AccountFlags, bundle_flags::BundleFlags, device_flags::DeviceFlags, env,
-    failure::Failure, mount_flags::MountFlags, namespace_flags::NamespaceFlags,
-    registry_flags::RegistryFlags, resource_flags::ResourceFlags, security_flags::SecurityFlags,
-    ui, user_namespace_flags::UserNamespaceFlags,
+    failure::Failure, health_flags::HealthFlags, log_flags::LogFlags, mount_flags::MountFlags,
+    namespace_flags::NamespaceFlags, registry_flags::RegistryFlags, resource_flags::ResourceFlags,
+    security_flags::SecurityFlags, ui, user_namespace_flags::UserNamespaceFlags,
 };
 use crate::model::{
     ContainerId, ContainerSpec, Context, Error, ErrorKind, Result,
-    container::{AttachedStreams, LogDriver, NetworkMode, PullPolicy, check_name},
+    container::{AttachedStreams, NetworkMode, PullPolicy, check_name},
     env as variables,
     signal::parse_signal,
 };
@@ -54,9 +54,6 @@ pub struct ContainerFlags {
     /// Read labels from a file
     #[arg(long, value_name = "list")]
     label_file: Vec<PathBuf>,
-    /// Where the output goes: json-file or none
-    #[arg(long, value_name = "string")]
-    log_driver: Option<String>,
     /// Name the container
     #[arg(long, value_name = "string")]
     name: Option<String>,
@@ -75,6 +72,10 @@ pub struct ContainerFlags {
     /// Remove another container of that --name first
     #[arg(long)]
     replace: bool,
+    /// When to start the container again after its end: no, on-failure[:MOST], always or
+    /// unless-stopped
+    #[arg(long, value_name = "string")]
+    restart: Option<String>,
     /// Remove the container when it ends
     #[arg(long)]
     rm: bool,
@@ -93,6 +94,10 @@ pub struct ContainerFlags {
     /// Folder to start in
     #[arg(long, short = 'w', value_name = "string")]
     workdir: Option<String>,
+    #[command(flatten)]
+    health: HealthFlags,
+    #[command(flatten)]
+    logging: LogFlags,
     #[command(flatten)]
     mounts: MountFlags,
     #[command(flatten)]
@@ -178,11 +183,13 @@ impl ContainerFlags {
             auto_remove: self.rm,
             stop_signal: self.stop_signal.as_deref().map(parse_signal).transpose()?,
             stop_timeout: self.stop_timeout,
-            log: log_driver(self.log_driver.as_deref())?,
+            restart: self.restart.as_deref().unwrap_or_default().parse()?,
             cidfile: self.cidfile.map(|path| path.to_string_lossy().into_owned()),
             attach,
             ..ContainerSpec::default()
         };
+        self.health.apply(&mut spec)?;
+        self.logging.apply(&mut spec)?;
         self.mounts.apply(&mut spec)?;
         self.namespaces.apply(&mut spec)?;
         self.user_namespace.apply(&mut spec)?;
@@ -231,18 +238,6 @@ fn pull_policy(text: &str) -> Result<PullPolicy> {
         other => Err(Error::invalid(format!(
             "invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\""
         ))),
-    }
-}
-
-fn log_driver(text: Option<&str>) -> Result<LogDriver> {
-    match text {
-        None | Some("" | "json-file") => Ok(LogDriver::JsonFile),
-        Some("none") => Ok(LogDriver::None),
-        Some(other) => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("log driver {other:?} is not supported"),
-        )
-        .with_hint("--log-driver json-file, or none")),
     }
 }
 

@@ -377,6 +377,12 @@ fn status(container: &ContainerSummary) -> String {
         )
         .trim_end()
         .to_owned(),
+        ContainerState::Restarting => format!(
+            "Restarting ({}) {}",
+            container.exit_code.unwrap_or_default(),
+            ago(&container.finished)
+        ),
+        ContainerState::Removing => "Removal In Progress".to_owned(),
         ContainerState::Dead => "Dead".to_owned(),
     }
 }

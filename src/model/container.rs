@@ -9,9 +9,12 @@ use super::{
     Digest, Error, ErrorKind, Platform, Result,
     account::AccountSpec,
     device::DeviceSpec,
+    health::HealthSpec,
+    log::LogSpec,
     mount::{Mount, MountSettings},
     namespace::{self, Namespaces, Placement},
     resources::Resources,
+    restart::RestartPolicy,
     security::SecuritySpec,
     user_namespace::{IdMaps, UserNamespace},
 };
@@ -150,7 +153,9 @@ pub struct ContainerSpec {
     pub stop_signal: Option<i32>,
     /// Seconds between the stop signal and SIGKILL; -1 waits for ever.
     pub stop_timeout: Option<i64>,
-    pub log: LogDriver,
+    pub logging: LogSpec,
+    pub restart: RestartPolicy,
+    pub health: HealthSpec,
     /// Written into the record only, for `inspect`.
     pub cidfile: Option<String>,
     pub attach: AttachedStreams,
@@ -199,16 +204,8 @@ pub enum NetworkMode {
     Path(String),
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LogDriver {
-    /// Docker's JSON lines.
-    #[default]
-    JsonFile,
-    None,
-}
-
-/// What lasts of a container from `create` to `rm`: the file `containers/ID/record.json`,
-/// written once.
+/// What lasts of a container from `create` to `rm`: the file `containers/ID/record.json`. Replaced
+/// as a whole by what changes it (`rename`, `update`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContainerRecord {
     pub id: ContainerId,
@@ -241,6 +238,9 @@ pub struct StartRecord {
     /// In which namespaces the first process is: `exec` enters those that are not the host's.
     #[serde(default)]
     pub namespaces: Placement,
+    /// How often the supervisor has started the program anew since a command did.
+    #[serde(default)]
+    pub restarts: u32,
     /// How the first process was confined (the planner's `ProcessPlan`, as JSON): `exec` does it
     /// alike, whatever has changed since.
     pub process: String,
@@ -272,6 +272,15 @@ pub struct ExitRecord {
     /// 0–255; 128+n for a death by signal n.
     pub code: i32,
     pub oom_killed: bool,
+    /// A command asked for the end (`stop`, `kill`).
+    #[serde(default)]
+    pub by_hand: bool,
+    /// The supervisor starts the program anew as long as it lives.
+    #[serde(default)]
+    pub restarting: bool,
+    /// As in the start record.
+    #[serde(default)]
+    pub restarts: u32,
     /// Why the container could not be started, if it could not.
     pub error: Option<String>,
     pub started: Option<String>,
@@ -286,6 +295,10 @@ pub enum ContainerState {
     Running,
     /// Running, and standing still: the kernel's freezer says so.
     Paused,
+    /// Ended, and waiting for its supervisor to start it again.
+    Restarting,
+    /// Somebody is removing it.
+    Removing,
     Exited,
     Dead,
 }
@@ -296,6 +309,8 @@ impl fmt::Display for ContainerState {
             ContainerState::Created => "created",
             ContainerState::Running => "running",
             ContainerState::Paused => "paused",
+            ContainerState::Restarting => "restarting",
+            ContainerState::Removing => "removing",
             ContainerState::Exited => "exited",
             ContainerState::Dead => "dead",
         })

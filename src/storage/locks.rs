@@ -101,17 +101,21 @@ impl Store {
     }
 }
 
-/// While it lives, nobody else changes a container's limits. Nothing is locked after it.
+/// While it lives, nobody else changes what a container is (its record, its limits). Nothing is
+/// locked after it.
 #[derive(Debug)]
-pub struct ChangingLimits {
+pub struct ChangingContainer {
     _lock: FolderLock,
 }
 
 impl Store {
-    /// Held from reading the limits as they are until the new ones are written.
-    pub fn change_limits_alone(&self, id: &crate::model::ContainerId) -> Result<ChangingLimits> {
+    /// Held from reading the record or the limits as they are until the new ones are written.
+    pub fn change_container_alone(
+        &self,
+        id: &crate::model::ContainerId,
+    ) -> Result<ChangingContainer> {
         let lock = FolderLock::hold(self, &format!("containers/{id}"))?;
-        Ok(ChangingLimits { _lock: lock })
+        Ok(ChangingContainer { _lock: lock })
     }
 }
 

@@ -19,6 +19,7 @@ pub mod in_root;
 pub mod mount;
 pub mod nss;
 pub mod packet;
+pub mod poll;
 pub mod process;
 pub mod seccomp;
 pub mod signals;

@@ -9,7 +9,10 @@ use std::{
 
 use coracle::{
     engine::{LogLine, LogOptions, LogStream},
-    model::{ContainerSpec, Error, ErrorKind, container::LogDriver},
+    model::{
+        ContainerSpec, Error, ErrorKind,
+        log::{LogDriver, LogSpec},
+    },
 };
 use proptest::prelude::*;
 
@@ -173,7 +176,9 @@ fn without_a_log_there_is_nothing_or_a_reason() {
     };
     assert!(collect(&world, &follow).is_empty());
     let spec = ContainerSpec {
-        log: LogDriver::None,
+        logging: LogSpec {
+            driver: LogDriver::None,
+        },
         ..ContainerSpec::default()
     };
     world.add_with("silent", spec);

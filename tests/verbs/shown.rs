@@ -23,6 +23,9 @@ fn the_newest_comes_first_and_the_kernel_says_who_runs() {
     let exit = ExitRecord {
         code: 127,
         oom_killed: false,
+        by_hand: false,
+        restarting: false,
+        restarts: 0,
         error: Some("no such command".to_owned()),
         started: None,
         finished: "2026-01-01T00:00:02Z".to_owned(),

@@ -87,6 +87,7 @@ impl World {
         let init = shell(script);
         let stand_in = shell("echo; exec sleep 1000");
         let start = StartRecord {
+            restarts: 0,
             supervisor: identity(&stand_in),
             init: identity(&init),
             started: "2026-01-01T00:00:01.000000000Z".to_owned(),
@@ -212,6 +213,9 @@ impl Supervised {
             let exit = ExitRecord {
                 code,
                 oom_killed: false,
+                by_hand: false,
+                restarting: false,
+                restarts: 0,
                 error: None,
                 started: Some("2026-01-01T00:00:01.000000000Z".to_owned()),
                 finished: "2026-01-01T00:00:02.000000000Z".to_owned(),

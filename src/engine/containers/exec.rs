@@ -9,7 +9,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::PollFlags;
 use serde::{Deserialize, Serialize};
 
 use super::streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING, terminal_size};
@@ -24,7 +24,7 @@ use crate::{
         Context, Error, ErrorKind, Result, account::AccountSpec, container::StartRecord,
         device::default_rules, secret::SecretWay,
     },
-    sys::{exec, fork, process, signals, user_namespace},
+    sys::{exec, fork, poll::PollSet, process, signals, user_namespace},
 };
 
 /// The name by which the executed program knows its role, `argv[0]`.
@@ -431,24 +431,13 @@ impl Relay {
                 terminal,
             ),
         ];
-        let mut sources = Vec::with_capacity(candidates.len());
-        let mut polled = Vec::with_capacity(candidates.len());
+        let mut set = PollSet::with_capacity(candidates.len());
         for (source, descriptor, flags) in candidates {
             if let Some(descriptor) = descriptor.filter(|_| !flags.is_empty()) {
-                sources.push(source);
-                polled.push(PollFd::from_borrowed_fd(descriptor, flags));
+                set.add(source, descriptor, flags);
             }
         }
-        match poll(&mut polled, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno).system(|| "cannot watch the program".to_owned()),
-        }
-        let ready = polled.iter().map(PollFd::revents);
-        Ok(sources
-            .into_iter()
-            .zip(ready)
-            .filter(|(_, ready)| !ready.is_empty())
-            .collect())
+        set.wait().system(|| "cannot watch the program".to_owned())
     }
 
     fn resize(&self) {

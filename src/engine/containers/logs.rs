@@ -26,10 +26,7 @@ use serde::Deserialize;
 use super::ending::{Ending, Watch};
 use crate::{
     engine::{Engine, LogLine, LogOptions, LogStream},
-    model::{
-        Context, Error, ErrorKind, Result,
-        container::{ContainerState, LogDriver},
-    },
+    model::{Context, Error, ErrorKind, Result, container::ContainerState, log::LogDriver},
     storage::ContainerDir,
 };
 
@@ -53,7 +50,7 @@ impl Engine {
         sink: &mut dyn FnMut(LogLine) -> Result<()>,
     ) -> Result<()> {
         let (directory, record) = self.store.find_container(container)?;
-        if record.spec.log == LogDriver::None {
+        if record.spec.logging.driver == LogDriver::None {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 "configured logging driver does not support reading: the container was made with --log-driver none",

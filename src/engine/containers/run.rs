@@ -251,7 +251,7 @@ impl Engine {
             sandbox,
             interactive: record.spec.interactive,
             client,
-            log: record.spec.log,
+            logging: record.spec.logging.clone(),
             auto_remove: record.spec.auto_remove,
             nameless_volumes: anonymous_volumes(&record.spec.mounts),
             timeout: record.spec.namespaces.timeout,

@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::PollFlags;
 
 use super::streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     },
     model::{Context, Error, ErrorKind, Result},
     storage::ContainerDir,
-    sys::{packet, process, signals},
+    sys::{packet, poll::PollSet, process, signals},
 };
 
 pub(super) use super::streams::terminal_size;
@@ -192,15 +192,9 @@ impl Copying<'_> {
     }
 
     fn wait(&self) -> Result<Vec<(Source, PollFlags)>> {
-        let mut sources = vec![Source::Signals];
-        let mut polled = vec![PollFd::from_borrowed_fd(
-            self.session.signals.descriptor.as_fd(),
-            PollFlags::IN,
-        )];
-        let mut add = |source, descriptor, flags| {
-            sources.push(source);
-            polled.push(PollFd::from_borrowed_fd(descriptor, flags));
-        };
+        let mut set = PollSet::with_capacity(5);
+        let signals = self.session.signals.descriptor.as_fd();
+        set.add(Source::Signals, signals, PollFlags::IN);
         let mut flags = PollFlags::empty();
         if self.output.is_empty() && self.error_output.is_empty() {
             flags |= PollFlags::IN;
@@ -209,27 +203,19 @@ impl Copying<'_> {
             flags |= PollFlags::OUT;
         }
         if !flags.is_empty() {
-            add(Source::Socket, self.session.socket.as_fd(), flags);
+            set.add(Source::Socket, self.session.socket.as_fd(), flags);
         }
         if self.input_open && self.request.is_none() {
-            add(Source::Input, streams::input(), PollFlags::IN);
+            set.add(Source::Input, streams::input(), PollFlags::IN);
         }
         if !self.output.is_empty() {
-            add(Source::Output, streams::output(), PollFlags::OUT);
+            set.add(Source::Output, streams::output(), PollFlags::OUT);
         }
         if !self.error_output.is_empty() {
-            add(Source::ErrorOutput, streams::error_output(), PollFlags::OUT);
+            set.add(Source::ErrorOutput, streams::error_output(), PollFlags::OUT);
         }
-        match poll(&mut polled, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno).system(|| "cannot watch the container".to_owned()),
-        }
-        let ready = polled.iter().map(PollFd::revents);
-        Ok(sources
-            .into_iter()
-            .zip(ready)
-            .filter(|(_, ready)| !ready.is_empty())
-            .collect())
+        set.wait()
+            .system(|| "cannot watch the container".to_owned())
     }
 
     /// Signals go to the container's first process directly: the supervisor may be busy with us.

@@ -21,7 +21,7 @@ impl Engine {
     pub fn update(&self, container: &str, changes: &Resources) -> Result<()> {
         let (directory, record) = self.store.find_container(container)?;
         // Of two updates the second begins with what the first has left.
-        let _alone = self.store.change_limits_alone(&record.id)?;
+        let _alone = self.store.change_container_alone(&record.id)?;
         let before = effective(&directory, &record)?;
         let after = before.updated(changes)?;
         let status = directory.state()?;

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     model::{Context, Result},
-    sys::{packet, process, signals},
+    sys::{packet, poll::PollSet, process, signals},
 };
 
 /// Our ends of the program's streams.
@@ -220,34 +220,24 @@ impl<'a> EventLoop<'a> {
     /// Waits for the next events. Whatever would only pile up is not waited for.
     fn wait(&mut self) -> Result<Vec<(Source, PollFlags)>> {
         let congested = self.clients.iter().any(|client| !client.waiting.is_empty());
-        let mut sources = Vec::with_capacity(6 + self.clients.len());
-        let mut polled: Vec<PollFd<'_>> = Vec::with_capacity(6 + self.clients.len());
-        sources.push(Source::Init);
-        polled.push(PollFd::from_borrowed_fd(self.init.as_fd(), PollFlags::IN));
-        sources.push(Source::Listener);
-        polled.push(PollFd::from_borrowed_fd(
-            self.listener.as_fd(),
-            PollFlags::IN,
-        ));
+        let mut set = PollSet::with_capacity(6 + self.clients.len());
+        set.add(Source::Init, self.init.as_fd(), PollFlags::IN);
+        set.add(Source::Listener, self.listener.as_fd(), PollFlags::IN);
         if let Some(signals) = &self.signals {
-            sources.push(Source::Signals);
-            polled.push(PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN));
+            set.add(Source::Signals, signals.as_fd(), PollFlags::IN);
         }
         if let Some(timer) = &self.timer {
-            sources.push(Source::Timer);
-            polled.push(PollFd::from_borrowed_fd(timer.as_fd(), PollFlags::IN));
+            set.add(Source::Timer, timer.as_fd(), PollFlags::IN);
         }
         if let Some(input) = &self.streams.input
             && !self.pending_input.is_empty()
         {
-            sources.push(Source::Input);
-            polled.push(PollFd::from_borrowed_fd(input.as_fd(), PollFlags::OUT));
+            set.add(Source::Input, input.as_fd(), PollFlags::OUT);
         }
         if !congested {
             for (index, output) in self.streams.outputs.iter().enumerate() {
                 let Some((_, output)) = output else { continue };
-                sources.push(Source::Output(index));
-                polled.push(PollFd::from_borrowed_fd(output.as_fd(), PollFlags::IN));
+                set.add(Source::Output(index), output.as_fd(), PollFlags::IN);
             }
         }
         for (index, client) in self.clients.iter().enumerate() {
@@ -258,18 +248,9 @@ impl<'a> EventLoop<'a> {
             if !client.waiting.is_empty() {
                 flags |= PollFlags::OUT;
             }
-            sources.push(Source::Client(index));
-            polled.push(PollFd::from_borrowed_fd(client.socket.as_fd(), flags));
+            set.add(Source::Client(index), client.socket.as_fd(), flags);
         }
-        match poll(&mut polled, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno).system(|| "cannot wait for events".to_owned()),
-        }
-        Ok(sources
-            .into_iter()
-            .zip(polled.iter().map(PollFd::revents))
-            .filter(|(_, ready)| !ready.is_empty())
-            .collect())
+        set.wait().system(|| "cannot wait for events".to_owned())
     }
 
     fn accept(&mut self) {

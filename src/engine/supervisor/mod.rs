@@ -44,9 +44,10 @@ use super::{
 use crate::{
     model::{
         ContainerId, Context, Error, ErrorKind, Result,
-        container::{ExitRecord, LogDriver, ProcessIdentity, StartRecord},
+        container::{ExitRecord, ProcessIdentity, StartRecord},
         device::version_1_lines,
         hook::Moment,
+        log::{LogDriver, LogSpec},
         namespace::Place,
     },
     storage::{ContainerDir, ContainerLock, Durability, Store},
@@ -69,7 +70,7 @@ pub struct LaunchPlan {
     pub interactive: bool,
     /// What the command at the other end of the socket wants to see.
     pub client: Attachment,
-    pub log: LogDriver,
+    pub logging: LogSpec,
     pub auto_remove: bool,
     /// What goes with the container when it is removed at its end.
     pub nameless_volumes: Vec<String>,
@@ -220,7 +221,7 @@ struct Container<'a> {
 impl Container<'_> {
     fn run(self, client: &mut Option<OwnedFd>, held: Vec<OwnedFd>) -> Result<()> {
         let socket = self.listen()?;
-        let log = match self.plan.log {
+        let log = match self.plan.logging.driver {
             LogDriver::JsonFile => Some(
                 log::LogWriter::open(self.directory.fd())
                     .system(|| "cannot open the container's log".to_owned())?,
@@ -394,6 +395,7 @@ impl Container<'_> {
             supervisor: identity(own)?,
             init: identity(pid)?,
             started: now(),
+            restarts: 0,
             namespaces: self.plan.sandbox.namespaces.placement,
             process: serde_json::to_string(&self.plan.sandbox.process)
                 .context(ErrorKind::System, what)?,
@@ -473,6 +475,9 @@ impl Container<'_> {
         let record = ExitRecord {
             code,
             oom_killed,
+            by_hand: false,
+            restarting: false,
+            restarts: 0,
             error,
             started,
             finished: now(),

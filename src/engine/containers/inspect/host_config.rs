@@ -10,9 +10,10 @@ use crate::{
     engine::plan,
     model::{
         ContainerSpec,
-        container::{ContainerRecord, LogDriver},
+        container::ContainerRecord,
         device::DeviceSpec,
         gpu::GpuRequest,
+        log::LogDriver,
         namespace::NamespaceMode,
         resources::{DeviceValue, Resources},
         security::Ulimit,
@@ -22,7 +23,7 @@ use crate::{
 
 pub(super) fn host_config(record: &ContainerRecord) -> Value {
     let spec = &record.spec;
-    let log = match spec.log {
+    let log = match spec.logging.driver {
         LogDriver::JsonFile => "json-file",
         LogDriver::None => "none",
     };

@@ -18,8 +18,9 @@ use crate::{
     engine::{Engine, plan},
     model::{
         Result,
-        container::{ContainerRecord, ContainerState, LogDriver, NetworkMode},
+        container::{ContainerRecord, ContainerState, NetworkMode},
         image::ProcessDefaults,
+        log::LogDriver,
         mount::{Mount, Origin},
         signal::signal_name,
     },
@@ -42,7 +43,7 @@ impl Engine {
             .and_then(|id| self.image_config(id).ok());
         let image = image.and_then(|image| image.config).unwrap_or_default();
         let file = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
-        let log = match record.spec.log {
+        let log = match record.spec.logging.driver {
             LogDriver::JsonFile => file("log"),
             LogDriver::None => String::new(),
         };

@@ -1,0 +1,87 @@
+//! What a container does now: the lock and two records make it up.
+
+use crate::model::container::{ContainerState, ExitRecord, StartRecord};
+
+/// What is known about a container's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub state: ContainerState,
+    pub start: Option<StartRecord>,
+    /// Only the end of the run that `start` began. Absent for one that ended unseen: its
+    /// supervisor was killed, or the machine stopped.
+    pub exit: Option<ExitRecord>,
+}
+
+impl Status {
+    pub(super) fn from(held: bool, start: Option<StartRecord>, exit: Option<ExitRecord>) -> Status {
+        let exit = exit.filter(|exit| match (&start, &exit.started) {
+            (Some(start), Some(started)) => start.started == *started,
+            (Some(_), None) => false,
+            (None, _) => true,
+        });
+        let state = match (&start, &exit) {
+            (Some(_), _) if held && exit.is_none() => ContainerState::Running,
+            (Some(_), _) | (None, Some(_)) => ContainerState::Exited,
+            (None, None) => ContainerState::Created,
+        };
+        Status { state, start, exit }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::container::ProcessIdentity;
+
+    fn start(at: &str) -> Option<StartRecord> {
+        let process = ProcessIdentity {
+            pid: 1,
+            start_time: 2,
+            boot_id: "b".into(),
+        };
+        Some(StartRecord {
+            supervisor: process.clone(),
+            init: process,
+            started: at.into(),
+            namespaces: Default::default(),
+            restarts: 0,
+            process: String::new(),
+            cgroup: None,
+            legacy_cgroups: Vec::new(),
+            spares_device_rules: false,
+        })
+    }
+
+    fn exit(of: Option<&str>) -> Option<ExitRecord> {
+        Some(ExitRecord {
+            code: 0,
+            oom_killed: false,
+            by_hand: false,
+            restarting: false,
+            restarts: 0,
+            error: None,
+            started: of.map(String::from),
+            finished: "later".into(),
+        })
+    }
+
+    #[test]
+    fn the_lock_and_matching_records_make_the_state() {
+        use ContainerState::*;
+        let state = |held, start, exit| Status::from(held, start, exit).state;
+        assert_eq!(state(false, None, None), Created);
+        assert_eq!(state(true, None, None), Created);
+        assert_eq!(state(true, start("1"), None), Running);
+        assert_eq!(state(true, start("2"), exit(Some("1"))), Running);
+        assert_eq!(state(true, start("1"), exit(Some("1"))), Exited);
+        assert_eq!(state(false, start("1"), exit(Some("1"))), Exited);
+        assert_eq!(state(false, None, exit(None)), Exited);
+    }
+
+    #[test]
+    fn a_run_whose_supervisor_was_killed_has_no_exit_record() {
+        let status = Status::from(false, start("2"), exit(Some("1")));
+        assert_eq!(status.state, ContainerState::Exited);
+        assert_eq!(status.exit, None);
+    }
+}

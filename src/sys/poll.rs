@@ -1,0 +1,47 @@
+//! Waiting for several descriptors at once, poll(2), each with what it means to the caller.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+};
+
+/// What is waited for in one round of a loop.
+#[derive(Debug)]
+pub struct PollSet<'fd, Source> {
+    sources: Vec<Source>,
+    polled: Vec<PollFd<'fd>>,
+}
+
+impl<'fd, Source: Copy> PollSet<'fd, Source> {
+    /// Room for `count` descriptors.
+    pub fn with_capacity(count: usize) -> Self {
+        PollSet {
+            sources: Vec::with_capacity(count),
+            polled: Vec::with_capacity(count),
+        }
+    }
+
+    pub fn add(&mut self, source: Source, descriptor: BorrowedFd<'fd>, flags: PollFlags) {
+        self.sources.push(source);
+        self.polled
+            .push(PollFd::from_borrowed_fd(descriptor, flags));
+    }
+
+    /// Waits until one of them is ready; those that are, in the order in which they were added. A
+    /// signal that interrupts this brings none.
+    pub fn wait(mut self) -> Result<Vec<(Source, PollFlags)>, Errno> {
+        match poll(&mut self.polled, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        let ready = self.polled.iter().map(PollFd::revents);
+        Ok(self
+            .sources
+            .into_iter()
+            .zip(ready)
+            .filter(|(_, ready)| !ready.is_empty())
+            .collect())
+    }
+}
