@@ -220,6 +220,9 @@ fn help_of_run_lists_its_flags_by_name() {
           --read-only-tmpfs            With --read-only, make /run, /tmp and
                                        /var/tmp writable
           --replace                    Remove another container of that --name first
+          --restart string             When to start the container again after its
+                                       end: no, on-failure[:MOST], always or
+                                       unless-stopped
           --rm                         Remove the container when it ends
           --rmi                        Remove the container and its image when it
                                        ends
@@ -486,7 +489,6 @@ fn flags_that_are_not_there_yet_are_refused_or_noticed() {
             "--storage-opt",
         ),
         (vec!["run", "--use-api-socket", "x"], "--use-api-socket"),
-        (vec!["run", "--restart", "always", "x"], "--restart"),
     ] {
         let refused = coracle(&words);
         let expected = format!("coracle: {flag} is not supported yet\n");
