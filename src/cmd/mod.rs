@@ -61,6 +61,7 @@ mod logs;
 mod pause;
 mod ps;
 mod pull;
+mod restart;
 mod rm;
 mod rmi;
 mod run;

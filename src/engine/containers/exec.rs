@@ -12,7 +12,10 @@ use std::{
 use rustix::event::PollFlags;
 use serde::{Deserialize, Serialize};
 
-use super::streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING, terminal_size};
+use super::{
+    ending::restarting,
+    streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING, terminal_size},
+};
 use crate::{
     engine::{
         Engine, ExecSpec,
@@ -21,8 +24,11 @@ use crate::{
         sandbox::{self, JoinPlan, Started, Stream, Streams, device_filter},
     },
     model::{
-        Context, Error, ErrorKind, Result, account::AccountSpec, container::StartRecord,
-        device::default_rules, secret::SecretWay,
+        Context, Error, ErrorKind, Result,
+        account::AccountSpec,
+        container::{ContainerState, StartRecord},
+        device::default_rules,
+        secret::SecretWay,
     },
     sys::{exec, fork, poll::PollSet, process, signals, user_namespace},
 };
@@ -49,10 +55,13 @@ impl Engine {
                 format!("container {container} is not running"),
             )
         };
-        let start = directory.start_record()?.ok_or_else(not_running)?;
-        if !directory.is_held()? {
-            return Err(not_running());
+        let status = directory.state()?;
+        match status.state {
+            ContainerState::Running => {}
+            ContainerState::Restarting => return Err(restarting(directory.id())),
+            _ => return Err(not_running()),
         }
+        let start = status.start.ok_or_else(not_running)?;
         if let Some(path) = &start.cgroup
             && Group::open(path)?.is_some_and(|group| group.is_frozen())
         {

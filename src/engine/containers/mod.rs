@@ -13,6 +13,7 @@ mod own_ids;
 mod own_root;
 mod pause;
 mod remove;
+mod restart;
 mod run;
 mod runtime_spec;
 mod session;

@@ -467,6 +467,21 @@ fn host_of(record: &ContainerRecord, host: &HostFacts) -> HostFacts {
     }
 }
 
+impl SandboxPlan {
+    /// What happens at a container's first start alone is not done again.
+    pub fn was_started_before(&mut self) {
+        for step in &mut self.mounts {
+            if let MountStep::Bind { options, .. }
+            | MountStep::Overlay { options, .. }
+            | MountStep::FileSystem { options, .. } = step
+                && let Some(fill) = &mut options.fill
+            {
+                fill.first_start = false;
+            }
+        }
+    }
+}
+
 /// The plan of a container's first process.
 pub fn container(
     record: &ContainerRecord,
