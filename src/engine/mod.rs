@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod containers;
 mod devices;
 mod doctor;
+mod events;
 mod identity;
 pub mod images;
 mod info;
