@@ -60,6 +60,27 @@ impl Engine {
         event
     }
 
+    /// Notes that a signal was sent to a container's program.
+    pub(in crate::engine) fn note_kill(&self, record: &ContainerRecord, signal: i32) {
+        self.note_container(record, "kill", &[("signal", &signal.to_string())]);
+    }
+
+    /// Notes the volumes that a container is started with.
+    pub(in crate::engine) fn note_mounts(&self, record: &ContainerRecord) {
+        for mount in &record.spec.mounts {
+            let Some(volume) = mount.volume() else {
+                continue;
+            };
+            let more = [
+                ("container", record.id.as_str()),
+                ("destination", mount.target.as_str()),
+                ("propagation", ""),
+                ("read/write", if mount.read_only { "false" } else { "true" }),
+            ];
+            self.note_volume("mount", &volume.name, &more);
+        }
+    }
+
     /// Notes what was done to an image: `id` is its ID, or its name for `pull` and `push`; `name` as
     /// it was called. `labels_of` is the image whose labels are attributes, if it is still there.
     pub(in crate::engine) fn note_image(
