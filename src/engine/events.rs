@@ -4,15 +4,44 @@
 //! running program (start, die, oom, health, restart, the end of a `--rm` container), its supervisor.
 //! Noting never fails and never changes what the verb returns.
 
-use std::borrow::Cow;
+//!
+//! Reading follows the journal without polling: it waits for a change (inotify(7)), for the end of the
+//! time that was asked for (a timer on the clock that events are dated by) and for its own reader to
+//! go away.
+
+use std::{
+    borrow::Cow,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::{
+    event::{PollFlags, Timespec},
+    time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags},
+};
 
 use super::Engine;
-use crate::model::{
-    Digest,
-    container::ContainerRecord,
-    event::{Attributes, Event, EventType, container_attributes},
-    image::ImageConfig,
+use crate::{
+    model::{
+        Context, Digest, Result,
+        container::ContainerRecord,
+        event::{Attributes, Event, EventType, container_attributes},
+        image::ImageConfig,
+    },
+    sys::poll::PollSet,
 };
+
+/// Which events are wanted. With neither moment, and followed, those that are yet to come; else also
+/// those that are kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EventOptions<'a> {
+    /// Nanoseconds after the Unix epoch.
+    pub since: Option<i128>,
+    pub until: Option<i128>,
+    /// Wait for more: until that moment, or for ever.
+    pub follow: bool,
+    /// Where the events are written: when its other end is gone, nobody waits for them.
+    pub output: Option<BorrowedFd<'a>>,
+}
 
 /// An event of a container whose image is at hand.
 pub(in crate::engine) fn container_event(
@@ -120,4 +149,78 @@ impl Engine {
         self.store
             .note_event(Event::new(kind, "prune", "", attributes));
     }
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    Journal,
+    Timer,
+    Output,
+}
+
+impl Engine {
+    /// Hands what has happened to `sink`, oldest first.
+    ///
+    /// # Errors
+    /// Those of the system and of `sink`.
+    pub fn events(
+        &self,
+        options: &EventOptions<'_>,
+        sink: &mut dyn FnMut(Event) -> Result<()>,
+    ) -> Result<()> {
+        let what = || "cannot wait for events".to_owned();
+        let past = options.since.is_some() || options.until.is_some() || !options.follow;
+        let timer = options.until.map(alarm).transpose().system(what)?;
+        let mut journal = self.store.events(past)?;
+        let mut wanted = |event: Event| {
+            let time = i128::from(event.time_nano);
+            let early = options.since.is_some_and(|since| time < since);
+            let late = options.until.is_some_and(|until| time > until);
+            if early || late { Ok(()) } else { sink(event) }
+        };
+        let mut over = !options.follow;
+        loop {
+            journal.read_on(&mut wanted)?;
+            if over {
+                return Ok(());
+            }
+            let mut set = PollSet::with_capacity(3);
+            set.add(Source::Journal, journal.changes(), PollFlags::IN);
+            if let Some(timer) = &timer {
+                set.add(Source::Timer, timer.as_fd(), PollFlags::IN);
+            }
+            if let Some(output) = options.output {
+                // Asked for nothing, it still tells that it broke.
+                set.add(Source::Output, output, PollFlags::empty());
+            }
+            for (source, _) in set.wait().system(what)? {
+                match source {
+                    Source::Journal => {}
+                    // What was written before is read once more.
+                    Source::Timer => over = true,
+                    Source::Output => return Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// Becomes readable at a moment, at once if that has passed; a clock that is set counts.
+fn alarm(moment: i128) -> rustix::io::Result<OwnedFd> {
+    let timer = rustix::time::timerfd_create(TimerfdClockId::Realtime, TimerfdFlags::CLOEXEC)?;
+    // 0 would be no alarm at all.
+    let moment = moment.max(1);
+    let nanoseconds = 1_000_000_000;
+    let at = Itimerspec {
+        it_interval: Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        },
+        it_value: Timespec {
+            tv_sec: i64::try_from(moment / nanoseconds).unwrap_or(i64::MAX),
+            tv_nsec: i64::try_from(moment % nanoseconds).unwrap_or(0),
+        },
+    };
+    rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME, &at)?;
+    Ok(timer)
 }
