@@ -50,6 +50,7 @@ mod verb;
 mod attach;
 mod create;
 mod doctor;
+mod events;
 mod exec;
 mod images;
 mod import;
