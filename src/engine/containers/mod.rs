@@ -13,6 +13,7 @@ mod own_ids;
 mod own_root;
 mod pause;
 mod remove;
+mod root_view;
 mod run;
 mod runtime_spec;
 mod session;
