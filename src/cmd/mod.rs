@@ -51,6 +51,7 @@ mod attach;
 mod create;
 mod doctor;
 mod exec;
+mod export;
 mod images;
 mod import;
 mod info;
