@@ -52,6 +52,7 @@ mod create;
 mod doctor;
 mod events;
 mod exec;
+mod export;
 mod images;
 mod import;
 mod info;

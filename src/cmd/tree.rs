@@ -4,8 +4,8 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, create, doctor, events, exec, images, import, info, inspect, kill, load, logs, pause,
-    ps, pull, rm, rmi, run, secret, spec, start, stats, stop, tag, top, update, verb::Verb,
+    attach, create, doctor, events, exec, export, images, import, info, inspect, kill, load, logs,
+    pause, ps, pull, rm, rmi, run, secret, spec, start, stats, stop, tag, top, update, verb::Verb,
     version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
@@ -47,6 +47,7 @@ pub static VERBS: &[&Verb] = &[
     &pause::UNPAUSE,
     &update::VERB,
     &attach::VERB,
+    &export::VERB,
     &volume_ls::VERB,
     &volume::CREATE,
     &inspect::VOLUME,

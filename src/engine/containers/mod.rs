@@ -3,6 +3,7 @@
 mod create;
 mod ending;
 pub mod exec;
+mod export;
 mod hook_folders;
 mod inspect;
 mod kill;
@@ -13,6 +14,7 @@ mod own_ids;
 mod own_root;
 mod pause;
 mod remove;
+mod root_view;
 mod run;
 mod runtime_spec;
 mod session;

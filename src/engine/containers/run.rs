@@ -320,7 +320,7 @@ impl Engine {
     }
 
     /// The root file system as `driver` puts it together. Copies are made here, once.
-    fn root_source(
+    pub(super) fn root_source(
         &self,
         (driver, ownership): (Driver, Ownership),
         directory: &ContainerDir,
