@@ -15,7 +15,8 @@
 //!     config.json               of the bundle it was made from, if it was: as it was then
 //!     lock                      held by the supervisor as long as it lives
 //!     state.json exit.json      StartRecord, ExitRecord, each replaced as a whole
-//!     log upper/ work/ rootfs/ hosts hostname resolv.conf …
+//!     log log.1 log.2.gz …      what it has written, see [`containers::log_files`]
+//!     upper/ work/ rootfs/ hosts hostname resolv.conf …
 //!   shifted/TOP-MAPS/         an image's tree with the owners of a container's own ids
 //!   volumes/NAME/             appears by one rename; see [`volumes`]
 //!   events/journal journal.1  what has happened; see [`events`]

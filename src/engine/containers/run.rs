@@ -11,6 +11,7 @@ use std::{
 use super::{
     create::{Created, with_exact_modes, write_network_files},
     hook_folders,
+    log_plan::log_plan,
     neighbours::Neighbours,
     own_ids::Ownership,
     own_root,
@@ -263,7 +264,7 @@ impl Engine {
             sandbox,
             interactive: record.spec.interactive,
             client,
-            logging: record.spec.logging.clone(),
+            logging: log_plan(record, image)?,
             auto_remove: record.spec.auto_remove,
             nameless_volumes: anonymous_volumes(&record.spec.mounts),
             timeout: record.spec.namespaces.timeout,

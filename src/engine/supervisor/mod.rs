@@ -51,7 +51,7 @@ use crate::{
         device::version_1_lines,
         event as model_event,
         hook::Moment,
-        log::{LogDriver, LogSpec},
+        log::LogPlan,
         namespace::Place,
     },
     storage::{ContainerDir, ContainerLock, Durability, Store},
@@ -74,7 +74,7 @@ pub struct LaunchPlan {
     pub interactive: bool,
     /// What the command at the other end of the socket wants to see.
     pub client: Attachment,
-    pub logging: LogSpec,
+    pub logging: LogPlan,
     pub auto_remove: bool,
     /// What goes with the container when it is removed at its end.
     pub nameless_volumes: Vec<String>,
@@ -227,13 +227,7 @@ struct Container<'a> {
 impl Container<'_> {
     fn run(self, client: &mut Option<OwnedFd>, held: Vec<OwnedFd>) -> Result<()> {
         let socket = self.listen()?;
-        let log = match self.plan.logging.driver {
-            LogDriver::JsonFile => Some(
-                log::LogWriter::open(self.directory.fd())
-                    .system(|| "cannot open the container's log".to_owned())?,
-            ),
-            LogDriver::None => None,
-        };
+        let log = log::LogWriter::open(&self.plan.logging, &self.directory)?;
         let (streams, mut ends) = self.streams()?;
         let (groups, devices_guarded) = match self.make_cgroups(client.as_ref()) {
             Ok(made) => made,
