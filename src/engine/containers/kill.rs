@@ -38,11 +38,13 @@ impl Engine {
                 if !watch.signal(&status, signal)? {
                     break;
                 }
+                self.note_kill(&record, signal);
                 if ends {
                     thaw(&status);
                 }
                 return Ok(());
             }
+            self.note_kill(&record, signal);
             watch.kill(&status, false)?;
             if !goes_on(&status, &directory)? {
                 return Ok(());

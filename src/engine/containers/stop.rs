@@ -37,6 +37,7 @@ impl Engine {
         } else {
             limit
         };
+        let mut stopped = false;
         while let Some(mut watch) = Watch::begin(&self.store, &directory)? {
             let status = directory.state()?;
             if !is_up(&status) {
@@ -44,13 +45,19 @@ impl Engine {
             }
             watch.wish(Wish::STOP);
             watch.signal(&status, signal)?;
+            self.note_kill(&record, signal);
             thaw(&status);
             if watch.wait(limit)? == Ending::NotYet {
+                self.note_kill(&record, SIGKILL);
                 watch.kill(&status, false)?;
             }
+            stopped = true;
             if !goes_on(&status, &directory)? {
                 break;
             }
+        }
+        if stopped {
+            self.note_container(&record, "stop", &[]);
         }
         Ok(())
     }

@@ -28,6 +28,7 @@
 //! meanwhile the lock is free, so that the container has exited.
 
 mod event_loop;
+mod events;
 mod log;
 pub mod network_files;
 mod orphans;
@@ -44,6 +45,7 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+pub use self::events::About;
 use self::{
     event_loop::EventLoop,
     protocol::{After, Attachment, Event, Wish},
@@ -59,8 +61,9 @@ use crate::{
         ContainerId, Context, Error, ErrorKind, Result,
         container::{ExitRecord, ProcessIdentity, StartRecord},
         device::version_1_lines,
+        event as model_event,
         hook::Moment,
-        log::{LogDriver, LogSpec},
+        log::LogPlan,
         namespace::Place,
         restart::RestartPolicy,
     },
@@ -86,12 +89,14 @@ pub struct LaunchPlan {
     pub hostname: Option<String>,
     /// What the command at the other end of the socket wants to see.
     pub client: Attachment,
-    pub logging: LogSpec,
+    pub logging: LogPlan,
     pub auto_remove: bool,
     /// What goes with the container when it is removed at its end.
     pub nameless_volumes: Vec<String>,
     /// Seconds after which the container is killed.
     pub timeout: Option<u32>,
+    /// What its events say of it.
+    pub about: About,
     /// This process is in a user namespace that others may join.
     pub shares_user_namespace: bool,
     /// The socket of an ordinary user's D-Bus.
@@ -251,19 +256,16 @@ struct Outcome {
     error: Option<String>,
     /// `None` if it did not get as far.
     started: Option<String>,
+    finished: String,
+    /// What is still to be noted in the journal.
+    events: Vec<model_event::Event>,
 }
 
 impl Container<'_> {
     /// All runs of the program, and the time between them.
     fn run(mut self, client: &mut Option<OwnedFd>, held: Vec<OwnedFd>) -> Result<()> {
         let socket = self.listen()?;
-        let log = match self.plan.logging.driver {
-            LogDriver::JsonFile => Some(
-                log::LogWriter::open(self.directory.fd())
-                    .system(|| "cannot open the container's log".to_owned())?,
-            ),
-            LogDriver::None => None,
-        };
+        let log = log::LogWriter::open(&self.plan.logging, &self.directory)?;
         let mut watch = EventLoop::new(socket, log);
         let mut restarts = Restarts::default();
         let mut run = match self.begin(&mut watch, client, &held, 0) {
@@ -277,21 +279,21 @@ impl Container<'_> {
                 wish: watch.wish(),
                 length: run.begun.elapsed(),
             };
-            let outcome = self.end(run, code);
+            let mut outcome = self.end(run, end);
             let Some(delay) = restarts.next(self.policy(end), end) else {
-                return self.finish(watch, &outcome, restarts.count);
+                return self.finish(watch, outcome, restarts.count);
             };
             // If it cannot be written (a full disk) the next one may be.
-            let _ = self.note_end(&outcome, end.wish, true, restarts.count);
+            let _ = self.note_end(&mut outcome, end.wish, true, restarts.count);
             watch.let_go(code);
             if !watch.wait_for_restart(delay)? {
-                return self.finish(watch, &outcome, restarts.count);
+                return self.finish(watch, outcome, restarts.count);
             }
             run = match self.begin_anew(&mut watch, &held, restarts.count) {
                 Ok(run) => run,
                 Err(error) => {
                     let outcome = self.unstarted(&error);
-                    return self.finish(watch, &outcome, restarts.count);
+                    return self.finish(watch, outcome, restarts.count);
                 }
             };
         }
@@ -325,9 +327,11 @@ impl Container<'_> {
             let _ = process::reap(&started.init.pidfd);
             groups.remove();
         })?;
+        let begun = Instant::now();
+        self.note_started();
         let run = Run {
             groups,
-            begun: Instant::now(),
+            begun,
             started: record.started,
             notices: self.after_start(pid),
         };
@@ -369,7 +373,8 @@ impl Container<'_> {
     }
 
     /// What is left of a run is removed.
-    fn end(&self, run: Run, code: i32) -> Outcome {
+    fn end(&self, run: Run, end: End) -> Outcome {
+        let code = end.code;
         let oom_killed = self.was_oom_killed(code, &run.groups);
         run.groups.remove();
         let mut notices = run.notices;
@@ -379,6 +384,8 @@ impl Container<'_> {
             oom_killed,
             error: (!notices.is_empty()).then(|| notices.join("; ")),
             started: Some(run.started),
+            finished: now(),
+            events: self.events_of_end(code, oom_killed, end.length.as_secs()),
         }
     }
 
@@ -525,7 +532,7 @@ impl Container<'_> {
             return Err(error);
         }
         let outcome = self.unstarted(&error);
-        self.finish_with(&outcome, Wish::default(), 0)?;
+        self.finish_with(outcome, Wish::default(), 0)?;
         Err(error)
     }
 
@@ -542,6 +549,8 @@ impl Container<'_> {
             oom_killed: false,
             error: Some(reasons.join("; ")),
             started: None,
+            finished: now(),
+            events: self.events_of_end(code, false, 0),
         }
     }
 
@@ -578,33 +587,41 @@ impl Container<'_> {
     }
 
     /// The last end: written down, told to everybody.
-    fn finish(self, mut watch: EventLoop, outcome: &Outcome, restarts: u32) -> Result<()> {
+    fn finish(self, mut watch: EventLoop, outcome: Outcome, restarts: u32) -> Result<()> {
+        let code = outcome.code;
         // If the record cannot be written (a full disk), whoever watches still learns the code.
         let _ = self.finish_with(outcome, watch.wish(), restarts);
-        watch.say_goodbye(outcome.code);
+        watch.say_goodbye(code);
         // What is still open closes with the process.
         fork::end(0)
     }
 
     /// Writes down the end (or removes the container), and lets go of the lock.
-    fn finish_with(self, outcome: &Outcome, wish: Wish, restarts: u32) -> Result<()> {
+    fn finish_with(self, mut outcome: Outcome, wish: Wish, restarts: u32) -> Result<()> {
         self.remove_socket();
         if self.plan.auto_remove {
             let (name, nameless) = (&self.plan.name, &self.plan.nameless_volumes);
-            return self
-                .store
-                .remove_ended_container(&self.directory, name, nameless, self.lock);
+            let removed =
+                self.store
+                    .remove_ended_container(&self.directory, name, nameless, self.lock);
+            let gone = removed.is_ok();
+            let destroyed = gone.then(|| events::destroyed(&self.plan)).into_iter();
+            self.store
+                .note_events(outcome.events.into_iter().chain(destroyed.flatten()));
+            return removed;
         }
-        self.note_end(outcome, wish, false, restarts)
+        self.note_end(&mut outcome, wish, false, restarts)
     }
 
     fn note_end(
         &self,
-        outcome: &Outcome,
+        outcome: &mut Outcome,
         wish: Wish,
         restarting: bool,
         restarts: u32,
     ) -> Result<()> {
+        // Before anyone can know that it has ended.
+        self.store.note_events(std::mem::take(&mut outcome.events));
         let record = ExitRecord {
             code: outcome.code,
             oom_killed: outcome.oom_killed,
@@ -613,7 +630,7 @@ impl Container<'_> {
             restarts,
             error: outcome.error.clone(),
             started: outcome.started.clone(),
-            finished: now(),
+            finished: outcome.finished.clone(),
         };
         self.directory.put_exit_record(&record, Durability::Durable)
     }
