@@ -72,6 +72,8 @@ mod spec;
 mod start;
 mod stats;
 mod stop;
+mod system_boot;
+mod system_resume;
 mod tag;
 mod top;
 mod update;

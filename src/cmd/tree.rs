@@ -5,8 +5,9 @@
 
 use super::{
     attach, create, doctor, events, exec, export, images, import, info, inspect, kill, load, logs,
-    pause, ps, pull, restart, rm, rmi, run, secret, spec, start, stats, stop, tag, top, update,
-    verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
+    pause, ps, pull, restart, rm, rmi, run, secret, spec, start, stats, stop, system_boot,
+    system_resume, tag, top, update, verb::Verb, version, volume, volume_archive, volume_ls,
+    volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -63,6 +64,8 @@ pub static VERBS: &[&Verb] = &[
     &secret::RM,
     &secret::EXISTS,
     &info::VERB,
+    &system_resume::VERB,
+    &system_boot::VERB,
     &doctor::VERB,
     &version::VERB,
 ];
