@@ -3,6 +3,7 @@
 mod create;
 mod ending;
 pub mod exec;
+mod health;
 mod hook_folders;
 mod inspect;
 mod kill;

@@ -254,6 +254,7 @@ impl Engine {
             logging: record.spec.logging.clone(),
             auto_remove: record.spec.auto_remove,
             nameless_volumes: anonymous_volumes(&record.spec.mounts),
+            health: self.health_plan(record, image.config.as_ref()),
             timeout: record.spec.namespaces.timeout,
             shares_user_namespace: self.user.has_namespace(),
             user_bus: self.user_bus.clone(),

@@ -22,6 +22,7 @@
 //! dropped.
 
 mod event_loop;
+pub mod health;
 mod log;
 mod orphans;
 pub mod protocol;
@@ -30,15 +31,20 @@ use std::{
     ffi::CString,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
+    time::Instant,
 };
 
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use self::protocol::{Attachment, Event};
+use self::{
+    event_loop::Turn,
+    health::{HealthPlan, Monitor},
+    protocol::{Attachment, Event},
+};
 use super::{
     cgroup,
-    plan::SandboxPlan,
+    plan::{ProcessPlan, SandboxPlan},
     sandbox::{self, Stream, Streams, device_filter, hooks},
 };
 use crate::{
@@ -74,6 +80,9 @@ pub struct LaunchPlan {
     pub auto_remove: bool,
     /// What goes with the container when it is removed at its end.
     pub nameless_volumes: Vec<String>,
+    /// `None` if there is nothing to check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthPlan>,
     /// Seconds after which the container is killed.
     pub timeout: Option<u32>,
     /// This process is in a user namespace that others may join.
@@ -250,6 +259,7 @@ impl Container<'_> {
         if let Some(terminal) = started.terminal {
             ends = event_loop::StreamEnds::of_terminal(terminal)?;
         }
+        let begun = Instant::now();
         let noted = self.note_start(&started.init, &groups);
         let (record, pid) = match noted {
             Ok(noted) => noted,
@@ -274,7 +284,15 @@ impl Container<'_> {
             let _ = protocol::send_packet(&client, &Event::Started(pid).encode(), true);
             watch.add_client(client, self.plan.client);
         }
-        let code = watch.run_until_exit()?;
+        self.look_after_health(&mut watch, &record, &started.init.pidfd, begun);
+        let code = loop {
+            match watch.run()? {
+                Turn::Exited(code) => break code,
+                Turn::Health(plan) => {
+                    self.begin_health(&mut watch, plan, &record, &started.init.pidfd, begun);
+                }
+            }
+        };
         let oom_killed = self.was_oom_killed(code, &groups);
         groups.remove();
         // If the record cannot be written (a full disk), whoever watches still learns the code.
@@ -284,6 +302,50 @@ impl Container<'_> {
         watch.say_goodbye(code);
         // What is still open closes with the process.
         fork::end(0)
+    }
+
+    fn look_after_health(
+        &self,
+        watch: &mut event_loop::EventLoop<'_>,
+        start: &StartRecord,
+        init: &OwnedFd,
+        begun: Instant,
+    ) {
+        if let Some(plan) = &self.plan.health {
+            self.begin_health(watch, plan.clone(), start, init, begun);
+        }
+    }
+
+    /// Without descriptors left there are no checks; the container runs all the same.
+    fn begin_health(
+        &self,
+        watch: &mut event_loop::EventLoop<'_>,
+        plan: HealthPlan,
+        start: &StartRecord,
+        init: &OwnedFd,
+        begun: Instant,
+    ) {
+        let place = || -> Result<health::Place> {
+            Ok(health::Place {
+                join: sandbox::JoinPlan {
+                    init: start.init.clone(),
+                    namespaces: start.namespaces,
+                    process: ProcessPlan {
+                        terminal: false,
+                        ..self.plan.sandbox.process.clone()
+                    },
+                    cgroup: start.cgroup.clone(),
+                    legacy_cgroups: start.legacy_cgroups.clone(),
+                },
+                init: init.try_clone().system(|| "cannot watch".to_owned())?,
+                started: start.started.clone(),
+                begun,
+                directory: self.store.container(&self.plan.id)?,
+            })
+        };
+        if let Ok(monitor) = place().and_then(|place| Monitor::begin(plan, place)) {
+            watch.look_after_health(monitor);
+        }
     }
 
     /// The program's ends and ours; a terminal is opened by the program's side.

@@ -21,6 +21,8 @@ pub(super) struct Client {
     pub(super) attachment: Attachment,
     detached: bool,
     pub(super) gone: bool,
+    /// It has asked for a health check.
+    pub(super) awaits_check: bool,
     /// Packets that its socket had no room for.
     pub(super) waiting: VecDeque<Vec<u8>>,
 }
@@ -32,6 +34,7 @@ impl EventLoop<'_> {
             attachment,
             detached: false,
             gone: false,
+            awaits_check: false,
             waiting: VecDeque::new(),
         };
         self.clients.push(client);
@@ -94,6 +97,8 @@ impl EventLoop<'_> {
             Request::Signal(number) => {
                 let _ = process::signal(self.init, number);
             }
+            Request::CheckHealth => self.check_health(index),
+            Request::Health(plan) => self.change_health(index, plan),
             Request::Detach => self.clients[index].detached = true,
             Request::Resize { rows, columns } => {
                 if let Some(terminal) = self
@@ -164,6 +169,12 @@ impl EventLoop<'_> {
 }
 
 impl Client {
+    /// Sends a short message, behind what waits already.
+    pub(super) fn tell(&mut self, event: &Event<'_>) {
+        self.waiting.push_back(event.encode());
+        self.flush();
+    }
+
     pub(super) fn give(&mut self, stream: Stream, bytes: &[u8]) {
         let error_stream = stream == Stream::Stderr;
         if self.waiting.is_empty() {

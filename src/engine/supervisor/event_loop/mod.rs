@@ -5,6 +5,7 @@
 //! holds the program back, as a full pipe would; nothing is dropped.
 
 mod clients;
+mod health;
 mod streams;
 
 use std::{
@@ -19,7 +20,11 @@ use rustix::{
 
 use self::clients::Client;
 pub(super) use self::streams::StreamEnds;
-use super::{log::LogWriter, orphans::Orphans};
+use super::{
+    health::{HealthPlan, Monitor, Part},
+    log::LogWriter,
+    orphans::Orphans,
+};
 use crate::{
     model::{Context, Result},
     sys::{poll::PollSet, process, signals},
@@ -39,7 +44,19 @@ pub(super) struct EventLoop<'a> {
     log: Option<LogWriter>,
     clients: Vec<Client>,
     exit_code: Option<i32>,
+    health: Option<Box<Monitor>>,
+    /// A check that was asked for when there was none.
+    health_wanted: Option<Box<HealthPlan>>,
     buffer: Vec<u8>,
+}
+
+/// What the loop comes back with.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// The container has ended and all its output has been read; its exit code.
+    Exited(i32),
+    /// The container's health shall be looked after from now on.
+    Health(HealthPlan),
 }
 
 /// What a descriptor that has become ready belongs to.
@@ -52,6 +69,7 @@ enum Source {
     Input,
     Output(usize),
     Client(usize),
+    Health(Part),
 }
 
 impl<'a> EventLoop<'a> {
@@ -74,6 +92,8 @@ impl<'a> EventLoop<'a> {
             log,
             clients: Vec::new(),
             exit_code: None,
+            health: None,
+            health_wanted: None,
             buffer: Vec::new(),
         }
     }
@@ -92,12 +112,15 @@ impl<'a> EventLoop<'a> {
         Ok(())
     }
 
-    /// Runs until the container has ended and all its output has been read; its exit code.
-    pub(super) fn run_until_exit(&mut self) -> Result<i32> {
+    /// Runs until the container has ended, or something is asked for that its owner has to do.
+    pub(super) fn run(&mut self) -> Result<Turn> {
         loop {
             if let Some(code) = self.exit_code {
                 self.drain();
-                return Ok(code);
+                return Ok(Turn::Exited(code));
+            }
+            if let Some(plan) = self.wanted_health() {
+                return Ok(Turn::Health(plan));
             }
             for (source, ready) in self.wait()? {
                 match source {
@@ -111,6 +134,7 @@ impl<'a> EventLoop<'a> {
                     Source::Input => self.feed_input(),
                     Source::Output(index) => self.read_output(index),
                     Source::Client(index) => self.serve(index, ready),
+                    Source::Health(part) => self.tend_health(part),
                 }
             }
             self.tidy();
@@ -123,6 +147,7 @@ impl<'a> EventLoop<'a> {
             // A /proc that cannot be read must not hide the end.
             let _ = orphans.end_all();
         }
+        self.end_health();
         self.exit_code = Some(code);
         Ok(())
     }
@@ -138,6 +163,9 @@ impl<'a> EventLoop<'a> {
         }
         if let Some(timer) = &self.timer {
             set.add(Source::Timer, timer.as_fd(), PollFlags::IN);
+        }
+        if let Some(monitor) = &self.health {
+            monitor.watch(&mut set, Source::Health);
         }
         if let Some(input) = &self.streams.input
             && !self.pending_input.is_empty()
@@ -170,9 +198,7 @@ impl<'a> EventLoop<'a> {
         };
         while let Ok(Some(number)) = signals::next(descriptor) {
             if number == libc::SIGCHLD {
-                if let Some(orphans) = &self.orphans {
-                    orphans.reap();
-                }
+                self.reap_strays();
             } else if number != libc::SIGPIPE {
                 let _ = process::signal(self.init, number);
             }
