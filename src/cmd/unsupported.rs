@@ -125,7 +125,6 @@ pub static RUN: &[Unsupported] = &[
     },
     valued("link", NoNetwork),
     valued("link-local-ip", NoNetwork),
-    valued("log-opt", Ignore),
     valued("mac-address", NoNetwork),
     valued("net-alias", NoNetwork),
     valued("network-alias", NoNetwork),

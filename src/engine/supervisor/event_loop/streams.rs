@@ -134,8 +134,7 @@ impl EventLoop<'_> {
         }
         let bytes = &self.buffer[..count];
         if let Some(log) = &mut self.log {
-            // A full disk must not stop the program; its output still reaches the clients.
-            let _ = log.write(stream, bytes);
+            log.write(stream, bytes);
         }
         for client in self
             .clients
@@ -151,7 +150,7 @@ impl EventLoop<'_> {
         if let Some((stream, _)) = self.streams.outputs[index].take()
             && let Some(log) = &mut self.log
         {
-            let _ = log.end(stream);
+            log.end(stream);
         }
     }
 }
