@@ -64,6 +64,7 @@ mod logs;
 mod pause;
 mod ps;
 mod pull;
+mod restart;
 mod rm;
 mod rmi;
 mod run;

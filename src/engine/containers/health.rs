@@ -68,8 +68,7 @@ impl Engine {
                 Answer::Checked(Some((passed, status))) => {
                     return Ok(HealthVerdict { passed, status });
                 }
-                Answer::Checked(None) => return Err(conflict("has no defined healthcheck")),
-                Answer::Ended => return Err(conflict("is not running")),
+                Answer::Checked(None) | Answer::Ended => return Err(conflict("is not running")),
                 Answer::Other => {}
             }
         }
@@ -109,15 +108,15 @@ impl Engine {
         &self,
         record: &ContainerRecord,
         image: Option<&ProcessDefaults>,
-    ) -> Option<HealthPlan> {
+    ) -> Option<Box<HealthPlan>> {
         let none = ProcessDefaults::default();
         let check = record.spec.health.effective(image.unwrap_or(&none))?;
         let timeout = record.spec.stop_timeout.unwrap_or(STOP_TIMEOUT);
-        Some(HealthPlan {
+        Some(Box::new(HealthPlan {
             check,
             stop_signal: self.stop_signal(record),
             stop_timeout: u64::try_from(timeout).ok().map(Duration::from_secs),
-        })
+        }))
     }
 
     fn health_check(&self, record: &ContainerRecord) -> Option<HealthCheck> {

@@ -4,7 +4,7 @@
 use super::{
     super::{
         health::{HealthPlan, Monitor, Part, Report, Step},
-        protocol::Event,
+        protocol::{After, Event, Wish},
     },
     EventLoop,
 };
@@ -13,17 +13,33 @@ use crate::{
     sys::{process, signals},
 };
 
-impl EventLoop<'_> {
-    /// Runs the checks of the container, which has just been started or got its first one.
-    pub(in super::super) fn look_after_health(&mut self, monitor: Monitor) {
-        self.health = Some(Box::new(monitor));
-        // What a check leaves behind becomes this process's child.
-        self.signals = signals::descriptor(&signals::SignalSet::all()).ok();
+impl EventLoop {
+    /// Looks after the health of the run that goes on. `begin` makes a monitor for its first
+    /// process; without descriptors left there is none, and the container runs all the same.
+    pub(in super::super) fn look_after_health(
+        &mut self,
+        plan: Option<HealthPlan>,
+        begin: impl FnOnce(HealthPlan, std::os::fd::OwnedFd) -> crate::model::Result<Monitor>,
+    ) {
+        match (plan, &mut self.health) {
+            (None, _) => self.end_health(),
+            (Some(plan), Some(monitor)) => monitor.change(plan),
+            (Some(plan), None) => {
+                let Some(Ok(init)) = self.init.as_ref().map(|init| init.try_clone()) else {
+                    return;
+                };
+                if let Ok(monitor) = begin(plan, init) {
+                    self.health = Some(Box::new(monitor));
+                    // What a check leaves behind becomes this process's child.
+                    self.signals = signals::descriptor(&signals::SignalSet::all()).ok();
+                }
+            }
+        }
     }
 
-    /// The check that somebody wants instead of none, once.
-    pub(super) fn wanted_health(&mut self) -> Option<HealthPlan> {
-        self.health_wanted.take().map(|plan| *plan)
+    /// What a command wants to have checked from now on, once.
+    pub(in super::super) fn wanted_health(&mut self) -> Option<Option<Box<HealthPlan>>> {
+        self.health_wanted.take()
     }
 
     pub(super) fn tend_health(&mut self, part: Part) {
@@ -43,15 +59,11 @@ impl EventLoop<'_> {
         self.take_step(step);
     }
 
-    /// Another check from now on, or none.
+    /// Another check from now on, or none. One of a newer program that cannot be understood is the
+    /// next start's.
     pub(super) fn change_health(&mut self, client: usize, plan: &[u8]) {
-        // Of a newer program, perhaps: the next start understands it or says why not.
-        if let Ok(plan) = serde_json::from_slice::<Option<HealthPlan>>(plan) {
-            match (plan, &mut self.health) {
-                (Some(plan), Some(monitor)) => monitor.change(plan),
-                (Some(plan), None) => self.health_wanted = Some(Box::new(plan)),
-                (None, _) => self.end_health(),
-            }
+        if let Ok(plan) = serde_json::from_slice(plan) {
+            self.health_wanted = Some(plan);
         }
         self.clients[client].tell(&Event::HealthTaken);
     }
@@ -64,33 +76,31 @@ impl EventLoop<'_> {
         self.tell_checked(None);
     }
 
-    pub(super) fn is_checking(&self) -> bool {
-        self.health
-            .as_ref()
-            .is_some_and(|monitor| monitor.is_checking())
-    }
-
     /// Reaps children that nobody waits for: orphans of the container, and what a check has left
     /// behind. As long as one runs none is touched, since it reaps its own.
     pub(super) fn reap_strays(&self) {
-        if self.is_checking() {
-            return;
-        }
-        match &self.orphans {
-            Some(orphans) => orphans.reap(),
-            None => process::reap_others(self.init),
+        let checking = self
+            .health
+            .as_ref()
+            .is_some_and(|monitor| monitor.is_checking());
+        match (&self.orphans, &self.init) {
+            _ if checking => {}
+            (Some(orphans), _) => orphans.reap(),
+            (None, Some(init)) => process::reap_others(init),
+            (None, None) => {}
         }
     }
 
     fn take_step(&mut self, step: Step) {
         match step {
             Step::Nothing => {}
-            Step::Kill => {
-                let _ = process::signal(self.init, libc::SIGKILL);
-            }
+            Step::Kill => self.signal_init(libc::SIGKILL),
             Step::Checked(report) => {
                 self.tell_checked(Some(report));
                 self.reap_strays();
+                if report.changed {
+                    self.health_news = Some(report.status);
+                }
                 self.deal_with_failure(report.act);
             }
         }
@@ -105,18 +115,20 @@ impl EventLoop<'_> {
         }
     }
 
+    /// The policy of restarts decides what comes after a kill.
     fn deal_with_failure(&mut self, act: OnFailure) {
         let Some(monitor) = &mut self.health else {
             return;
         };
-        let signal = match act {
+        let (signal, after) = match act {
             OnFailure::None => return,
-            OnFailure::Kill => libc::SIGKILL,
-            OnFailure::Stop | OnFailure::Restart => {
-                monitor.await_end();
-                monitor.plan().stop_signal
-            }
+            OnFailure::Kill => (libc::SIGKILL, None),
+            OnFailure::Stop => (monitor.plan().stop_signal, Some(After::Rest)),
+            OnFailure::Restart => (monitor.plan().stop_signal, Some(After::Start)),
         };
-        let _ = process::signal(self.init, signal);
+        monitor.await_end();
+        let by_hand = false;
+        self.wish = self.wish.and(Wish { by_hand, after });
+        self.signal_init(signal);
     }
 }

@@ -26,15 +26,45 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use self::{check::Check, machine::Machine};
+use super::{Container, Run, event_loop::EventLoop};
 use crate::{
-    engine::{cgroup::Group, sandbox::JoinPlan},
+    engine::{cgroup::Group, plan::ProcessPlan, sandbox::JoinPlan},
     model::{
-        Context, Result,
+        Context, Error, ErrorKind, Result,
         health::{HealthCheck, HealthResult, HealthStatus, OnFailure},
     },
     storage::ContainerDir,
     sys::{poll::PollSet, process},
 };
+
+impl Container<'_> {
+    /// Has the run's health checked, if there is something to check.
+    pub(super) fn look_after_health(&self, watch: &mut EventLoop, run: &Run) {
+        let plan = self.plan.health.as_deref().cloned();
+        watch.look_after_health(plan, |plan, init| {
+            let gone = || Error::new(ErrorKind::Conflict, "the container is not running");
+            let start = self.directory.start_record()?.ok_or_else(gone)?;
+            let join = JoinPlan {
+                init: start.init,
+                namespaces: start.namespaces,
+                process: ProcessPlan {
+                    terminal: false,
+                    ..self.plan.sandbox.process.clone()
+                },
+                cgroup: start.cgroup,
+                legacy_cgroups: start.legacy_cgroups,
+            };
+            let place = Place {
+                join,
+                init,
+                started: start.started,
+                begun: run.begun,
+                directory: self.store.container(&self.plan.id)?,
+            };
+            Monitor::begin(plan, place)
+        });
+    }
+}
 
 /// What a supervisor is told to do for a container's health.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
