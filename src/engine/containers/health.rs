@@ -18,7 +18,7 @@ use crate::{
     model::{
         Context, Error, ErrorKind, Result,
         container::{ContainerRecord, ContainerState},
-        health::{HealthCheck, HealthRecord, HealthSpec, HealthStatus},
+        health::{HealthCheck, HealthRecord, HealthStatus},
         image::ProcessDefaults,
     },
     storage::{ContainerDir, containers::Status},
@@ -74,16 +74,12 @@ impl Engine {
         }
     }
 
-    /// Lays other settings over the container's, and tells its supervisor. The caller holds
-    /// [`Store::change_container_alone`](crate::storage::Store::change_container_alone).
-    pub(super) fn change_health(
+    /// Tells the container's supervisor, if there is one, that the record has another health check.
+    pub(super) fn tell_health(
         &self,
         directory: &ContainerDir,
-        record: &mut ContainerRecord,
-        spec: HealthSpec,
+        record: &ContainerRecord,
     ) -> Result<()> {
-        record.spec.health = spec;
-        directory.put_record(record)?;
         if !directory.is_held()? {
             return Ok(());
         }
