@@ -73,7 +73,7 @@ impl HealthFlags {
     }
 
     /// Lays what was given over what is there.
-    pub fn change(self, spec: &mut HealthSpec) -> Result<()> {
+    pub fn change(&self, spec: &mut HealthSpec) -> Result<()> {
         if self.no_healthcheck {
             if self.has_settings() {
                 return Err(Error::invalid(
@@ -201,13 +201,14 @@ fn duration(name: &str, text: &str) -> Result<i64> {
             "--health-{name} cannot be negative"
         )));
     }
-    let length = human::parse_duration(text.strip_prefix('-').unwrap_or(text)).map_err(|error| {
-        let hint = error.hint().unwrap_or_default().to_owned();
-        Error::invalid(format!(
-            "invalid argument {text:?} for --health-{name}: invalid duration"
-        ))
-        .with_hint(hint)
-    })?;
+    let length =
+        human::parse_duration(text.strip_prefix('-').unwrap_or(text)).map_err(|error| {
+            let hint = error.hint().unwrap_or_default().to_owned();
+            Error::invalid(format!(
+                "invalid argument {text:?} for --health-{name}: invalid duration"
+            ))
+            .with_hint(hint)
+        })?;
     Ok(i64::try_from(length.as_nanos()).unwrap_or(i64::MAX))
 }
 

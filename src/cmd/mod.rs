@@ -27,6 +27,7 @@ mod env;
 mod failure;
 mod filter;
 mod health_flags;
+mod healthcheck;
 mod help;
 mod log_flags;
 mod mount_flags;

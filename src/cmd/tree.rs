@@ -4,14 +4,15 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, create, doctor, events, exec, export, images, import, info, inspect, kill, load, logs,
-    pause, ps, pull, restart, rm, rmi, run, secret, spec, start, stats, stop, tag, top, update,
-    verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
+    attach, create, doctor, events, exec, export, healthcheck, images, import, info, inspect, kill,
+    load, logs, pause, ps, pull, restart, rm, rmi, run, secret, spec, start, stats, stop, tag, top,
+    update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
 pub const GROUPS: &[(&str, &str)] = &[
     ("container", "Commands on containers"),
+    ("healthcheck", "Commands on health checks"),
     ("image", "Commands on images"),
     ("secret", "Commands on secrets"),
     ("system", "Commands on the engine"),
@@ -47,6 +48,7 @@ pub static VERBS: &[&Verb] = &[
     &pause::PAUSE,
     &pause::UNPAUSE,
     &update::VERB,
+    &healthcheck::RUN,
     &attach::VERB,
     &export::VERB,
     &volume_ls::VERB,

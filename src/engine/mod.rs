@@ -26,8 +26,8 @@ pub use crate::model::RegistryOptions;
 pub use events::EventOptions;
 pub use requests::{
     AttachOptions, Check, ContainerSize, ContainerStats, ContainerSummary, CpuUsage, ExecSpec,
-    Health, ImportRequest, IoUsage, LoadRequest, LogLine, LogOptions, LogStream, MemoryUsage,
-    PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
+    Health, HealthVerdict, ImportRequest, IoUsage, LoadRequest, LogLine, LogOptions, LogStream,
+    MemoryUsage, PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
 };
 
 use crate::{

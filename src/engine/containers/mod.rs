@@ -4,6 +4,7 @@ mod create;
 mod ending;
 pub mod exec;
 mod export;
+mod health;
 mod hook_folders;
 mod inspect;
 mod kill;
