@@ -4,8 +4,8 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, create, doctor, exec, export, images, import, info, inspect, kill, load, logs, pause,
-    ps, pull, rm, rmi, run, secret, spec, start, stats, stop, tag, top, update, verb::Verb,
+    attach, cp, create, doctor, exec, export, images, import, info, inspect, kill, load, logs,
+    pause, ps, pull, rm, rmi, run, secret, spec, start, stats, stop, tag, top, update, verb::Verb,
     version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
@@ -46,6 +46,7 @@ pub static VERBS: &[&Verb] = &[
     &pause::UNPAUSE,
     &update::VERB,
     &attach::VERB,
+    &cp::VERB,
     &export::VERB,
     &volume_ls::VERB,
     &volume::CREATE,

@@ -22,6 +22,7 @@ pub mod volumes;
 use std::path::PathBuf;
 
 pub use crate::model::RegistryOptions;
+pub use containers::{Copied, CopyEnd, CopyRequest};
 pub use requests::{
     AttachOptions, Check, ContainerSize, ContainerStats, ContainerSummary, CpuUsage, ExecSpec,
     Health, ImportRequest, IoUsage, LoadRequest, LogLine, LogOptions, LogStream, MemoryUsage,
