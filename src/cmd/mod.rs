@@ -51,6 +51,7 @@ mod attach;
 mod cp;
 mod create;
 mod doctor;
+mod events;
 mod exec;
 mod export;
 mod images;

@@ -9,6 +9,7 @@ mod hook_folders;
 mod inspect;
 mod kill;
 mod list;
+mod log_plan;
 mod logs;
 mod neighbours;
 mod own_ids;
