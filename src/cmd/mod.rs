@@ -48,6 +48,7 @@ mod user_namespace_flags;
 mod verb;
 
 mod attach;
+mod commit;
 mod create;
 mod doctor;
 mod exec;

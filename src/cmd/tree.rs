@@ -4,9 +4,9 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, create, doctor, exec, images, import, info, inspect, kill, load, logs, pause, ps, pull,
-    rm, rmi, run, secret, spec, start, stats, stop, tag, top, update, verb::Verb, version, volume,
-    volume_archive, volume_ls, volume_prune, wait,
+    attach, commit, create, doctor, exec, images, import, info, inspect, kill, load, logs, pause,
+    ps, pull, rm, rmi, run, secret, spec, start, stats, stop, tag, top, update, verb::Verb,
+    version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -46,6 +46,7 @@ pub static VERBS: &[&Verb] = &[
     &pause::UNPAUSE,
     &update::VERB,
     &attach::VERB,
+    &commit::VERB,
     &volume_ls::VERB,
     &volume::CREATE,
     &inspect::VOLUME,

@@ -23,9 +23,9 @@ use std::path::PathBuf;
 
 pub use crate::model::RegistryOptions;
 pub use requests::{
-    AttachOptions, Check, ContainerSize, ContainerStats, ContainerSummary, CpuUsage, ExecSpec,
-    Health, ImportRequest, IoUsage, LoadRequest, LogLine, LogOptions, LogStream, MemoryUsage,
-    PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
+    AttachOptions, Check, CommitRequest, ContainerSize, ContainerStats, ContainerSummary, CpuUsage,
+    ExecSpec, Health, ImportRequest, IoUsage, LoadRequest, LogLine, LogOptions, LogStream,
+    MemoryUsage, PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
 };
 
 use crate::{

@@ -6,6 +6,7 @@ use super::{Progress, RegistryOptions};
 use crate::model::{
     ContainerId, Digest, Platform, Reference, Result,
     container::{ContainerState, NetworkMode},
+    manifest::Format,
     mount::Mount,
 };
 
@@ -32,6 +33,23 @@ pub struct ImportRequest {
     pub changes: Vec<String>,
     pub message: Option<String>,
     pub platform: Option<Platform>,
+}
+
+/// What `commit` makes of a container.
+#[derive(Clone, Debug, Default)]
+pub struct CommitRequest {
+    pub reference: Option<Reference>,
+    pub author: Option<String>,
+    pub message: Option<String>,
+    /// Dockerfile instructions for the configuration.
+    pub changes: Vec<String>,
+    /// A running container stands still meanwhile.
+    pub pause: bool,
+    pub format: Format,
+    /// One layer with everything, instead of one more.
+    pub squash: bool,
+    /// All volumes of the container are declared by the image.
+    pub include_volumes: bool,
 }
 
 /// One thing that removing an image did.

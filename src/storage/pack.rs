@@ -5,6 +5,10 @@
 //! swaps a file for a link to somewhere else (CVE-2023-0778) gets the link into the archive. Names,
 //! owners, modes, times (whole seconds), hard links, devices and extended attributes go along (GNU
 //! long names, PAX records `SCHILY.xattr.*`); sockets do not.
+//!
+//! The tree of a layer ([`pack_layer`]) comes out as the OCI image specification wants it: overlayfs's
+//! whiteouts and opaque directories as `.wh.NAME` and `.wh..wh..opq`, and what an ordinary user could
+//! not make as what it stands for ([`STAT_XATTR`]).
 
 use std::{
     collections::HashMap,
@@ -18,12 +22,16 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, Stat},
+    fs::{AtFlags, FileType, Mode, Stat},
     io::Errno,
 };
 use tar::{Builder, EntryType, Header};
 
-use super::FOLDER;
+use super::{
+    FOLDER,
+    copy::{is_opaque, is_whiteout},
+    unpack::STAT_XATTR,
+};
 use crate::sys::file_copy;
 
 /// Deeper trees need more descriptors than a process may have.
@@ -33,18 +41,36 @@ const SHORT_LINK: usize = 100;
 
 /// Writes everything below `tree`, itself included as `./`, and the archive's end.
 pub fn pack(tree: &OwnedFd, out: impl Write) -> io::Result<()> {
+    pack_as(Style::Volume, tree.as_fd(), out)
+}
+
+/// Writes a layer's tree, in the order of names: the same tree makes the same archive. The root
+/// directory has an entry only if it is told `with_root`.
+pub fn pack_layer(tree: BorrowedFd<'_>, with_root: bool, out: impl Write) -> io::Result<()> {
+    pack_as(Style::Layer { with_root }, tree, out)
+}
+
+fn pack_as(style: Style, tree: BorrowedFd<'_>, out: impl Write) -> io::Result<()> {
     let mut packing = Packing {
         archive: Builder::new(out),
+        style,
         links: HashMap::new(),
         path: Vec::new(),
         depth: 0,
     };
-    packing.folder(tree.as_fd())?;
+    packing.folder(tree)?;
     packing.archive.finish()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Volume,
+    Layer { with_root: bool },
 }
 
 struct Packing<W: Write> {
     archive: Builder<W>,
+    style: Style,
     /// Paths of files with several names.
     links: HashMap<(u64, u64), Vec<u8>>,
     /// Of the current directory, with a slash behind it; empty at the top.
@@ -58,15 +84,26 @@ impl<W: Write> Packing<W> {
             return Err(Errno::NAMETOOLONG.into());
         }
         let stat = rustix::fs::fstat(folder)?;
-        let mut header = header(&stat, EntryType::Directory);
-        self.attributes((folder, c"."))?;
+        let found = file_copy::attributes((folder, c"."))?;
+        let mut header = self.header(&stat, EntryType::Directory, &found)?;
         let path = match self.path.is_empty() {
             true => b"./".to_vec(),
             false => self.path.clone(),
         };
-        self.archive
-            .append_data(&mut header, as_path(&path), io::empty())?;
-        for name in file_copy::entries(folder)? {
+        if !self.path.is_empty() || self.style != (Style::Layer { with_root: false }) {
+            self.attributes(found)?;
+            self.archive
+                .append_data(&mut header, as_path(&path), io::empty())?;
+        }
+        let is_layer = self.style != Style::Volume;
+        if is_layer && is_opaque(folder) {
+            self.mark(b".wh..wh..opq", b"")?;
+        }
+        let mut names = file_copy::entries(folder)?;
+        if is_layer {
+            names.sort_unstable();
+        }
+        for name in names {
             match self.entry(folder, &name) {
                 // Removed meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -76,8 +113,25 @@ impl<W: Write> Packing<W> {
         Ok(())
     }
 
+    /// An empty file in the current directory that says what is not there.
+    fn mark(&mut self, prefix: &[u8], name: &[u8]) -> io::Result<()> {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Regular);
+        header.set_mode(0o600);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(0);
+        let path = [&self.path, prefix, name].concat();
+        self.archive
+            .append_data(&mut header, as_path(&path), io::empty())
+    }
+
     fn entry(&mut self, folder: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
         let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if self.style != Style::Volume && is_whiteout(&stat) {
+            return self.mark(b".wh.", name.to_bytes());
+        }
         let before = self.path.len();
         self.path.extend_from_slice(name.to_bytes());
         let outcome = match FileType::from_raw_mode(stat.st_mode) {
@@ -107,7 +161,7 @@ impl<W: Write> Packing<W> {
         if stat.st_nlink > 1 {
             let inode = (stat.st_dev, stat.st_ino);
             if let Some(first) = self.links.get(&inode).cloned() {
-                return self.link(header(stat, EntryType::Link), &first);
+                return self.link(plain_header(stat, EntryType::Link), &first);
             }
             self.links.insert(inode, self.path.clone());
         }
@@ -115,8 +169,9 @@ impl<W: Write> Packing<W> {
             FileType::RegularFile => self.regular(folder, name),
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(folder, name, Vec::new())?;
-                self.attributes((folder, name))?;
-                self.link(header(stat, EntryType::Symlink), target.as_bytes())
+                let found = file_copy::attributes((folder, name))?;
+                self.attributes(found)?;
+                self.link(plain_header(stat, EntryType::Symlink), target.as_bytes())
             }
             kind => {
                 let of_kind = match kind {
@@ -124,10 +179,11 @@ impl<W: Write> Packing<W> {
                     FileType::BlockDevice => EntryType::Block,
                     _ => EntryType::Fifo,
                 };
-                let mut header = header(stat, of_kind);
+                let mut header = plain_header(stat, of_kind);
                 header.set_device_major(rustix::fs::major(stat.st_rdev))?;
                 header.set_device_minor(rustix::fs::minor(stat.st_rdev))?;
-                self.attributes((folder, name))?;
+                let found = file_copy::attributes((folder, name))?;
+                self.attributes(found)?;
                 let path = self.path.clone();
                 self.archive
                     .append_data(&mut header, as_path(&path), io::empty())
@@ -150,35 +206,67 @@ impl<W: Write> Packing<W> {
     }
 
     fn regular(&mut self, folder: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
-            // It has become something else since it was looked at.
-            Err(Errno::LOOP | Errno::NXIO) => return Ok(()),
-            other => other?,
-        };
-        let stat = rustix::fs::fstat(&file)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        // `None`: it has become something else since it was looked at.
+        let Some((file, stat)) = file_copy::open_regular(folder, name)? else {
             return Ok(());
-        }
-        self.attributes((folder, name))?;
-        let size = u64::try_from(stat.st_size).unwrap_or(0);
-        let mut header = header(&stat, EntryType::Regular);
-        header.set_size(size);
+        };
+        let found = file_copy::attributes_of(file.as_fd())?;
+        let mut header = self.header(&stat, EntryType::Regular, &found)?;
+        self.attributes(found)?;
         let path = self.path.clone();
+        if header.entry_type() != EntryType::Regular {
+            return self
+                .archive
+                .append_data(&mut header, as_path(&path), io::empty());
+        }
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        header.set_size(size);
         // The size was said: a file that grows is cut, one that shrinks ends in zeros.
         let data = std::fs::File::from(file).chain(io::repeat(0)).take(size);
         self.archive.append_data(&mut header, as_path(&path), data)
     }
 
+    /// What the entry is, or in a layer what it stands for.
+    fn header(
+        &self,
+        stat: &Stat,
+        kind: EntryType,
+        attributes: &[(Vec<u8>, Vec<u8>)],
+    ) -> io::Result<Header> {
+        let mut header = plain_header(stat, kind);
+        let noted = attributes
+            .iter()
+            .find(|(name, _)| name == STAT_XATTR.as_bytes())
+            .and_then(|(_, value)| StandIn::parse(value));
+        let Some(noted) = noted.filter(|_| self.style != Style::Volume) else {
+            return Ok(header);
+        };
+        // An owner that could be given is the true one, whatever was noted before.
+        if (stat.st_uid, stat.st_gid) == (0, 0) {
+            header.set_uid(u64::from(noted.uid));
+            header.set_gid(u64::from(noted.gid));
+        }
+        if let Some((device, major, minor)) = noted.device
+            && kind == EntryType::Regular
+            && stat.st_size == 0
+        {
+            header.set_entry_type(device);
+            header.set_device_major(major)?;
+            header.set_device_minor(minor)?;
+        }
+        Ok(header)
+    }
+
     /// Of the entry that comes next.
-    fn attributes(&mut self, entry: (BorrowedFd<'_>, &CStr)) -> io::Result<()> {
-        let found = file_copy::attributes(entry)?;
+    fn attributes(&mut self, found: Vec<(Vec<u8>, Vec<u8>)>) -> io::Result<()> {
+        let of_layer = self.style != Style::Volume;
         let records: Vec<(String, Vec<u8>)> = found
             .into_iter()
             .filter_map(|(name, value)| {
                 let name = String::from_utf8(name).ok()?;
+                let ours = of_layer && name == STAT_XATTR;
                 let taken = name.starts_with("user.") || name == "security.capability";
-                taken.then(|| (format!("SCHILY.xattr.{name}"), value))
+                (taken && !ours).then(|| (format!("SCHILY.xattr.{name}"), value))
             })
             .collect();
         if records.is_empty() {
@@ -191,11 +279,38 @@ impl<W: Write> Packing<W> {
     }
 }
 
+/// What [`STAT_XATTR`] says.
+struct StandIn {
+    uid: u32,
+    gid: u32,
+    device: Option<(EntryType, u32, u32)>,
+}
+
+impl StandIn {
+    fn parse(value: &[u8]) -> Option<StandIn> {
+        let text = std::str::from_utf8(value).ok()?;
+        let mut words = text.split(' ');
+        let uid = words.next()?.parse().ok()?;
+        let gid = words.next()?.parse().ok()?;
+        let kind = match words.next()? {
+            "c" => Some(EntryType::Char),
+            "b" => Some(EntryType::Block),
+            _ => None,
+        };
+        let numbers = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some(StandIn {
+            uid,
+            gid,
+            device: kind.map(|kind| (kind, numbers.0, numbers.1)),
+        })
+    }
+}
+
 fn as_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-fn header(stat: &Stat, kind: EntryType) -> Header {
+fn plain_header(stat: &Stat, kind: EntryType) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(stat.st_mode & 0o7777);

@@ -1,5 +1,6 @@
 //! Containers: one file a verb, and the session between a command and a supervisor.
 
+mod commit;
 mod create;
 mod ending;
 pub mod exec;
