@@ -9,7 +9,7 @@
 //! filter    --filter                               times     ages, dates, --since
 //! container_flags  what run and create share       progress  pulls, as lines or bars
 //! unsupported  Docker's flags that are not there   each      several objects, one by one
-//! chosen    --latest, --cidfile
+//! chosen    --latest, --cidfile                   prune     the question before cleaning up
 //! NAME      one command: its flags, then one function
 //! ```
 //!
@@ -34,6 +34,7 @@ mod namespace_flags;
 mod parse;
 mod process_columns;
 mod progress;
+mod prune;
 mod registry_flags;
 mod resource_flags;
 mod security_flags;
@@ -49,9 +50,11 @@ mod verb;
 
 mod attach;
 mod commit;
+mod container_prune;
 mod create;
 mod doctor;
 mod exec;
+mod image_prune;
 mod images;
 mod import;
 mod info;
@@ -70,6 +73,7 @@ mod spec;
 mod start;
 mod stats;
 mod stop;
+mod system_prune;
 mod tag;
 mod top;
 mod update;

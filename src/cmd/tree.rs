@@ -4,9 +4,10 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, commit, create, doctor, exec, images, import, info, inspect, kill, load, logs, pause,
-    ps, pull, rm, rmi, run, secret, spec, start, stats, stop, tag, top, update, verb::Verb,
-    version, volume, volume_archive, volume_ls, volume_prune, wait,
+    attach, commit, container_prune, create, doctor, exec, image_prune, images, import, info,
+    inspect, kill, load, logs, pause, ps, pull, rm, rmi, run, secret, spec, start, stats, stop,
+    system_prune, tag, top, update, verb::Verb, version, volume, volume_archive, volume_ls,
+    volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -60,6 +61,9 @@ pub static VERBS: &[&Verb] = &[
     &secret::INSPECT,
     &secret::RM,
     &secret::EXISTS,
+    &container_prune::VERB,
+    &image_prune::VERB,
+    &system_prune::VERB,
     &info::VERB,
     &doctor::VERB,
     &version::VERB,

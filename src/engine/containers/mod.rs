@@ -13,6 +13,7 @@ mod neighbours;
 mod own_ids;
 mod own_root;
 mod pause;
+mod prune;
 mod remove;
 mod run;
 mod runtime_spec;
@@ -26,7 +27,6 @@ mod update;
 mod wait;
 
 pub(in crate::engine) use run::absolute;
-pub(in crate::engine) use size::of_folder as measure;
 /// Docker's state of a container.
 pub(super) fn state_of(
     directory: &crate::storage::ContainerDir,
