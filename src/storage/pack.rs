@@ -32,7 +32,7 @@ use super::{
     copy::{is_opaque, is_whiteout},
     unpack::STAT_XATTR,
 };
-use crate::sys::file_copy;
+use crate::sys::{file_copy, in_root};
 
 /// Deeper trees need more descriptors than a process may have.
 const DEEPEST: usize = 800;
@@ -41,36 +41,32 @@ const SHORT_LINK: usize = 100;
 
 /// Writes everything below `tree`, itself included as `./`, and the archive's end.
 pub fn pack(tree: &OwnedFd, out: impl Write) -> io::Result<()> {
-    pack_as(Style::Volume, tree.as_fd(), out)
+    let mut packer = Packer::new(out, &|stat| (stat.st_uid, stat.st_gid));
+    packer.folder_as(tree.as_fd(), b"")?;
+    packer.finish()
 }
 
 /// Writes a layer's tree, in the order of names: the same tree makes the same archive. The root
 /// directory has an entry only if it is told `with_root`.
 pub fn pack_layer(tree: BorrowedFd<'_>, with_root: bool, out: impl Write) -> io::Result<()> {
-    pack_as(Style::Layer { with_root }, tree, out)
-}
-
-fn pack_as(style: Style, tree: BorrowedFd<'_>, out: impl Write) -> io::Result<()> {
-    let mut packing = Packing {
-        archive: Builder::new(out),
-        style,
-        links: HashMap::new(),
-        path: Vec::new(),
-        depth: 0,
-    };
-    packing.folder(tree)?;
-    packing.archive.finish()
+    let mut packer = Packer::new(out, &|stat| (stat.st_uid, stat.st_gid));
+    packer.style = Style::Layer { with_root };
+    packer.folder_as(tree, b"")?;
+    packer.finish()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Style {
-    Volume,
+    Files,
     Layer { with_root: bool },
 }
 
-struct Packing<W: Write> {
+/// An archive that is being written.
+pub struct Packer<'a, W: Write> {
     archive: Builder<W>,
     style: Style,
+    /// User and group of a file, as the archive is to say.
+    owner: &'a dyn Fn(&Stat) -> (u32, u32),
     /// Paths of files with several names.
     links: HashMap<(u64, u64), Vec<u8>>,
     /// Of the current directory, with a slash behind it; empty at the top.
@@ -78,14 +74,57 @@ struct Packing<W: Write> {
     depth: usize,
 }
 
-impl<W: Write> Packing<W> {
-    fn folder(&mut self, folder: BorrowedFd<'_>) -> io::Result<()> {
+impl<'a, W: Write> Packer<'a, W> {
+    pub fn new(out: W, owner: &'a dyn Fn(&Stat) -> (u32, u32)) -> Self {
+        Packer {
+            archive: Builder::new(out),
+            style: Style::Files,
+            owner,
+            links: HashMap::new(),
+            path: Vec::new(),
+            depth: 0,
+        }
+    }
+
+    /// Writes a folder, open for reading, and everything below it, as `name`; an empty one is `./`.
+    pub fn folder_as(&mut self, folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+        self.path = name.to_vec();
+        if !name.is_empty() {
+            self.path.push(b'/');
+        }
+        self.folder(folder, None)
+    }
+
+    /// Writes what is no folder, as `name`.
+    pub fn entry_as(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        entry: &CStr,
+        name: &[u8],
+    ) -> io::Result<()> {
+        let stat = rustix::fs::statat(folder, entry, AtFlags::SYMLINK_NOFOLLOW)?;
+        self.path = name.to_vec();
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Socket | FileType::Unknown | FileType::Directory => {
+                Err(Errno::OPNOTSUPP.into())
+            }
+            kind => self.file(folder, entry, kind, &stat),
+        }
+    }
+
+    /// Writes the archive's end.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.archive.finish()
+    }
+
+    /// `above` is the device of the folder in which this one lies.
+    fn folder(&mut self, folder: BorrowedFd<'_>, above: Option<u64>) -> io::Result<()> {
         if self.depth > DEEPEST {
             return Err(Errno::NAMETOOLONG.into());
         }
         let stat = rustix::fs::fstat(folder)?;
         let found = file_copy::attributes((folder, c"."))?;
-        let mut header = self.header(&stat, EntryType::Directory, &found)?;
+        let mut header = self.header_of(&stat, EntryType::Directory, &found)?;
         let path = match self.path.is_empty() {
             true => b"./".to_vec(),
             false => self.path.clone(),
@@ -95,16 +134,20 @@ impl<W: Write> Packing<W> {
             self.archive
                 .append_data(&mut header, as_path(&path), io::empty())?;
         }
-        let is_layer = self.style != Style::Volume;
-        if is_layer && is_opaque(folder) {
-            self.mark(b".wh..wh..opq", b"")?;
+        // A container's /proc and /sys are nobody's files.
+        let entered = above.is_some_and(|device| device != stat.st_dev);
+        if entered && in_root::refuse_kernel_file_systems(folder).is_err() {
+            return Ok(());
         }
         let mut names = file_copy::entries(folder)?;
-        if is_layer {
+        if self.style != Style::Files {
             names.sort_unstable();
+            if is_opaque(folder) {
+                self.mark(b".wh..wh..opq", b"")?;
+            }
         }
         for name in names {
-            match self.entry(folder, &name) {
+            match self.entry(folder, &name, stat.st_dev) {
                 // Removed meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 outcome => outcome?,
@@ -127,9 +170,9 @@ impl<W: Write> Packing<W> {
             .append_data(&mut header, as_path(&path), io::empty())
     }
 
-    fn entry(&mut self, folder: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    fn entry(&mut self, folder: BorrowedFd<'_>, name: &CStr, device: u64) -> io::Result<()> {
         let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if self.style != Style::Volume && is_whiteout(&stat) {
+        if self.style != Style::Files && is_whiteout(&stat) {
             return self.mark(b".wh.", name.to_bytes());
         }
         let before = self.path.len();
@@ -140,7 +183,7 @@ impl<W: Write> Packing<W> {
                 .and_then(|below| {
                     self.path.push(b'/');
                     self.depth += 1;
-                    let outcome = self.folder(below.as_fd());
+                    let outcome = self.folder(below.as_fd(), Some(device));
                     self.depth -= 1;
                     outcome
                 }),
@@ -161,7 +204,7 @@ impl<W: Write> Packing<W> {
         if stat.st_nlink > 1 {
             let inode = (stat.st_dev, stat.st_ino);
             if let Some(first) = self.links.get(&inode).cloned() {
-                return self.link(plain_header(stat, EntryType::Link), &first);
+                return self.link(self.header(stat, EntryType::Link), &first);
             }
             self.links.insert(inode, self.path.clone());
         }
@@ -171,7 +214,7 @@ impl<W: Write> Packing<W> {
                 let target = rustix::fs::readlinkat(folder, name, Vec::new())?;
                 let found = file_copy::attributes((folder, name))?;
                 self.attributes(found)?;
-                self.link(plain_header(stat, EntryType::Symlink), target.as_bytes())
+                self.link(self.header(stat, EntryType::Symlink), target.as_bytes())
             }
             kind => {
                 let of_kind = match kind {
@@ -179,7 +222,7 @@ impl<W: Write> Packing<W> {
                     FileType::BlockDevice => EntryType::Block,
                     _ => EntryType::Fifo,
                 };
-                let mut header = plain_header(stat, of_kind);
+                let mut header = self.header(stat, of_kind);
                 header.set_device_major(rustix::fs::major(stat.st_rdev))?;
                 header.set_device_minor(rustix::fs::minor(stat.st_rdev))?;
                 let found = file_copy::attributes((folder, name))?;
@@ -206,12 +249,12 @@ impl<W: Write> Packing<W> {
     }
 
     fn regular(&mut self, folder: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-        // `None`: it has become something else since it was looked at.
-        let Some((file, stat)) = file_copy::open_regular(folder, name)? else {
+        // It may have become something else since it was looked at.
+        let Some((file, stat)) = in_root::open_regular(folder, name)? else {
             return Ok(());
         };
         let found = file_copy::attributes_of(file.as_fd())?;
-        let mut header = self.header(&stat, EntryType::Regular, &found)?;
+        let mut header = self.header_of(&stat, EntryType::Regular, &found)?;
         self.attributes(found)?;
         let path = self.path.clone();
         if header.entry_type() != EntryType::Regular {
@@ -226,19 +269,39 @@ impl<W: Write> Packing<W> {
         self.archive.append_data(&mut header, as_path(&path), data)
     }
 
-    /// What the entry is, or in a layer what it stands for.
-    fn header(
+    /// Of the entry that comes next.
+    fn attributes(&mut self, found: Vec<(Vec<u8>, Vec<u8>)>) -> io::Result<()> {
+        let records: Vec<(String, Vec<u8>)> = found
+            .into_iter()
+            .filter_map(|(name, value)| {
+                let name = String::from_utf8(name).ok()?;
+                let ours = name.starts_with("user.coracle.");
+                let taken = name.starts_with("user.") && !ours || name == "security.capability";
+                taken.then(|| (format!("SCHILY.xattr.{name}"), value))
+            })
+            .collect();
+        if records.is_empty() {
+            return Ok(());
+        }
+        let records = records
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_slice()));
+        self.archive.append_pax_extensions(records)
+    }
+
+    /// What a file or directory is, or in a layer what it stands for.
+    fn header_of(
         &self,
         stat: &Stat,
         kind: EntryType,
         attributes: &[(Vec<u8>, Vec<u8>)],
     ) -> io::Result<Header> {
-        let mut header = plain_header(stat, kind);
+        let mut header = self.header(stat, kind);
         let noted = attributes
             .iter()
             .find(|(name, _)| name == STAT_XATTR.as_bytes())
             .and_then(|(_, value)| StandIn::parse(value));
-        let Some(noted) = noted.filter(|_| self.style != Style::Volume) else {
+        let Some(noted) = noted.filter(|_| self.style != Style::Files) else {
             return Ok(header);
         };
         // An owner that could be given is the true one, whatever was noted before.
@@ -257,25 +320,16 @@ impl<W: Write> Packing<W> {
         Ok(header)
     }
 
-    /// Of the entry that comes next.
-    fn attributes(&mut self, found: Vec<(Vec<u8>, Vec<u8>)>) -> io::Result<()> {
-        let of_layer = self.style != Style::Volume;
-        let records: Vec<(String, Vec<u8>)> = found
-            .into_iter()
-            .filter_map(|(name, value)| {
-                let name = String::from_utf8(name).ok()?;
-                let ours = of_layer && name == STAT_XATTR;
-                let taken = name.starts_with("user.") || name == "security.capability";
-                (taken && !ours).then(|| (format!("SCHILY.xattr.{name}"), value))
-            })
-            .collect();
-        if records.is_empty() {
-            return Ok(());
-        }
-        let records = records
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_slice()));
-        self.archive.append_pax_extensions(records)
+    fn header(&self, stat: &Stat, kind: EntryType) -> Header {
+        let mut header = Header::new_gnu();
+        let (uid, gid) = (self.owner)(stat);
+        header.set_entry_type(kind);
+        header.set_mode(stat.st_mode & 0o7777);
+        header.set_uid(u64::from(uid));
+        header.set_gid(u64::from(gid));
+        header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
+        header.set_size(0);
+        header
     }
 }
 
@@ -308,15 +362,4 @@ impl StandIn {
 
 fn as_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
-}
-
-fn plain_header(stat: &Stat, kind: EntryType) -> Header {
-    let mut header = Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(stat.st_mode & 0o7777);
-    header.set_uid(u64::from(stat.st_uid));
-    header.set_gid(u64::from(stat.st_gid));
-    header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
-    header.set_size(0);
-    header
 }

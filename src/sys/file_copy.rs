@@ -76,26 +76,6 @@ pub fn copy_bytes(source: &OwnedFd, target: &OwnedFd, size: u64) -> Result<bool>
     Ok(true)
 }
 
-/// Opens a regular file for reading, in a directory that a container may be changing: `None` if the
-/// name stands for anything else by now. No device is opened, nor waited for a pipe: what was found
-/// is looked at before it is opened.
-pub fn open_regular(folder: BorrowedFd<'_>, name: &CStr) -> Result<Option<(OwnedFd, Stat)>> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let found = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
-        Err(Errno::NOENT) => return Ok(None),
-        other => other?,
-    };
-    let kind = rustix::fs::fstat(&found)?.st_mode;
-    if FileType::from_raw_mode(kind) != FileType::RegularFile {
-        return Ok(None);
-    }
-    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
-    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty())?;
-    let stat = rustix::fs::fstat(&file)?;
-    Ok(Some((file, stat)))
-}
-
 /// The next stretch of a file that is not a hole, from `at` on.
 fn next_data(file: &OwnedFd, at: u64, size: u64) -> Result<Option<(u64, u64)>> {
     if at >= size {

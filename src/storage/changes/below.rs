@@ -16,6 +16,7 @@ use super::super::{
     FOLDER,
     copy::{is_opaque, is_whiteout},
 };
+use super::open_regular;
 use crate::sys::file_copy;
 
 const INSIDE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
@@ -89,7 +90,7 @@ impl Below {
         let name = CString::new(name).map_err(|_| Errno::INVAL)?;
         for tree in &self.trees {
             if let Walk::Open { folder, .. } = walk(tree, parent)?
-                && let Some((file, _)) = file_copy::open_regular(folder.as_fd(), &name)?
+                && let Ok(Some((file, _))) = open_regular(folder.as_fd(), &name)
             {
                 return Ok(Some(file));
             }

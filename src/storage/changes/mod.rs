@@ -41,7 +41,7 @@ use super::{
 };
 use crate::{
     model::{Context, Digest, Error, ErrorKind, user_namespace::IdMaps},
-    sys::file_copy,
+    sys::{file_copy, in_root},
 };
 
 /// Two descriptors a level.
@@ -433,7 +433,7 @@ impl Taking<'_> {
     }
 
     fn regular(&mut self, entry: Entry<'_>) -> Result<()> {
-        let Some((source, stat)) = file_copy::open_regular(entry.from, entry.name)? else {
+        let Some((source, stat)) = open_regular(entry.from, entry.name)? else {
             return Err(Errno::NOENT);
         };
         let flags =
@@ -544,6 +544,12 @@ impl Taking<'_> {
         path.extend_from_slice(name.to_bytes());
         path
     }
+}
+
+/// As [`in_root::open_regular`].
+fn open_regular(folder: BorrowedFd<'_>, name: &CStr) -> Result<Option<(OwnedFd, Stat)>> {
+    let opened = in_root::open_regular(folder, name);
+    opened.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 fn has_attribute(file: BorrowedFd<'_>, name: &CStr) -> bool {
