@@ -49,6 +49,7 @@ mod user_namespace_flags;
 mod verb;
 
 mod attach;
+mod clone;
 mod commit;
 mod container_prune;
 mod create;

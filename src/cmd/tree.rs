@@ -4,10 +4,10 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, commit, container_prune, create, doctor, events, exec, export, image_prune, images,
-    import, info, inspect, kill, load, logs, pause, ps, pull, rm, rmi, run, secret, spec, start,
-    stats, stop, system_prune, tag, top, update, verb::Verb, version, volume, volume_archive,
-    volume_ls, volume_prune, wait,
+    attach, clone, commit, container_prune, create, doctor, events, exec, export, image_prune,
+    images, import, info, inspect, kill, load, logs, pause, ps, pull, rm, rmi, run, secret, spec,
+    start, stats, stop, system_prune, tag, top, update, verb::Verb, version, volume,
+    volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -48,6 +48,7 @@ pub static VERBS: &[&Verb] = &[
     &pause::UNPAUSE,
     &update::VERB,
     &attach::VERB,
+    &clone::VERB,
     &commit::VERB,
     &export::VERB,
     &volume_ls::VERB,

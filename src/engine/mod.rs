@@ -25,9 +25,10 @@ use std::path::PathBuf;
 pub use crate::model::RegistryOptions;
 pub use events::EventOptions;
 pub use requests::{
-    AttachOptions, Check, CommitRequest, ContainerSize, ContainerStats, ContainerSummary, CpuUsage,
-    ExecSpec, Health, ImportRequest, IoUsage, LoadRequest, LogLine, LogOptions, LogStream,
-    MemoryUsage, PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
+    AttachOptions, Check, CloneRequest, CommitRequest, ContainerSize, ContainerStats,
+    ContainerSummary, CpuUsage, ExecSpec, Health, ImportRequest, IoUsage, LoadRequest, LogLine,
+    LogOptions, LogStream, MemoryUsage, PullSettings, Removed, RunOptions, RunOutcome,
+    StartOptions, Usage,
 };
 
 use crate::{

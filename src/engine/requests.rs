@@ -8,6 +8,7 @@ use crate::model::{
     container::{ContainerState, NetworkMode},
     manifest::Format,
     mount::Mount,
+    resources::Resources,
 };
 
 /// How an image that is not in the store is fetched for `run` and `create`. Whether it is at all
@@ -33,6 +34,22 @@ pub struct ImportRequest {
     pub changes: Vec<String>,
     pub message: Option<String>,
     pub platform: Option<Platform>,
+}
+
+/// `container clone`
+#[derive(Clone, Debug, Default)]
+pub struct CloneRequest {
+    pub container: String,
+    /// Default: the original's, with `-clone` behind it.
+    pub name: Option<String>,
+    /// Default: the original's.
+    pub image: Option<String>,
+    /// Laid over the original's limits.
+    pub changes: Resources,
+    /// Remove the original; with `force` even if it runs.
+    pub destroy: bool,
+    pub force: bool,
+    pub run: bool,
 }
 
 /// What `commit` makes of a container.

@@ -2,6 +2,7 @@
 
 mod commit;
 mod create;
+mod duplicate;
 mod ending;
 pub mod exec;
 mod export;
