@@ -28,7 +28,7 @@ use crate::{
         supervisor,
     },
     model::{
-        Context, Digest, Error, ErrorKind, Result,
+        Context, Digest, Error, ErrorKind, Reference, Result,
         container::{ContainerRecord, ContainerState, RootRequest},
         image::{
             History, ImageConfig, ImageRecord, MAX_DOCUMENT_BYTES, ProcessDefaults, chain_ids,
@@ -93,7 +93,15 @@ impl Engine {
             Some(below) => making.stack(below, layer, &changes)?,
             None => making.squash(&layer)?,
         }
-        making.commit()
+        let id = making.commit()?;
+        let name = request.reference.as_ref().map(Reference::familiar);
+        let more = [
+            ("comment", request.message.as_deref().unwrap_or_default()),
+            ("imageID", id.as_str()),
+            ("imageRef", name.as_deref().unwrap_or_default()),
+        ];
+        self.note_container(&record, "commit", &more);
+        Ok(id)
     }
 
     fn take(
@@ -270,7 +278,8 @@ fn effective(
     for mount in spec.mounts.iter().filter(counts) {
         volumes.insert(mount.target.clone(), serde_json::json!({}));
     }
-    let health = image.extra.get("Healthcheck").cloned();
+    let health = spec.health.shown(image);
+    let health = health.and_then(|check| serde_json::to_value(check).ok());
     ProcessDefaults {
         user: spec.user.clone().or(image.user.clone()),
         exposed_ports: image.exposed_ports.clone(),

@@ -2,7 +2,7 @@
 
 use crate::{
     engine::{ContainerSummary, Engine},
-    model::{ContainerId, ErrorKind, Result, container::ContainerState},
+    model::{ContainerId, ErrorKind, Result, container::ContainerState, event::EventType},
     storage::ContainerDir,
     sys::tree_size,
 };
@@ -45,6 +45,7 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+        self.note_prune(EventType::Container, bytes);
         Ok((removed, bytes))
     }
 
@@ -54,10 +55,17 @@ impl Engine {
         let Ok(Some(lock)) = directory.try_hold() else {
             return Ok(None);
         };
+        // Removed a moment ago.
+        let Ok(record) = directory.record() else {
+            return Ok(None);
+        };
         super::pause::remove_left_groups(&directory.state()?);
         let top = rustix::io::fcntl_dupfd_cloexec(directory.fd(), 0);
         let bytes = top.and_then(|top| tree_size::on_disk(&top)).unwrap_or(0);
+        // Its image may go with it.
+        let destroyed = self.container_event(&record, "destroy", &[]);
         self.store.remove_container(directory, lock)?;
+        self.store.note_event(destroyed);
         Ok(Some(bytes))
     }
 }

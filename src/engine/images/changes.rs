@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::model::{Error, Result, human, image::ProcessDefaults};
+use crate::model::{Error, Result, health::HealthConfig, human, image::ProcessDefaults};
 
 /// Defaults that the instructions make of nothing. An entrypoint drops the command unless an
 /// instruction has set one.
@@ -26,6 +26,10 @@ pub fn defaults(changes: &[String]) -> Result<ProcessDefaults> {
 /// What is set in `ours` counts; the rest is as in `theirs`. Lists and sets are put together.
 pub fn merge(mut ours: ProcessDefaults, theirs: ProcessDefaults) -> ProcessDefaults {
     let is_set = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let checks = (
+        HealthConfig::of_image(&ours),
+        HealthConfig::of_image(&theirs),
+    );
     ours.user = ours.user.or(theirs.user);
     ours.working_dir = ours.working_dir.or(theirs.working_dir);
     ours.stop_signal = ours.stop_signal.or(theirs.stop_signal);
@@ -53,9 +57,12 @@ pub fn merge(mut ours: ProcessDefaults, theirs: ProcessDefaults) -> ProcessDefau
     for volume in theirs.volumes.into_iter().flatten() {
         add(&mut ours.volumes, volume.0);
     }
-    if let Some(check) = theirs.extra.get(HEALTHCHECK) {
-        let kept = ours.extra.entry(HEALTHCHECK.to_owned());
-        kept.or_insert_with(|| check.clone());
+    let check = match checks {
+        (Some(check), Some(below)) => Some(check.over(&below)),
+        (check, below) => check.or(below),
+    };
+    if let Some(check) = check {
+        ours.extra.insert(HEALTHCHECK.to_owned(), json!(check));
     }
     ours
 }
@@ -136,7 +143,7 @@ pub fn apply(defaults: &mut ProcessDefaults, change: &str) -> Result<()> {
 
 /// `[--interval=30s …] CMD …` or `NONE`, as the image configuration has it: times in nanoseconds.
 fn health_check(text: &str) -> std::result::Result<serde_json::Value, String> {
-    let mut check = serde_json::Map::new();
+    let mut check = HealthConfig::default();
     let mut rest = text;
     while let Some(option) = rest.strip_prefix("--") {
         let (option, behind) = option
@@ -147,36 +154,30 @@ fn health_check(text: &str) -> std::result::Result<serde_json::Value, String> {
             let length = human::parse_duration(value).map_err(|error| error.one_line())?;
             i64::try_from(length.as_nanos()).map_err(|_| format!("{value:?} is too long"))
         };
-        let (key, value) = match name {
-            "interval" => ("Interval", json!(time()?)),
-            "timeout" => ("Timeout", json!(time()?)),
-            "start-period" => ("StartPeriod", json!(time()?)),
-            "start-interval" => ("StartInterval", json!(time()?)),
+        match name {
+            "interval" => check.interval = time()?,
+            "timeout" => check.timeout = time()?,
+            "start-period" => check.start_period = time()?,
+            "start-interval" => check.start_interval = time()?,
             "retries" => {
-                let count = value.parse::<u32>();
-                let count = count.map_err(|_| format!("{value:?} is not a number"))?;
-                ("Retries", json!(count))
+                let count = value.parse();
+                check.retries = count.map_err(|_| format!("{value:?} is not a number"))?;
             }
             _ => return Err(format!("unknown option --{name}")),
-        };
-        check.insert(key.to_owned(), value);
+        }
         rest = behind.trim_start();
     }
     let (kind, command) = instruction(rest);
-    let test = match kind.as_str() {
-        "NONE" if command.is_empty() => json!(["NONE"]),
+    check.test = Some(match kind.as_str() {
+        "NONE" if command.is_empty() => vec!["NONE".to_owned()],
         "CMD" if !command.is_empty() => match list(command) {
-            Some(words) => {
-                let mut test = vec!["CMD".to_owned()];
-                test.extend(words);
-                json!(test)
-            }
-            None => json!(["CMD-SHELL", command]),
+            Some(words) => [vec!["CMD".to_owned()], words].concat(),
+            None => vec!["CMD-SHELL".to_owned(), command.to_owned()],
         },
         _ => return Err("expected CMD and a command, or NONE".to_owned()),
-    };
-    check.insert("Test".to_owned(), test);
-    Ok(serde_json::Value::Object(check))
+    });
+    check.check().map_err(|error| error.one_line())?;
+    Ok(json!(check))
 }
 
 /// JSON is taken as it is, anything else is a line for the shell.

@@ -7,6 +7,7 @@ use crate::{
     engine::{Engine, Removed},
     model::{
         Digest, Result,
+        event::EventType,
         image::ImageRecord,
         mount::{Mount, MountSource},
     },
@@ -48,11 +49,13 @@ impl Engine {
                 .filter(|other| other.config == record.config)
                 .cloned()
                 .collect();
-            removals.extend(untagged(record, &of_image, &going));
+            let mut lines = untagged(record, &of_image, &going);
             let config = garbage.blobs.iter().any(|hex| hex == record.config.hex());
             if config && told.insert(&record.config) {
-                removals.push(Removed::Deleted(record.config.clone()));
+                lines.push(Removed::Deleted(record.config.clone()));
             }
+            self.note_removals(&record.config, &lines);
+            removals.append(&mut lines);
             for layer in record.layers.iter().rev() {
                 let gone = garbage.layers.iter().any(|hex| hex == layer.hex());
                 if gone && told.insert(layer) {
@@ -62,6 +65,7 @@ impl Engine {
         }
         let bytes = garbage.disk_bytes(&self.store);
         self.delete(garbage)?;
+        self.note_prune(EventType::Image, bytes);
         Ok((removals, bytes))
     }
 

@@ -68,7 +68,7 @@ impl Engine {
     }
 
     /// One event for each tag that went, one for the image.
-    fn note_removals(&self, image: &Digest, removals: &[Removed]) {
+    pub(super) fn note_removals(&self, image: &Digest, removals: &[Removed]) {
         for removed in removals {
             let action = match removed {
                 Removed::Untagged(name) if !name.contains('@') => "untag",
