@@ -9,7 +9,7 @@
 //! filter    --filter                               times     ages, dates, --since
 //! container_flags  what run and create share       progress  pulls, as lines or bars
 //! unsupported  Docker's flags that are not there   each      several objects, one by one
-//! chosen    --latest, --cidfile
+//! chosen    --latest, --cidfile                   prune     the question before cleaning up
 //! NAME      one command: its flags, then one function
 //! ```
 //!
@@ -35,6 +35,7 @@ mod namespace_flags;
 mod parse;
 mod process_columns;
 mod progress;
+mod prune;
 mod registry_flags;
 mod resource_flags;
 mod security_flags;
@@ -49,12 +50,16 @@ mod user_namespace_flags;
 mod verb;
 
 mod attach;
+mod clone;
+mod commit;
+mod container_prune;
 mod cp;
 mod create;
 mod doctor;
 mod events;
 mod exec;
 mod export;
+mod image_prune;
 mod images;
 mod import;
 mod info;
@@ -74,6 +79,7 @@ mod spec;
 mod start;
 mod stats;
 mod stop;
+mod system_prune;
 mod tag;
 mod top;
 mod update;

@@ -4,9 +4,10 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, cp, create, doctor, events, exec, export, healthcheck, images, import, info, inspect,
-    kill, load, logs, pause, ps, pull, restart, rm, rmi, run, secret, spec, start, stats, stop,
-    tag, top, update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
+    attach, clone, commit, container_prune, cp, create, doctor, events, exec, export, healthcheck,
+    image_prune, images, import, info, inspect, kill, load, logs, pause, ps, pull, restart, rm,
+    rmi, run, secret, spec, start, stats, stop, system_prune, tag, top, update, verb::Verb,
+    version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -51,6 +52,8 @@ pub static VERBS: &[&Verb] = &[
     &healthcheck::RUN,
     &attach::VERB,
     &cp::VERB,
+    &clone::VERB,
+    &commit::VERB,
     &export::VERB,
     &volume_ls::VERB,
     &volume::CREATE,
@@ -65,6 +68,9 @@ pub static VERBS: &[&Verb] = &[
     &secret::INSPECT,
     &secret::RM,
     &secret::EXISTS,
+    &container_prune::VERB,
+    &image_prune::VERB,
+    &system_prune::VERB,
     &info::VERB,
     &doctor::VERB,
     &version::VERB,

@@ -7,7 +7,9 @@ use crate::model::{
     ContainerId, Digest, Platform, Reference, Result,
     container::{ContainerState, NetworkMode},
     health::HealthStatus,
+    manifest::Format,
     mount::Mount,
+    resources::Resources,
 };
 
 /// How an image that is not in the store is fetched for `run` and `create`. Whether it is at all
@@ -33,6 +35,39 @@ pub struct ImportRequest {
     pub changes: Vec<String>,
     pub message: Option<String>,
     pub platform: Option<Platform>,
+}
+
+/// `container clone`
+#[derive(Clone, Debug, Default)]
+pub struct CloneRequest {
+    pub container: String,
+    /// Default: the original's, with `-clone` behind it.
+    pub name: Option<String>,
+    /// Default: the original's.
+    pub image: Option<String>,
+    /// Laid over the original's limits.
+    pub changes: Resources,
+    /// Remove the original; with `force` even if it runs.
+    pub destroy: bool,
+    pub force: bool,
+    pub run: bool,
+}
+
+/// What `commit` makes of a container.
+#[derive(Clone, Debug, Default)]
+pub struct CommitRequest {
+    pub reference: Option<Reference>,
+    pub author: Option<String>,
+    pub message: Option<String>,
+    /// Dockerfile instructions for the configuration.
+    pub changes: Vec<String>,
+    /// A running container stands still meanwhile.
+    pub pause: bool,
+    pub format: Format,
+    /// One layer with everything, instead of one more.
+    pub squash: bool,
+    /// All volumes of the container are declared by the image.
+    pub include_volumes: bool,
 }
 
 /// One thing that removing an image did.

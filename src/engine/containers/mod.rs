@@ -1,7 +1,9 @@
 //! Containers: one file a verb, and the session between a command and a supervisor.
 
+mod commit;
 mod copy;
 mod create;
+mod duplicate;
 mod ending;
 pub mod exec;
 mod export;
@@ -16,6 +18,7 @@ mod neighbours;
 mod own_ids;
 mod own_root;
 mod pause;
+mod prune;
 mod remove;
 mod restart;
 mod root_view;
@@ -32,7 +35,6 @@ mod wait;
 
 pub use copy::{Copied, CopyEnd, CopyRequest};
 pub(in crate::engine) use run::absolute;
-pub(in crate::engine) use size::of_folder as measure;
 /// Docker's state of a container.
 pub(super) fn state_of(
     directory: &crate::storage::ContainerDir,

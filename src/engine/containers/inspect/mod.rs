@@ -251,7 +251,7 @@ fn network_name(record: &ContainerRecord) -> Option<&'static str> {
 }
 
 /// Docker's order: what the user gave, then those of the image's variables that she did not.
-fn environment(given: &[String], image: &ProcessDefaults) -> Vec<String> {
+pub(super) fn environment(given: &[String], image: &ProcessDefaults) -> Vec<String> {
     let mut variables: Vec<String> = Vec::new();
     for variable in given {
         plan::set_variable(&mut variables, variable);
@@ -266,7 +266,7 @@ fn environment(given: &[String], image: &ProcessDefaults) -> Vec<String> {
 }
 
 /// The two lists that the command line was made of. A given entrypoint drops the image's command.
-fn entrypoint_and_command(
+pub(super) fn entrypoint_and_command(
     record: &ContainerRecord,
     image: &ProcessDefaults,
 ) -> (Option<Vec<String>>, Option<Vec<String>>) {
