@@ -14,7 +14,7 @@ use super::{
     neighbours::Neighbours,
     own_ids::Ownership,
     own_root,
-    session::{self, CaughtSignals, Session},
+    session::{self, CaughtSignals, Ended, Session},
 };
 use crate::{
     engine::{
@@ -147,8 +147,10 @@ impl Engine {
         Request::Attach(attachment)
             .send(&socket)
             .map_err(|_| stopped())?;
-        let signals = CaughtSignals::begin(options)?;
-        self.watch((socket, signals), directory, record, options, attachment)
+        let raw = record.spec.tty && attachment.stdin;
+        let signals = CaughtSignals::begin(options, raw)?;
+        let ways = (socket, signals);
+        self.watch(ways, directory, record, options, (attachment, true))
     }
 
     /// Starts the container. Where the kernel refuses to stack its layers, and it has written nothing
@@ -259,7 +261,10 @@ impl Engine {
             user_bus: self.user_bus.clone(),
         };
         self.user.finish_namespace()?;
-        let signals = attach.map(CaughtSignals::begin).transpose()?;
+        let raw = record.spec.tty && client.stdin;
+        let signals = attach
+            .map(|options| CaughtSignals::begin(options, raw))
+            .transpose()?;
         cgroup::prepare(&launch.sandbox.cgroup, &self.cgroup_caller());
         let socket = supervisor::launch(&launch, lock, &neighbours.held)?;
         let pid = session::await_start(&socket)?;
@@ -268,7 +273,8 @@ impl Engine {
         }
         match attach.zip(signals) {
             Some((options, signals)) => {
-                self.watch((socket, signals), directory, record, options, client)
+                let ways = (socket, signals);
+                self.watch(ways, directory, record, options, (client, false))
             }
             None => Ok(RunOutcome::Detached(record.id.clone())),
         }
@@ -280,7 +286,7 @@ impl Engine {
         directory: &ContainerDir,
         record: &ContainerRecord,
         options: &AttachOptions,
-        attachment: Attachment,
+        (attachment, redraw): (Attachment, bool),
     ) -> Result<RunOutcome> {
         let session = Session {
             socket,
@@ -289,10 +295,12 @@ impl Engine {
             terminal: record.spec.tty,
             attachment,
             options,
+            redraw,
         };
         Ok(match session.run()? {
-            Some(code) => RunOutcome::Exited(code),
-            None => RunOutcome::Detached(record.id.clone()),
+            Ended::Exited(code) => RunOutcome::Exited(code),
+            Ended::Detached => RunOutcome::Detached(record.id.clone()),
+            Ended::Left(code) => RunOutcome::Left(code),
         })
     }
 
