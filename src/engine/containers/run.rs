@@ -11,6 +11,7 @@ use std::{
 use super::{
     create::{Created, with_exact_modes, write_network_files},
     hook_folders,
+    log_plan::log_plan,
     neighbours::Neighbours,
     own_ids::Ownership,
     own_root,
@@ -19,9 +20,10 @@ use super::{
 use crate::{
     engine::{
         AttachOptions, Engine, RunOptions, RunOutcome, StartOptions, cgroup,
+        events::container_event,
         plan::{self, ContainerFiles, RootSource},
         supervisor::{
-            self, LaunchPlan,
+            self, About, LaunchPlan,
             protocol::{Attachment, Request},
             socket_name,
         },
@@ -49,6 +51,12 @@ impl Engine {
             return Err(error);
         }
         let attach = (!options.detach).then_some(&options.attach);
+        let actions = ["create", "attach"].into_iter();
+        self.store.note_events(
+            actions
+                .take(1 + usize::from(attach.is_some()))
+                .map(|action| container_event(&created.record, &created.image, action)),
+        );
         let (id, auto_remove) = (created.record.id.clone(), created.record.spec.auto_remove);
         let outcome = self.launch(created, &neighbours, true, attach);
         if outcome.is_err() && auto_remove {
@@ -113,6 +121,10 @@ impl Engine {
             image,
             first_start,
         };
+        if options.attach.is_some() {
+            self.store
+                .note_event(container_event(&created.record, &created.image, "attach"));
+        }
         self.launch(created, &neighbours, false, options.attach.as_ref())
     }
 
@@ -147,6 +159,7 @@ impl Engine {
         Request::Attach(attachment)
             .send(&socket)
             .map_err(|_| stopped())?;
+        self.note_container(record, "attach", &[]);
         let raw = record.spec.tty && attachment.stdin;
         let signals = CaughtSignals::begin(options, raw)?;
         let ways = (socket, signals);
@@ -253,13 +266,15 @@ impl Engine {
             sandbox,
             interactive: record.spec.interactive,
             client,
-            logging: record.spec.logging.clone(),
+            logging: log_plan(record, image)?,
             auto_remove: record.spec.auto_remove,
             nameless_volumes: anonymous_volumes(&record.spec.mounts),
             timeout: record.spec.namespaces.timeout,
+            about: About::new(record, image),
             shares_user_namespace: self.user.has_namespace(),
             user_bus: self.user_bus.clone(),
         };
+        self.note_mounts(record);
         self.user.finish_namespace()?;
         let raw = record.spec.tty && client.stdin;
         let signals = attach
@@ -288,6 +303,11 @@ impl Engine {
         options: &AttachOptions,
         (attachment, redraw): (Attachment, bool),
     ) -> Result<RunOutcome> {
+        let resized = |rows: u16, columns: u16| {
+            let size = [rows, columns].map(|count| count.to_string());
+            let more = [("height", size[0].as_str()), ("width", size[1].as_str())];
+            self.note_container(record, "resize", &more);
+        };
         let session = Session {
             socket,
             signals,
@@ -296,16 +316,20 @@ impl Engine {
             attachment,
             options,
             redraw,
+            resized: &resized,
         };
         Ok(match session.run()? {
             Ended::Exited(code) => RunOutcome::Exited(code),
-            Ended::Detached => RunOutcome::Detached(record.id.clone()),
             Ended::Left(code) => RunOutcome::Left(code),
+            Ended::Detached => {
+                self.note_container(record, "detach", &[]);
+                RunOutcome::Detached(record.id.clone())
+            }
         })
     }
 
     /// The root file system as `driver` puts it together. Copies are made here, once.
-    fn root_source(
+    pub(super) fn root_source(
         &self,
         (driver, ownership): (Driver, Ownership),
         directory: &ContainerDir,

@@ -134,6 +134,8 @@ pub(super) struct Session<'a> {
     pub options: &'a AttachOptions,
     /// The program has been drawing for somebody else: it is made to draw again.
     pub redraw: bool,
+    /// Told the terminal's rows and columns, whenever the container was.
+    pub resized: &'a dyn Fn(u16, u16),
 }
 
 impl Session<'_> {
@@ -340,6 +342,9 @@ impl Copying<'_> {
                 columns: columns.saturating_add(more),
             };
             let _ = request.try_send(&self.session.socket);
+            if more == 0 {
+                (self.session.resized)(rows, columns);
+            }
         }
     }
 

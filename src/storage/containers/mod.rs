@@ -8,6 +8,7 @@
 //! (or calls itself otherwise) is a leftover that whoever wants the name takes.
 
 mod leftovers;
+pub mod log_files;
 mod removal;
 mod staging;
 mod status;
