@@ -103,6 +103,9 @@ pub enum RunOutcome {
     Detached(ContainerId),
     /// Docker's exit code: 0–255, 128+n for a death by signal n.
     Exited(i32),
+    /// The command was told to go (by a signal, or by the end of its output's reader) and ends with
+    /// this code; the container goes on.
+    Left(u8),
 }
 
 #[derive(Clone, Debug)]
