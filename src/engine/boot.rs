@@ -10,6 +10,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -314,7 +315,10 @@ fn install(folder: &Path, text: &str) -> Result<()> {
     let wants = folder.join(TARGET);
     fs::create_dir_all(&wants).system(what)?;
     let staged = folder.join(format!(".{UNIT}.{}", std::process::id()));
-    let appeared = fs::write(&staged, text).and_then(|()| fs::rename(&staged, &unit));
+    // Everybody may read what starts with the machine; nothing in it is secret.
+    let appeared = fs::write(&staged, text)
+        .and_then(|()| fs::set_permissions(&staged, PermissionsExt::from_mode(0o644)))
+        .and_then(|()| fs::rename(&staged, &unit));
     appeared
         .inspect_err(|_| drop(fs::remove_file(&staged)))
         .system(what)?;

@@ -16,7 +16,7 @@ use super::{
     neighbours::Neighbours,
     own_ids::Ownership,
     own_root,
-    session::{self, CaughtSignals, Session},
+    session::{self, CaughtSignals, Ended, Session},
 };
 use crate::{
     engine::{
@@ -193,8 +193,10 @@ impl Engine {
             .send(&socket)
             .map_err(|_| stopped())?;
         self.note_container(record, "attach", &[]);
-        let signals = CaughtSignals::begin(options)?;
-        self.watch((socket, signals), directory, record, options, attachment)
+        let raw = record.spec.tty && attachment.stdin;
+        let signals = CaughtSignals::begin(options, raw)?;
+        let ways = (socket, signals);
+        self.watch(ways, directory, record, options, (attachment, true))
     }
 
     /// Starts the container. Where the kernel refuses to stack its layers, and it has written nothing
@@ -302,6 +304,7 @@ impl Engine {
             auto_remove: record.spec.auto_remove,
             starts_after_boot: record.spec.restart != RestartPolicy::No,
             nameless_volumes: anonymous_volumes(&record.spec.mounts),
+            health: self.health_plan(record, image.config.as_ref()),
             timeout: record.spec.namespaces.timeout,
             about: About::new(record, image),
             shares_user_namespace: self.user.has_namespace(),
@@ -309,7 +312,10 @@ impl Engine {
         };
         self.note_mounts(record);
         self.user.finish_namespace()?;
-        let signals = attach.map(CaughtSignals::begin).transpose()?;
+        let raw = record.spec.tty && client.stdin;
+        let signals = attach
+            .map(|options| CaughtSignals::begin(options, raw))
+            .transpose()?;
         cgroup::prepare(&launch.sandbox.cgroup, &self.cgroup_caller());
         let socket = supervisor::launch(&launch, lock, &neighbours.held)?;
         let pid = session::await_start(&socket)?;
@@ -318,7 +324,8 @@ impl Engine {
         }
         match attach.zip(signals) {
             Some((options, signals)) => {
-                self.watch((socket, signals), directory, record, options, client)
+                let ways = (socket, signals);
+                self.watch(ways, directory, record, options, (client, false))
             }
             None => Ok(RunOutcome::Detached(record.id.clone())),
         }
@@ -330,7 +337,7 @@ impl Engine {
         directory: &ContainerDir,
         record: &ContainerRecord,
         options: &AttachOptions,
-        attachment: Attachment,
+        (attachment, redraw): (Attachment, bool),
     ) -> Result<RunOutcome> {
         let resized = |rows: u16, columns: u16| {
             let size = [rows, columns].map(|count| count.to_string());
@@ -344,11 +351,13 @@ impl Engine {
             terminal: record.spec.tty,
             attachment,
             options,
+            redraw,
             resized: &resized,
         };
         Ok(match session.run()? {
-            Some(code) => RunOutcome::Exited(code),
-            None => {
+            Ended::Exited(code) => RunOutcome::Exited(code),
+            Ended::Left(code) => RunOutcome::Left(code),
+            Ended::Detached => {
                 self.note_container(record, "detach", &[]);
                 RunOutcome::Detached(record.id.clone())
             }
