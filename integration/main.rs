@@ -11,6 +11,7 @@
 //! | run | exit codes, environment, user, mounts, names, pull policies |
 //! | isolation | what a container gets, sees and cannot do |
 //! | life | detached containers: logs, attach, stop, kill, wait, rm, restarts of nothing |
+//! | restart | restart policies, the time between two runs, what runs after a reboot |
 //! | exec | a second process, with and without a terminal |
 //! | images | load, import, tag, list, inspect, remove |
 //! | pull | http, https, digests, platforms, packings |
@@ -66,6 +67,7 @@ mod perf;
 mod power;
 mod pull;
 mod regressions;
+mod restart;
 mod run;
 mod security;
 mod shell;

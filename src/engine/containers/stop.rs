@@ -28,9 +28,7 @@ impl Engine {
             Some(signal) => signal,
             None => self.stop_signal(&record),
         };
-        let timeout = timeout
-            .or(record.spec.stop_timeout)
-            .unwrap_or(DEFAULT_TIMEOUT);
+        let timeout = self.stop_timeout(&record, timeout);
         let limit = u64::try_from(timeout).ok().map(Duration::from_secs);
         let limit = if signal == SIGKILL {
             Some(END_LIMIT)
@@ -60,6 +58,12 @@ impl Engine {
             self.note_container(&record, "stop", &[]);
         }
         Ok(())
+    }
+
+    /// Seconds, -1 is for ever: as asked, or as the container says.
+    pub(super) fn stop_timeout(&self, record: &ContainerRecord, asked: Option<i64>) -> i64 {
+        let of_container = record.spec.stop_timeout;
+        asked.or(of_container).unwrap_or(DEFAULT_TIMEOUT)
     }
 
     /// What ends the container politely: its own signal, its image's, or SIGTERM. An image that is

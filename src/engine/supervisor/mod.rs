@@ -343,7 +343,7 @@ impl Container<'_> {
             notices: self.after_start(pid),
         };
         let first = started.init.pid;
-        watch.begin(started.init.pidfd, ends);
+        watch.begin(started.init.pidfd, pid, ends);
         if adopts && let Some(mounts) = started.mount_namespace {
             watch.look_after(orphans::Orphans::new(first, mounts));
         }
@@ -383,6 +383,9 @@ impl Container<'_> {
             self.plan.health = plan;
         }
         self.directory.forget_start()?;
+        if self.plan.auto_remove {
+            self.directory.forgive_volatile()?;
+        }
         let record = self.directory.record()?;
         let hostname = self.plan.hostname.as_deref();
         network_files::write(self.directory.fd(), &record, hostname)?;

@@ -219,6 +219,19 @@ impl ContainerDir {
         Ok(Status::from(held, start, exit))
     }
 
+    /// Lets the overlay of a container that is never flushed be mounted a second time. The kernel
+    /// forbids it for what a power cut may have left, overlayfs(5) "Volatile mount"; here the same
+    /// supervisor has seen the first mount end.
+    pub fn forgive_volatile(&self) -> Result<()> {
+        for place in ["work/work/incompat/volatile", "work/work/incompat"] {
+            match rustix::fs::unlinkat(&self.dir, place, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(errno) => return Err(errno).system(|| format!("cannot remove {place}")),
+            }
+        }
+        Ok(())
+    }
+
     /// Called with the lock held before a new start, so that the last start's record is not
     /// taken for this one's.
     pub fn forget_start(&self) -> Result<()> {

@@ -92,7 +92,12 @@ impl EventLoop {
 
     fn answer(&mut self, index: usize, request: &Request<'_>) {
         match *request {
-            Request::Attach(attachment) => self.clients[index].attachment = attachment,
+            Request::Attach(attachment) => {
+                self.clients[index].attachment = attachment;
+                if self.init.is_some() {
+                    self.clients[index].tell(&Event::Started(self.pid));
+                }
+            }
             // It speaks of a run that is over.
             _ if self.clients[index].leaving => {}
             Request::Input(bytes)
