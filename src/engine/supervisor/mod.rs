@@ -665,7 +665,12 @@ impl Container<'_> {
             started: outcome.started.clone(),
             finished: outcome.finished.clone(),
         };
-        self.directory.put_exit_record(&record, Durability::Durable)
+        let durability = if self.plan.auto_remove {
+            Durability::Volatile
+        } else {
+            Durability::Durable
+        };
+        self.directory.put_exit_record(&record, durability)
     }
 }
 

@@ -223,8 +223,13 @@ impl ContainerDir {
     /// forbids it for what a power cut may have left, overlayfs(5) "Volatile mount"; here the same
     /// supervisor has seen the first mount end.
     pub fn forgive_volatile(&self) -> Result<()> {
-        for place in ["work/work/incompat/volatile", "work/work/incompat"] {
-            match rustix::fs::unlinkat(&self.dir, place, AtFlags::REMOVEDIR) {
+        let (file, folder) = (AtFlags::empty(), AtFlags::REMOVEDIR);
+        for (place, kind) in [
+            ("work/work/incompat/volatile/dirty", file),
+            ("work/work/incompat/volatile", folder),
+            ("work/work/incompat", folder),
+        ] {
+            match rustix::fs::unlinkat(&self.dir, place, kind) {
                 Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(errno) => return Err(errno).system(|| format!("cannot remove {place}")),
             }
