@@ -24,8 +24,8 @@ use std::path::PathBuf;
 pub use crate::model::RegistryOptions;
 pub use requests::{
     AttachOptions, Check, ContainerSize, ContainerStats, ContainerSummary, CpuUsage, ExecSpec,
-    Health, ImportRequest, IoUsage, LoadRequest, LogLine, LogOptions, LogStream, MemoryUsage,
-    PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
+    Health, ImportRequest, IoUsage, LoadRequest, LogOptions, LogRecord, LogSink, LogStream,
+    MemoryUsage, PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
 };
 
 use crate::{

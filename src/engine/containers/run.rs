@@ -142,7 +142,7 @@ impl Engine {
         let socket = packet::connect(self.store.socket_folder()?, &socket_name(&record.id))
             .map_err(|_| stopped())?;
         let attachment = Attachment {
-            stdin: options.stdin && record.spec.interactive,
+            stdin: options.stdin && takes_input(record),
             output: true,
         };
         Request::Attach(attachment)
@@ -235,7 +235,7 @@ impl Engine {
         plan::close_devices(&mut sandbox);
         let client = match attach {
             Some(options) => Attachment {
-                stdin: options.stdin && record.spec.interactive,
+                stdin: options.stdin && takes_input(record),
                 output: true,
             },
             None => Attachment::default(),
@@ -394,6 +394,11 @@ impl Engine {
             shifted::Kind::Metadata => {}
         }
     }
+}
+
+/// Whether the supervisor has the other end of the container's standard input.
+fn takes_input(record: &ContainerRecord) -> bool {
+    record.spec.interactive && !record.spec.logging.driver.passes_through()
 }
 
 /// The supervisor works from `/`: a store given by a relative path must stay found.
