@@ -107,21 +107,6 @@ pub static RUN: &[Unsupported] = &[
     valued("dns-option", NoNetwork),
     valued("dns-search", NoNetwork),
     valued("expose", NoNetwork),
-    valued("health-cmd", Ignore),
-    valued("health-interval", Ignore),
-    valued("health-log-destination", Ignore),
-    valued("health-max-log-count", Ignore),
-    valued("health-max-log-size", Ignore),
-    harmless("health-on-failure", Ignore, &["none"]),
-    valued("health-retries", Ignore),
-    valued("health-start-interval", Ignore),
-    valued("health-start-period", Ignore),
-    valued("health-startup-cmd", Ignore),
-    valued("health-startup-interval", Ignore),
-    valued("health-startup-retries", Ignore),
-    valued("health-startup-success", Ignore),
-    valued("health-startup-timeout", Ignore),
-    valued("health-timeout", Ignore),
     harmless("hosts-file", NoNetwork, &["none"]),
     refused("init-ctr", "there are no pods"),
     only_windows(
@@ -143,11 +128,6 @@ pub static RUN: &[Unsupported] = &[
     valued("mac-address", NoNetwork),
     valued("net-alias", NoNetwork),
     valued("network-alias", NoNetwork),
-    Unsupported {
-        // There are no health checks to leave out.
-        harmless: &["true", "false"],
-        ..boolean("no-healthcheck", Ignore)
-    },
     refused("os", "--platform OS/ARCH chooses the image"),
     refused("pod", "there are no pods"),
     refused("pod-id-file", "there are no pods"),

@@ -3,6 +3,7 @@
 mod create;
 mod ending;
 pub mod exec;
+mod export;
 mod hook_folders;
 mod inspect;
 mod kill;
@@ -14,6 +15,7 @@ mod own_ids;
 mod own_root;
 mod pause;
 mod remove;
+mod root_view;
 mod run;
 mod runtime_spec;
 mod session;

@@ -8,7 +8,10 @@ use crate::{
         Engine,
         cgroup::{self, Group},
     },
-    model::{Context, Error, ErrorKind, Result, container::ContainerState},
+    model::{
+        Context, Error, ErrorKind, Result,
+        container::{ContainerRecord, ContainerState},
+    },
     storage::containers::Status,
 };
 
@@ -19,7 +22,7 @@ impl Engine {
     /// [`ErrorKind::Conflict`] if it does not run or stands still already;
     /// [`ErrorKind::Unsupported`] if it has no cgroup.
     pub fn pause(&self, container: &str) -> Result<()> {
-        let group = self.group_to_freeze(container, "cannot pause container")?;
+        let (group, record) = self.group_to_freeze(container, "cannot pause container")?;
         if group.is_frozen() {
             return Err(Error::new(
                 ErrorKind::Conflict,
@@ -30,7 +33,9 @@ impl Engine {
         if frozen.is_err() {
             let _ = group.freeze(false);
         }
-        frozen.system(|| format!("cannot pause container {container}"))
+        frozen.system(|| format!("cannot pause container {container}"))?;
+        self.note_container(&record, "pause", &[]);
+        Ok(())
     }
 
     /// Lets a paused container go on.
@@ -38,7 +43,7 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::Conflict`] if it is not paused.
     pub fn unpause(&self, container: &str) -> Result<()> {
-        let group = self.group_to_freeze(container, "cannot unpause container")?;
+        let (group, record) = self.group_to_freeze(container, "cannot unpause container")?;
         if !group.is_frozen() {
             return Err(Error::new(
                 ErrorKind::Conflict,
@@ -47,16 +52,19 @@ impl Engine {
         }
         group
             .freeze(false)
-            .system(|| format!("cannot unpause container {container}"))
+            .system(|| format!("cannot unpause container {container}"))?;
+        self.note_container(&record, "unpause", &[]);
+        Ok(())
     }
 
-    fn group_to_freeze(&self, container: &str, what: &str) -> Result<Group> {
-        let (directory, _) = self.store.find_container(container)?;
+    fn group_to_freeze(&self, container: &str, what: &str) -> Result<(Group, ContainerRecord)> {
+        let (directory, record) = self.store.find_container(container)?;
         let status = directory.state()?;
         if status.state != ContainerState::Running {
             return Err(not_running(what, container, &directory));
         }
-        group_of(&status)?.ok_or_else(|| no_group(what, container))
+        let group = group_of(&status)?.ok_or_else(|| no_group(what, container))?;
+        Ok((group, record))
     }
 }
 

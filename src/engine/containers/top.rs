@@ -32,7 +32,7 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::Conflict`](crate::model::ErrorKind::Conflict) if it does not run.
     pub fn processes(&self, container: &str) -> Result<Vec<ProcessFacts>> {
-        let (directory, _) = self.store.find_container(container)?;
+        let (directory, record) = self.store.find_container(container)?;
         let status = directory.state()?;
         let Some(start) = status
             .start
@@ -44,6 +44,7 @@ impl Engine {
         let mut members = members(&status)?;
         members.sort_by_key(|(stat, _)| stat.pid);
         let reader = Reader::new(start.init.pid);
+        self.note_container(&record, "top", &[]);
         // One that ends meanwhile is left out.
         Ok(members
             .into_iter()

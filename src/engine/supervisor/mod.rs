@@ -22,6 +22,7 @@
 //! dropped.
 
 mod event_loop;
+mod events;
 mod log;
 mod orphans;
 pub mod protocol;
@@ -30,11 +31,13 @@ use std::{
     ffi::CString,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
+    time::Instant,
 };
 
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+pub use self::events::About;
 use self::protocol::{Attachment, Event};
 use super::{
     cgroup,
@@ -46,6 +49,7 @@ use crate::{
         ContainerId, Context, Error, ErrorKind, Result,
         container::{ExitRecord, ProcessIdentity, StartRecord},
         device::version_1_lines,
+        event as model_event,
         hook::Moment,
         log::LogPlan,
         namespace::Place,
@@ -76,6 +80,8 @@ pub struct LaunchPlan {
     pub nameless_volumes: Vec<String>,
     /// Seconds after which the container is killed.
     pub timeout: Option<u32>,
+    /// What its events say of it.
+    pub about: About,
     /// This process is in a user namespace that others may join.
     pub shares_user_namespace: bool,
     /// The socket of an ordinary user's D-Bus.
@@ -276,6 +282,8 @@ impl Container<'_> {
             }
         };
 
+        let begun = Instant::now();
+        self.note_started();
         let mut notices = self.after_start(pid);
         let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
         if adopts && let Some(mounts) = started.mount_namespace {
@@ -294,7 +302,8 @@ impl Container<'_> {
         // If the record cannot be written (a full disk), whoever watches still learns the code.
         notices.extend(self.after_stop());
         let notice = (!notices.is_empty()).then(|| notices.join("; "));
-        let _ = self.finish(code, oom_killed, notice, Some(record.started));
+        let events = self.events_of_end(code, oom_killed, begun.elapsed().as_secs());
+        let _ = self.finish(code, oom_killed, notice, Some(record.started), events);
         watch.say_goodbye(code);
         // What is still open closes with the process.
         fork::end(0)
@@ -446,7 +455,8 @@ impl Container<'_> {
         };
         let mut reasons = vec![error.one_line()];
         reasons.extend(self.after_stop());
-        self.finish(code, false, Some(reasons.join("; ")), None)?;
+        let events = self.events_of_end(code, false, 0);
+        self.finish(code, false, Some(reasons.join("; ")), None, events)?;
         Err(error)
     }
 
@@ -489,14 +499,22 @@ impl Container<'_> {
         oom_killed: bool,
         error: Option<String>,
         started: Option<String>,
+        events: Vec<model_event::Event>,
     ) -> Result<()> {
         self.remove_socket();
         if self.plan.auto_remove {
             let (name, nameless) = (&self.plan.name, &self.plan.nameless_volumes);
-            return self
-                .store
-                .remove_ended_container(&self.directory, name, nameless, self.lock);
+            let removed =
+                self.store
+                    .remove_ended_container(&self.directory, name, nameless, self.lock);
+            let gone = removed.is_ok();
+            let destroyed = gone.then(|| events::destroyed(self.plan)).into_iter();
+            self.store
+                .note_events(events.into_iter().chain(destroyed.flatten()));
+            return removed;
         }
+        // Before anyone can know that it has ended.
+        self.store.note_events(events);
         let record = ExitRecord {
             code,
             oom_killed,
