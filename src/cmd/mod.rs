@@ -63,6 +63,7 @@ mod logs;
 mod pause;
 mod ps;
 mod pull;
+mod restart;
 mod rm;
 mod rmi;
 mod run;

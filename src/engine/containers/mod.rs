@@ -15,6 +15,7 @@ mod own_ids;
 mod own_root;
 mod pause;
 mod remove;
+mod restart;
 mod root_view;
 mod run;
 mod runtime_spec;
