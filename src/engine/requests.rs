@@ -249,6 +249,7 @@ pub struct LogOptions {
     pub until: Option<i128>,
     /// The last so many lines.
     pub tail: Option<u64>,
+    pub details: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,13 +258,30 @@ pub enum LogStream {
     Stderr,
 }
 
-/// One record of the log: usually a line with its newline.
-#[derive(Clone, Debug)]
-pub struct LogLine {
+/// One record of a log: usually a line with its newline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogRecord<'a> {
     pub stream: LogStream,
     /// RFC 3339 with nanoseconds, UTC.
-    pub time: String,
-    pub text: Vec<u8>,
+    pub time: &'a str,
+    /// `NAME=VALUE` of each attribute, commas between them; only if they are asked for.
+    pub details: &'a str,
+    pub text: &'a [u8],
+}
+
+/// Takes what `logs` reads.
+pub trait LogSink {
+    /// Which containers there are, before anything is read.
+    fn begin(&mut self, containers: &[(ContainerId, String)]);
+
+    /// A record of the container with this number among those that were named.
+    ///
+    /// # Errors
+    /// They end the reading.
+    fn record(&mut self, container: usize, record: &LogRecord<'_>) -> Result<()>;
+
+    /// There is no more for now.
+    fn pause(&mut self) -> Result<()>;
 }
 
 /// One finding of `doctor`.

@@ -25,7 +25,7 @@ use crate::{
         plan::{self, ContainerFiles, RootSource},
         supervisor::{
             self, About, LaunchPlan, network_files,
-            protocol::{Attachment, Request},
+            protocol::{self, Attachment, Request},
             socket_name,
         },
     },
@@ -174,9 +174,12 @@ impl Engine {
         let socket = packet::connect(self.store.socket_folder()?, &socket_name(&record.id))
             .map_err(|_| stopped())?;
         let attachment = Attachment {
-            stdin: options.stdin && record.spec.interactive,
+            stdin: options.stdin && takes_input(record),
             output: true,
         };
+        if !record.spec.tty {
+            protocol::hand_over_outputs(&socket).map_err(|_| stopped())?;
+        }
         Request::Attach(attachment)
             .send(&socket)
             .map_err(|_| stopped())?;
@@ -270,7 +273,7 @@ impl Engine {
         plan::close_devices(&mut sandbox);
         let client = match attach {
             Some(options) => Attachment {
-                stdin: options.stdin && record.spec.interactive,
+                stdin: options.stdin && takes_input(record),
                 output: true,
             },
             None => Attachment::default(),
@@ -448,6 +451,11 @@ impl Engine {
             shifted::Kind::Metadata => {}
         }
     }
+}
+
+/// Whether the supervisor has the other end of the container's standard input.
+fn takes_input(record: &ContainerRecord) -> bool {
+    record.spec.interactive && !record.spec.logging.driver.passes_through()
 }
 
 /// The supervisor works from `/`: a store given by a relative path must stay found.
