@@ -6,8 +6,8 @@
 use super::{
     attach, clone, commit, container_prune, cp, create, doctor, events, exec, export, healthcheck,
     image_prune, images, import, info, inspect, kill, load, logs, pause, ps, pull, restart, rm,
-    rmi, run, secret, spec, start, stats, stop, system_prune, tag, top, update, verb::Verb,
-    version, volume, volume_archive, volume_ls, volume_prune, wait,
+    rmi, run, secret, spec, start, stats, stop, system_boot, system_prune, system_resume, tag, top,
+    update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -72,6 +72,8 @@ pub static VERBS: &[&Verb] = &[
     &image_prune::VERB,
     &system_prune::VERB,
     &info::VERB,
+    &system_resume::VERB,
+    &system_boot::VERB,
     &doctor::VERB,
     &version::VERB,
 ];

@@ -3,6 +3,7 @@
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
 mod accounts;
+mod boot;
 pub mod bundle;
 pub mod cgroup;
 pub mod containers;
@@ -23,6 +24,7 @@ pub mod volumes;
 use std::path::PathBuf;
 
 pub use crate::model::RegistryOptions;
+pub use boot::{Boot, BootOptions, Init};
 pub use containers::{Copied, CopyEnd, CopyRequest};
 pub use events::EventOptions;
 pub use requests::{

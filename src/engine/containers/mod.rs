@@ -21,6 +21,7 @@ mod pause;
 mod prune;
 mod remove;
 mod restart;
+mod resume;
 mod root_view;
 mod run;
 mod runtime_spec;

@@ -93,6 +93,8 @@ pub struct LaunchPlan {
     pub client: Attachment,
     pub logging: LogPlan,
     pub auto_remove: bool,
+    /// It has a restart policy.
+    pub starts_after_boot: bool,
     /// What goes with the container when it is removed at its end.
     pub nameless_volumes: Vec<String>,
     /// `None` if there is nothing to check.
@@ -578,7 +580,12 @@ impl Container<'_> {
             legacy_cgroups: groups.legacy.groups.clone(),
             spares_device_rules: self.plan.sandbox.devices.spares_rules,
         };
-        self.directory.put_start_record(&record)?;
+        let durability = if self.plan.starts_after_boot {
+            Durability::Durable
+        } else {
+            Durability::Volatile
+        };
+        self.directory.put_start_record(&record, durability)?;
         Ok((record, pid))
     }
 

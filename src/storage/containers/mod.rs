@@ -107,10 +107,10 @@ impl ContainerDir {
         Ok(files::read_json(&self.dir, "exit.json")?.good())
     }
 
-    /// Written by the supervisor, which holds the lock. Never flushed: it means nothing after a
-    /// reboot.
-    pub fn put_start_record(&self, record: &StartRecord) -> Result<()> {
-        self.put("state.json", record, Durability::Volatile)
+    /// Written by the supervisor, which holds the lock. After a reboot it only tells that the
+    /// container ran, so that it is flushed for those that are then to run again.
+    pub fn put_start_record(&self, record: &StartRecord, durability: Durability) -> Result<()> {
+        self.put("state.json", record, durability)
     }
 
     /// Written by whoever holds the lock.
