@@ -6,6 +6,7 @@ use super::{Progress, RegistryOptions};
 use crate::model::{
     ContainerId, Digest, Platform, Reference, Result,
     container::{ContainerState, NetworkMode},
+    health::HealthStatus,
     manifest::Format,
     mount::Mount,
     resources::Resources,
@@ -102,6 +103,9 @@ pub enum RunOutcome {
     Detached(ContainerId),
     /// Docker's exit code: 0–255, 128+n for a death by signal n.
     Exited(i32),
+    /// The command was told to go (by a signal, or by the end of its output's reader) and ends with
+    /// this code; the container goes on.
+    Left(u8),
 }
 
 #[derive(Clone, Debug)]
@@ -143,6 +147,8 @@ pub struct ContainerSummary {
     /// RFC 3339, UTC.
     pub created: String,
     pub state: ContainerState,
+    /// `None` for a container without a health check.
+    pub health: Option<HealthStatus>,
     pub exit_code: Option<i32>,
     /// RFC 3339, UTC.
     pub started: Option<String>,
@@ -153,6 +159,14 @@ pub struct ContainerSummary {
     pub platform: Platform,
     /// Bytes of the writable layer and of the image; measured only when asked for.
     pub size: Option<ContainerSize>,
+}
+
+/// What a health check that was asked for has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthVerdict {
+    pub passed: bool,
+    /// How the container is with it.
+    pub status: HealthStatus,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,13 @@
 //! Containers: one file a verb, and the session between a command and a supervisor.
 
 mod commit;
+mod copy;
 mod create;
 mod duplicate;
 mod ending;
 pub mod exec;
 mod export;
+mod health;
 mod hook_folders;
 mod inspect;
 mod kill;
@@ -18,6 +20,7 @@ mod own_root;
 mod pause;
 mod prune;
 mod remove;
+mod restart;
 mod root_view;
 mod run;
 mod runtime_spec;
@@ -30,6 +33,7 @@ mod top;
 mod update;
 mod wait;
 
+pub use copy::{Copied, CopyEnd, CopyRequest};
 pub(in crate::engine) use run::absolute;
 /// Docker's state of a container.
 pub(super) fn state_of(
