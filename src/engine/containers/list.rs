@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{ending::exit_code, pause};
+use super::{
+    ending::{exit_code, is_up},
+    health, pause,
+};
 use crate::{
     engine::{ContainerSize, ContainerSummary, Engine},
     model::{
@@ -21,7 +24,7 @@ impl Engine {
         let mut summaries = Vec::new();
         for (directory, record) in self.store.containers()?.into_iter().rev() {
             let mut status = directory.state()?;
-            if !all && status.state != ContainerState::Running {
+            if !all && !is_up(&status) {
                 continue;
             }
             // Its supervisor was killed before it could remove it.
@@ -41,7 +44,11 @@ impl Engine {
             let image = images
                 .entry(record.image_id.clone())
                 .or_insert_with_key(|id: &Option<Digest>| self.image_config(id.as_ref()?).ok());
-            summaries.push(summary(&directory, record, status, image.as_ref(), size));
+            let defaults = image.as_ref().and_then(|image| image.config.as_ref());
+            let health = health::found(&directory, &record, defaults, &status)?;
+            let mut summary = summary(&directory, record, status, image.as_ref(), size);
+            summary.health = health.map(|health| health.status);
+            summaries.push(summary);
         }
         Ok(summaries)
     }
@@ -87,6 +94,7 @@ fn summary(
         .platform
         .or_else(|| image.map(ImageConfig::platform))
         .unwrap_or_else(Platform::host);
+    let started = status.started().map(str::to_owned);
     let finished = status.exit.map(|exit| exit.finished);
     ContainerSummary {
         id: directory.id().clone(),
@@ -97,8 +105,9 @@ fn summary(
         command: [vec![record.path], record.args].concat(),
         created: record.created,
         state: status.state,
+        health: None,
         exit_code,
-        started: status.start.map(|start| start.started),
+        started,
         finished,
         labels,
         mounts: record.spec.mounts,

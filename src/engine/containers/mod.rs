@@ -1,9 +1,13 @@
 //! Containers: one file a verb, and the session between a command and a supervisor.
 
+mod commit;
+mod copy;
 mod create;
+mod duplicate;
 mod ending;
 pub mod exec;
 mod export;
+mod health;
 mod hook_folders;
 mod inspect;
 mod kill;
@@ -14,7 +18,9 @@ mod neighbours;
 mod own_ids;
 mod own_root;
 mod pause;
+mod prune;
 mod remove;
+mod restart;
 mod root_view;
 mod run;
 mod runtime_spec;
@@ -27,8 +33,8 @@ mod top;
 mod update;
 mod wait;
 
+pub use copy::{Copied, CopyEnd, CopyRequest};
 pub(in crate::engine) use run::absolute;
-pub(in crate::engine) use size::of_folder as measure;
 /// Docker's state of a container.
 pub(super) fn state_of(
     directory: &crate::storage::ContainerDir,

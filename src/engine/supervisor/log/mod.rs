@@ -32,8 +32,6 @@ use crate::{
 
 /// Longest part of a line in one record.
 const MAX_PART: usize = 16 << 10;
-/// More than this is given back as soon as the output pauses.
-const KEPT: usize = 4 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stream {
@@ -128,7 +126,8 @@ impl LogWriter {
 
     /// Gives back the room of a busy time.
     pub(super) fn rest(&mut self) {
-        self.records.shrink_to(KEPT);
+        self.records = Vec::new();
+        self.unfinished.iter_mut().for_each(Vec::shrink_to_fit);
     }
 
     /// Adds whole lines, or the beginning of one.
