@@ -50,6 +50,7 @@ mod verb;
 mod attach;
 mod cp;
 mod create;
+mod diff;
 mod doctor;
 mod events;
 mod exec;

@@ -4,8 +4,8 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, cp, create, doctor, events, exec, export, images, import, info, inspect, kill, load,
-    logs, pause, ps, pull, rm, rmi, run, secret, spec, start, stats, stop, tag, top, update,
+    attach, cp, create, diff, doctor, events, exec, export, images, import, info, inspect, kill,
+    load, logs, pause, ps, pull, rm, rmi, run, secret, spec, start, stats, stop, tag, top, update,
     verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
@@ -48,6 +48,7 @@ pub static VERBS: &[&Verb] = &[
     &update::VERB,
     &attach::VERB,
     &cp::VERB,
+    &diff::VERB,
     &export::VERB,
     &volume_ls::VERB,
     &volume::CREATE,

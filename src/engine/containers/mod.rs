@@ -1,5 +1,6 @@
 //! Containers: one file a verb, and the session between a command and a supervisor.
 
+mod changes;
 mod copy;
 mod create;
 mod ending;
@@ -28,6 +29,7 @@ mod top;
 mod update;
 mod wait;
 
+pub use changes::{Change, ChangeKind};
 pub use copy::{Copied, CopyEnd, CopyRequest};
 pub(in crate::engine) use run::absolute;
 pub(in crate::engine) use size::of_folder as measure;
