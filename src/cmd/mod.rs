@@ -55,6 +55,7 @@ mod commit;
 mod container_prune;
 mod cp;
 mod create;
+mod diff;
 mod doctor;
 mod events;
 mod exec;

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 
 pub use crate::model::RegistryOptions;
 pub use boot::{Boot, BootOptions, Init};
-pub use containers::{Copied, CopyEnd, CopyRequest};
+pub use containers::{Change, ChangeKind, Copied, CopyEnd, CopyRequest};
 pub use events::EventOptions;
 pub use requests::{
     AttachOptions, Check, CloneRequest, CommitRequest, ContainerSize, ContainerStats,

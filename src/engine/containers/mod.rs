@@ -1,5 +1,6 @@
 //! Containers: one file a verb, and the session between a command and a supervisor.
 
+mod changes;
 mod commit;
 mod copy;
 mod create;
@@ -34,6 +35,7 @@ mod top;
 mod update;
 mod wait;
 
+pub use changes::{Change, ChangeKind};
 pub use copy::{Copied, CopyEnd, CopyRequest};
 pub(in crate::engine) use run::absolute;
 /// Docker's state of a container.

@@ -23,7 +23,8 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
+        AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, Timespec,
+        Timestamps, Uid, XattrFlags,
     },
     io::Errno,
 };
@@ -210,7 +211,8 @@ impl Tree<'_> {
         Ok(())
     }
 
-    /// Removes what has the name, folders only if that is allowed.
+    /// Removes what has the name, folders only if that is allowed. What something is mounted on is
+    /// busy: the kernel says so only in the mount namespace in which that is, and elsewhere unmounts.
     fn make_way(&self, place: (BorrowedFd<'_>, &CString), path: &[u8]) -> Result<()> {
         match kind_at(place).system(|| what(path))? {
             None => return Ok(()),
@@ -219,6 +221,9 @@ impl Tree<'_> {
                     "cannot overwrite directory {} with non-directory",
                     shown(path)
                 )));
+            }
+            Some(_) if is_mounted(place).system(|| what(path))? => {
+                return Err(Errno::BUSY).system(|| what(path));
             }
             Some(_) => {}
         }
@@ -492,6 +497,12 @@ fn kind_at((folder, name): (BorrowedFd<'_>, &CString)) -> rustix::io::Result<Opt
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno),
     }
+}
+
+fn is_mounted((folder, name): (BorrowedFd<'_>, &CString)) -> rustix::io::Result<bool> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let known = rustix::fs::statx(folder, name, flags, StatxFlags::empty())?;
+    Ok(known.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 fn times(modified: Timespec) -> Timestamps {
