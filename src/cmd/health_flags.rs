@@ -201,13 +201,14 @@ fn duration(name: &str, text: &str) -> Result<i64> {
             "--health-{name} cannot be negative"
         )));
     }
-    let length = human::parse_duration(text.strip_prefix('-').unwrap_or(text)).map_err(|error| {
-        let hint = error.hint().unwrap_or_default().to_owned();
-        Error::invalid(format!(
-            "invalid argument {text:?} for --health-{name}: invalid duration"
-        ))
-        .with_hint(hint)
-    })?;
+    let length =
+        human::parse_duration(text.strip_prefix('-').unwrap_or(text)).map_err(|error| {
+            let hint = error.hint().unwrap_or_default().to_owned();
+            Error::invalid(format!(
+                "invalid argument {text:?} for --health-{name}: invalid duration"
+            ))
+            .with_hint(hint)
+        })?;
     Ok(i64::try_from(length.as_nanos()).unwrap_or(i64::MAX))
 }
 

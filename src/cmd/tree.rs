@@ -5,8 +5,8 @@
 
 use super::{
     attach, create, doctor, events, exec, export, images, import, info, inspect, kill, load, logs,
-    pause, ps, pull, rm, rmi, run, secret, spec, start, stats, stop, tag, top, update, verb::Verb,
-    version, volume, volume_archive, volume_ls, volume_prune, wait,
+    pause, port, ps, pull, rm, rmi, run, secret, spec, start, stats, stop, tag, top, update,
+    verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -32,6 +32,7 @@ pub static VERBS: &[&Verb] = &[
     &create::VERB,
     &logs::VERB,
     &events::VERB,
+    &port::VERB,
     &images::VERB,
     &pull::VERB,
     &rmi::VERB,

@@ -27,7 +27,7 @@ pub use events::EventOptions;
 pub use requests::{
     AttachOptions, Check, ContainerSize, ContainerStats, ContainerSummary, CpuUsage, ExecSpec,
     Health, ImportRequest, IoUsage, LoadRequest, LogLine, LogOptions, LogStream, MemoryUsage,
-    PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
+    PublishedPort, PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
 };
 
 use crate::{

@@ -6,7 +6,9 @@ use super::{Progress, RegistryOptions};
 use crate::model::{
     ContainerId, Digest, Platform, Reference, Result,
     container::{ContainerState, NetworkMode},
+    health::HealthStatus,
     mount::Mount,
+    restart::RestartPolicy,
 };
 
 /// How an image that is not in the store is fetched for `run` and `create`. Whether it is at all
@@ -108,6 +110,8 @@ pub struct ContainerSummary {
     /// RFC 3339, UTC.
     pub created: String,
     pub state: ContainerState,
+    /// `None` for a container without a health check.
+    pub health: Option<HealthStatus>,
     pub exit_code: Option<i32>,
     /// RFC 3339, UTC.
     pub started: Option<String>,
@@ -118,6 +122,24 @@ pub struct ContainerSummary {
     pub platform: Platform,
     /// Bytes of the writable layer and of the image; measured only when asked for.
     pub size: Option<ContainerSize>,
+    /// `80/tcp`, as the image says.
+    pub exposed: Vec<String>,
+    /// Those that can be reached from outside; none, as long as there are no networks.
+    pub ports: Vec<PublishedPort>,
+    pub restart: RestartPolicy,
+    /// Of the first process, as the host counts; 0 if there is none.
+    pub pid: i32,
+}
+
+/// A port of a container that stands for one of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedPort {
+    /// In the container.
+    pub port: u16,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+    pub host_ip: std::net::IpAddr,
+    pub host_port: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
