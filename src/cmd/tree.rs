@@ -4,14 +4,16 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, create, doctor, events, exec, export, images, import, info, inspect, kill, load, logs,
-    pause, port, ps, pull, rm, rmi, run, secret, spec, start, stats, stop, tag, top, update,
-    verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
+    attach, cp, create, doctor, events, exec, export, healthcheck, images, import, info, inspect,
+    kill, load, logs, pause, port, ps, pull, restart, rm, rmi, run, secret, spec, start, stats,
+    stop, tag, top, update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune,
+    wait,
 };
 
 /// The groups that some spellings begin with.
 pub const GROUPS: &[(&str, &str)] = &[
     ("container", "Commands on containers"),
+    ("healthcheck", "Commands on health checks"),
     ("image", "Commands on images"),
     ("secret", "Commands on secrets"),
     ("system", "Commands on the engine"),
@@ -28,6 +30,7 @@ pub static VERBS: &[&Verb] = &[
     &inspect::IMAGE,
     &rm::VERB,
     &stop::VERB,
+    &restart::VERB,
     &start::VERB,
     &create::VERB,
     &logs::VERB,
@@ -47,7 +50,9 @@ pub static VERBS: &[&Verb] = &[
     &pause::PAUSE,
     &pause::UNPAUSE,
     &update::VERB,
+    &healthcheck::RUN,
     &attach::VERB,
+    &cp::VERB,
     &export::VERB,
     &volume_ls::VERB,
     &volume::CREATE,

@@ -23,11 +23,12 @@ pub mod volumes;
 use std::path::PathBuf;
 
 pub use crate::model::RegistryOptions;
+pub use containers::{Copied, CopyEnd, CopyRequest};
 pub use events::EventOptions;
 pub use requests::{
     AttachOptions, Check, ContainerSize, ContainerStats, ContainerSummary, CpuUsage, ExecSpec,
-    Health, ImportRequest, IoUsage, LoadRequest, LogLine, LogOptions, LogStream, MemoryUsage,
-    PublishedPort, PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
+    Health, HealthVerdict, ImportRequest, IoUsage, LoadRequest, LogLine, LogOptions, LogStream,
+    MemoryUsage, PublishedPort, PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
 };
 
 use crate::{

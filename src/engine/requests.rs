@@ -142,6 +142,14 @@ pub struct PublishedPort {
     pub host_port: u16,
 }
 
+/// What a health check that was asked for has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthVerdict {
+    pub passed: bool,
+    /// How the container is with it.
+    pub status: HealthStatus,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContainerSize {
     pub writable: u64,

@@ -1,9 +1,9 @@
 //! Who only looks waits for nobody: every lock of the store is held by somebody else meanwhile.
 
-use std::{fs::File, os::fd::OwnedFd, sync::mpsc, time::Duration};
+use std::{fs::File, os::fd::OwnedFd, path::Path, sync::mpsc, time::Duration};
 
 use coracle::{
-    engine::{EventOptions, LogOptions},
+    engine::{Engine, EngineOptions, EventOptions, LogOptions},
     model::ContainerSpec,
 };
 use rustix::fs::{FlockOperation, flock};
@@ -52,39 +52,44 @@ fn readers_wait_for_no_lock() {
     places.extend(folders.map(|id| format!("containers/{id}")));
     let held = hold(&world, &places);
     let (done, wait) = mpsc::channel();
-    let engine = &world.engine;
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let names = |all: bool| {
-                let listed = engine.containers(all, false).unwrap();
-                let names: Vec<String> = listed.into_iter().map(|one| one.name).collect();
-                names.join(" ")
-            };
-            assert_eq!(names(true), "raft boat");
-            assert_eq!(names(false), "boat");
-            for name in ["boat", "raft", &record.id.as_str()[..20]] {
-                engine.inspect_container(name, false).unwrap();
-                engine.published_ports(name).unwrap();
-            }
-            engine.inspect_image("boat").unwrap();
-            engine.images().unwrap();
-            engine.volumes().unwrap();
-            engine.processes("boat").unwrap();
-            let mut lines = |_| Ok(());
-            engine
-                .logs("boat", &LogOptions::default(), &mut lines)
-                .unwrap();
-            engine
-                .events(&EventOptions::default(), &mut |_| Ok(()))
-                .unwrap();
-            done.send(()).unwrap();
-        });
-        // A thread that waits could not be ended: the process ends instead.
-        if wait.recv_timeout(PATIENCE).is_err() {
-            eprintln!("a reader waits for a lock, or failed");
-            std::process::exit(1);
-        }
+    let (folder, raft) = (world.folder.path().to_owned(), record.id.to_string());
+    std::thread::spawn(move || {
+        look_around(&folder, &raft);
+        done.send(()).unwrap();
     });
+    wait.recv_timeout(PATIENCE)
+        .expect("a reader waits for a lock, or failed");
     drop((held, lock, directory));
     running.be_killed();
+}
+
+fn look_around(folder: &Path, raft: &str) {
+    let engine = Engine::open(EngineOptions {
+        root: Some(folder.join("root")),
+        runroot: Some(folder.join("run")),
+        ..EngineOptions::default()
+    })
+    .unwrap();
+    let names = |all: bool| {
+        let listed = engine.containers(all, false).unwrap();
+        let names: Vec<String> = listed.into_iter().map(|one| one.name).collect();
+        names.join(" ")
+    };
+    assert_eq!(names(true), "raft boat");
+    assert_eq!(names(false), "boat");
+    for name in ["boat", "raft", &raft[..20]] {
+        engine.inspect_container(name, false).unwrap();
+        engine.published_ports(name).unwrap();
+    }
+    engine.inspect_image("boat").unwrap();
+    engine.images().unwrap();
+    engine.volumes().unwrap();
+    engine.processes("boat").unwrap();
+    let mut lines = |_| Ok(());
+    engine
+        .logs("boat", &LogOptions::default(), &mut lines)
+        .unwrap();
+    engine
+        .events(&EventOptions::default(), &mut |_| Ok(()))
+        .unwrap();
 }

@@ -13,7 +13,10 @@ use std::{
 use rustix::event::PollFlags;
 use serde::{Deserialize, Serialize};
 
-use super::streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING, terminal_size};
+use super::{
+    ending::restarting,
+    streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING, terminal_size},
+};
 use crate::{
     engine::{
         Engine, ExecSpec,
@@ -24,7 +27,7 @@ use crate::{
     model::{
         ContainerId, Context, Error, ErrorKind, Result,
         account::AccountSpec,
-        container::{ContainerRecord, StartRecord},
+        container::{ContainerRecord, ContainerState, StartRecord},
         device::default_rules,
         event as model_event,
         secret::SecretWay,
@@ -97,10 +100,13 @@ impl Engine {
                 format!("container {container} is not running"),
             )
         };
-        let start = directory.start_record()?.ok_or_else(not_running)?;
-        if !directory.is_held()? {
-            return Err(not_running());
+        let status = directory.state()?;
+        match status.state {
+            ContainerState::Running => {}
+            ContainerState::Restarting => return Err(restarting(directory.id())),
+            _ => return Err(not_running()),
         }
+        let start = status.start.ok_or_else(not_running)?;
         if let Some(path) = &start.cgroup
             && Group::open(path)?.is_some_and(|group| group.is_frozen())
         {

@@ -5,13 +5,17 @@ use std::{
     path::Path,
 };
 
-use super::{ending::exit_code, pause};
+use super::{
+    ending::{exit_code, is_up},
+    health, pause,
+};
 use crate::{
     engine::{ContainerSize, ContainerSummary, Engine, PublishedPort},
     model::{
         Digest, Platform, Result,
         container::{ContainerRecord, ContainerState},
-        image::ImageConfig,
+        health::HealthStatus,
+        image::{ImageConfig, ProcessDefaults},
     },
     storage::{ContainerDir, containers::Listed},
 };
@@ -23,8 +27,7 @@ impl Engine {
         let mut images = HashMap::new();
         let mut summaries = Vec::new();
         for mut listed in self.store.list_containers(all)? {
-            let state = listed.status.state;
-            if !all && !is_up(state) || self.is_over(&listed) {
+            if !all && !is_up(&listed.status) || self.is_over(&listed) {
                 continue;
             }
             listed.status.state = pause::state(&listed.status);
@@ -33,7 +36,9 @@ impl Engine {
                 .entry(listed.record.image_id.clone())
                 .or_insert_with_key(|id: &Option<Digest>| self.image_config(id.as_ref()?).ok());
             let id = size.then(|| listed.record.id.clone());
+            let health = self.health_of(&listed, image.as_ref())?;
             let mut summary = summary(listed, image.as_ref());
+            summary.health = health;
             if let Some(id) = id {
                 let directory = self.store.container(&id)?;
                 let record = directory.record()?;
@@ -42,6 +47,27 @@ impl Engine {
             summaries.push(summary);
         }
         Ok(summaries)
+    }
+
+    /// One that has ended counts as unhealthy, if it has a check.
+    fn health_of(
+        &self,
+        listed: &Listed,
+        image: Option<&ImageConfig>,
+    ) -> Result<Option<HealthStatus>> {
+        let none = ProcessDefaults::default();
+        let image = image.and_then(|image| image.config.as_ref());
+        let (record, status) = (&listed.record, &listed.status);
+        let check = record.spec.health.effective(image.unwrap_or(&none));
+        Ok(match (check, &status.start, &status.exit) {
+            (None, _, _) | (_, None, None) => None,
+            (Some(_), None, Some(_)) => Some(HealthStatus::Unhealthy),
+            (Some(_), Some(_), _) => {
+                let directory = self.store.container(&record.id)?;
+                let health = health::found(&directory, &record.spec.health, image, status)?;
+                health.map(|health| health.status)
+            }
+        })
     }
 
     /// Whether its supervisor was killed before it could remove it. It is removed now, unless that
@@ -106,25 +132,13 @@ impl Engine {
     }
 }
 
-/// Docker's list without `--all` shows what has a supervisor.
-fn is_up(state: ContainerState) -> bool {
-    matches!(
-        state,
-        ContainerState::Running | ContainerState::Paused | ContainerState::Restarting
-    )
-}
-
 /// As long as containers have no networks, nothing of them can be reached.
 fn published() -> Vec<PublishedPort> {
     Vec::new()
 }
 
 fn summary(listed: Listed, image: Option<&ImageConfig>) -> ContainerSummary {
-    let Listed {
-        record,
-        status,
-        started,
-    } = listed;
+    let Listed { record, status } = listed;
     let defaults = image.and_then(|image| image.config.as_ref());
     let mut labels = defaults
         .and_then(|config| config.labels.clone())
@@ -141,7 +155,9 @@ fn summary(listed: Listed, image: Option<&ImageConfig>) -> ContainerSummary {
         ports: published(),
         restart: record.spec.restart,
         pid: match &status.start {
-            Some(start) if is_up(status.state) => start.init.pid,
+            Some(start) if is_up(&status) || status.state == ContainerState::Paused => {
+                start.init.pid
+            }
             _ => 0,
         },
         exit_code: exit_code(&status),
@@ -154,7 +170,7 @@ fn summary(listed: Listed, image: Option<&ImageConfig>) -> ContainerSummary {
         created: record.created,
         state: status.state,
         health: None,
-        started,
+        started: status.started().map(str::to_owned),
         finished: status.exit.map(|exit| exit.finished),
         labels,
         mounts: record.spec.mounts,

@@ -1,9 +1,11 @@
 //! Containers: one file a verb, and the session between a command and a supervisor.
 
+mod copy;
 mod create;
 mod ending;
 pub mod exec;
 mod export;
+mod health;
 mod hook_folders;
 mod inspect;
 mod kill;
@@ -15,6 +17,7 @@ mod own_ids;
 mod own_root;
 mod pause;
 mod remove;
+mod restart;
 mod root_view;
 mod run;
 mod runtime_spec;
@@ -27,6 +30,7 @@ mod top;
 mod update;
 mod wait;
 
+pub use copy::{Copied, CopyEnd, CopyRequest};
 pub(in crate::engine) use run::absolute;
 pub(in crate::engine) use size::of_folder as measure;
 /// Docker's state of a container.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::ending::not_running;
+use super::ending::{not_running, restarting};
 use crate::{
     engine::{
         Engine,
@@ -60,6 +60,9 @@ impl Engine {
     fn group_to_freeze(&self, container: &str, what: &str) -> Result<(Group, ContainerRecord)> {
         let (directory, record) = self.store.find_container(container)?;
         let status = directory.state()?;
+        if status.state == ContainerState::Restarting {
+            return Err(restarting(directory.id()));
+        }
         if status.state != ContainerState::Running {
             return Err(not_running(what, container, &directory));
         }

@@ -1,6 +1,6 @@
 //! `rm`: a container and all that belongs to it.
 
-use super::ending::Watch;
+use super::ending::{Watch, is_up};
 use crate::{
     engine::Engine,
     model::{
@@ -58,7 +58,7 @@ impl Engine {
     ) -> Result<()> {
         let watch = Watch::begin(&self.store, directory)?;
         let status = directory.state()?;
-        let ending = status.exit.is_some() && status.state != ContainerState::Running;
+        let ending = status.exit.is_some() && !is_up(&status);
         match watch {
             // Its record is written: the supervisor is about to let go.
             Some(mut watch) if ending => {
@@ -66,7 +66,7 @@ impl Engine {
                 Ok(())
             }
             Some(mut watch) if force => watch.kill(&status, true).map(drop),
-            _ if status.state == ContainerState::Running && !force => Err(running(record)),
+            _ if is_up(&status) && !force => Err(running(record, status.state)),
             // Being started or removed, or over since we tried its lock.
             _ if directory.is_held()? => Err(busy(record)),
             _ => Ok(()),
@@ -82,11 +82,11 @@ fn is_gone(found: &Result<ContainerDir>) -> Result<bool> {
     }
 }
 
-fn running(record: &ContainerRecord) -> Error {
+fn running(record: &ContainerRecord, state: ContainerState) -> Error {
     Error::new(
         ErrorKind::Conflict,
         format!(
-            "cannot remove container \"/{}\": container is running: stop the container before removing or force remove",
+            "cannot remove container \"/{}\": container is {state}: stop the container before removing or force remove",
             record.name
         ),
     )

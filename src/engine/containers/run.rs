@@ -9,7 +9,8 @@ use std::{
 };
 
 use super::{
-    create::{Created, with_exact_modes, write_network_files},
+    create::{Created, with_exact_modes},
+    ending::{Watch, restarting},
     hook_folders,
     log_plan::log_plan,
     neighbours::Neighbours,
@@ -23,14 +24,18 @@ use crate::{
         events::container_event,
         plan::{self, ContainerFiles, RootSource},
         supervisor::{
-            self, About, LaunchPlan,
+            self, About, LaunchPlan, network_files,
             protocol::{Attachment, Request},
             socket_name,
         },
     },
     model::{
-        ContainerId, ContainerSpec, Context, Error, ErrorKind, Result, container::ContainerRecord,
-        host::HostFacts, image::ImageConfig, mount::anonymous_volumes, user_namespace::IdMaps,
+        ContainerId, ContainerSpec, Context, Error, ErrorKind, Result,
+        container::{ContainerRecord, ContainerState},
+        host::HostFacts,
+        image::ImageConfig,
+        mount::anonymous_volumes,
+        user_namespace::IdMaps,
     },
     storage::{ContainerDir, ContainerLock, Driver, shifted},
     sys::packet,
@@ -90,7 +95,10 @@ impl Engine {
         let Some(lock) = directory.try_hold()? else {
             return match &options.attach {
                 Some(attach) => self.attach_to(&directory, &record, attach),
-                None => Ok(RunOutcome::Detached(record.id)),
+                None => {
+                    self.hasten_restart(&directory)?;
+                    Ok(RunOutcome::Detached(record.id))
+                }
             };
         };
         let neighbours = self.open_neighbours(&record.spec)?;
@@ -109,7 +117,7 @@ impl Engine {
         record.spec.resources = super::update::effective(&directory, &record)?;
         // They are never flushed: a power cut may have left them empty.
         let hostname = neighbours.surroundings.hostname.as_deref();
-        with_exact_modes(|| write_network_files(directory.fd(), &record, hostname))?;
+        with_exact_modes(|| network_files::write(directory.fd(), &record, hostname))?;
         let image = match &record.image_id {
             Some(id) => self.image_config(id)?,
             None => ImageConfig::default(),
@@ -126,6 +134,16 @@ impl Engine {
                 .note_event(container_event(&created.record, &created.image, "attach"));
         }
         self.launch(created, &neighbours, false, options.attach.as_ref())
+    }
+
+    /// A restart that is being waited for begins at once.
+    fn hasten_restart(&self, directory: &ContainerDir) -> Result<()> {
+        if directory.state()?.state == ContainerState::Restarting
+            && let Some(watch) = Watch::begin(&self.store, directory)?
+        {
+            watch.tell(&Request::StartNow);
+        }
+        Ok(())
     }
 
     /// Connects this terminal to a running container until it ends or is detached from.
@@ -147,6 +165,9 @@ impl Engine {
             )
             .with_hint(format!("start it first: coracle start -a {}", record.name))
         };
+        if directory.state()?.state == ContainerState::Restarting {
+            return Err(restarting(directory.id()));
+        }
         if !directory.is_held()? {
             return Err(stopped());
         }
@@ -263,10 +284,12 @@ impl Engine {
             name: record.name.clone(),
             sandbox,
             interactive: record.spec.interactive,
+            hostname: neighbours.surroundings.hostname.clone(),
             client,
             logging: log_plan(record, image)?,
             auto_remove: record.spec.auto_remove,
             nameless_volumes: anonymous_volumes(&record.spec.mounts),
+            health: self.health_plan(record, image.config.as_ref()),
             timeout: record.spec.namespaces.timeout,
             about: About::new(record, image),
             shares_user_namespace: self.user.has_namespace(),

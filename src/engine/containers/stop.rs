@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::{
-    ending::{END_LIMIT, Ending, Watch},
+    ending::{END_LIMIT, Ending, Watch, goes_on, is_up},
     pause::thaw,
 };
 use crate::{
-    engine::{Engine, plan},
+    engine::{Engine, plan, supervisor::protocol::Wish},
     model::{
         Result,
-        container::{ContainerRecord, ContainerState},
+        container::ContainerRecord,
         signal::{SIGKILL, SIGTERM, parse_signal},
     },
 };
@@ -20,17 +20,10 @@ const DEFAULT_TIMEOUT: i64 = 10;
 
 impl Engine {
     /// Sends the stop signal and, after `timeout` seconds (-1 waits for ever), SIGKILL; returns
-    /// when the end is written down. `None` for both is as the container says. One that does not
-    /// run is stopped already.
+    /// when the end is written down; its restart policy does not start it again. `None` for both is
+    /// as the container says. One that does not run is stopped already.
     pub fn stop(&self, container: &str, signal: Option<i32>, timeout: Option<i64>) -> Result<()> {
         let (directory, record) = self.store.find_container(container)?;
-        let Some(mut watch) = Watch::begin(&self.store, &directory)? else {
-            return Ok(());
-        };
-        let status = directory.state()?;
-        if status.state != ContainerState::Running {
-            return Ok(());
-        }
         let signal = match signal {
             Some(signal) => signal,
             None => self.stop_signal(&record),
@@ -44,14 +37,28 @@ impl Engine {
         } else {
             limit
         };
-        watch.signal(&status, signal)?;
-        self.note_kill(&record, signal);
-        thaw(&status);
-        if watch.wait(limit)? == Ending::NotYet {
-            self.note_kill(&record, SIGKILL);
-            watch.kill(&status, false)?;
+        let mut stopped = false;
+        while let Some(mut watch) = Watch::begin(&self.store, &directory)? {
+            let status = directory.state()?;
+            if !is_up(&status) {
+                break;
+            }
+            watch.wish(Wish::STOP);
+            watch.signal(&status, signal)?;
+            self.note_kill(&record, signal);
+            thaw(&status);
+            if watch.wait(limit)? == Ending::NotYet {
+                self.note_kill(&record, SIGKILL);
+                watch.kill(&status, false)?;
+            }
+            stopped = true;
+            if !goes_on(&status, &directory)? {
+                break;
+            }
         }
-        self.note_container(&record, "stop", &[]);
+        if stopped {
+            self.note_container(&record, "stop", &[]);
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | has ended | `exit.json`, `state.json`, `record.json` | 9 |
 //! | does not run, and only those that run are wanted | `lock` | 3 |
-//! | runs, or never did | as [`ContainerDir::state`], then `record.json` | 10 to 14 |
+//! | runs, or never did | as [`super::ContainerDir::state`], then `record.json` | 10 to 14 |
 //!
 //! A container whose exit record belongs to its last start has ended, whoever holds its lock (a
 //! supervisor that is about to let go, a new start): that need not be asked. One that its supervisor
@@ -15,11 +15,12 @@ use std::{collections::BTreeMap, os::fd::OwnedFd};
 
 use serde::Deserialize;
 
-use super::{ContainerDir, Status};
+use super::Status;
 use crate::{
     model::{
         ContainerId, Context, Digest, Platform, Result,
         container::{ContainerState, ExitRecord, NetworkMode},
+        health::HealthSpec,
         mount::Mount,
         restart::RestartPolicy,
     },
@@ -34,10 +35,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Listed {
     pub record: ListedRecord,
-    /// Of one that has ended, [`Status::start`] is not read: see [`Listed::started`].
+    /// Of one that has ended, [`Status::start`] is not read: its exit record tells when it began.
     pub status: Status,
-    /// RFC 3339.
-    pub started: Option<String>,
 }
 
 /// What a list shows of [`crate::model::container::ContainerRecord`]: the same file, most of it
@@ -64,6 +63,7 @@ pub struct ListedSpec {
     pub network: NetworkMode,
     pub auto_remove: bool,
     pub restart: RestartPolicy,
+    pub health: HealthSpec,
 }
 
 /// What is needed of a start record to know whose end an exit record tells.
@@ -89,7 +89,7 @@ impl Store {
     }
 
     fn look_at(&self, folder: &OwnedFd, id: &ContainerId, all: bool) -> Result<Option<Listed>> {
-        let (started, status) = if !all {
+        let status = if !all {
             if !ObjectLock::is_held(folder, &format!("{id}/lock"))? {
                 return Ok(None);
             }
@@ -98,7 +98,7 @@ impl Store {
                 None => return Ok(None),
             }
         } else if let Some(exit) = ended(folder, id)? {
-            (exit.started.clone(), Status::of_ended(exit))
+            Status::of_ended(exit)
         } else {
             match self.state_in_full(id)? {
                 Some(status) => status,
@@ -110,21 +110,15 @@ impl Store {
             Stored::Good(record) => Some(record).filter(|record: &ListedRecord| record.id == *id),
             _ => None,
         }
-        .map(|record| Listed {
-            record,
-            status,
-            started,
-        }))
+        .map(|record| Listed { record, status }))
     }
 
     /// `None` if it was removed meanwhile.
-    fn state_in_full(&self, id: &ContainerId) -> Result<Option<(Option<String>, Status)>> {
-        let Some(directory) = self.open_container(id)? else {
-            return Ok(None);
-        };
-        let status = ContainerDir::state(&directory)?;
-        let started = status.start.as_ref().map(|start| start.started.clone());
-        Ok(Some((started, status)))
+    fn state_in_full(&self, id: &ContainerId) -> Result<Option<Status>> {
+        match self.open_container(id)? {
+            Some(directory) => directory.state().map(Some),
+            None => Ok(None),
+        }
     }
 }
 

@@ -1,0 +1,20 @@
+//! `restart`: stopped, and started again by this program, whichever started it before.
+
+use crate::{
+    engine::{Engine, StartOptions},
+    model::Result,
+};
+
+impl Engine {
+    /// Stops a container as [`Self::stop`] does, if it runs, and starts it.
+    pub fn restart(
+        &self,
+        container: &str,
+        signal: Option<i32>,
+        timeout: Option<i64>,
+    ) -> Result<()> {
+        self.stop(container, signal, timeout)?;
+        self.start(container, StartOptions { attach: None })
+            .map(drop)
+    }
+}
