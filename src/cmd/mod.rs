@@ -10,6 +10,7 @@
 //! container_flags  what run and create share       progress  pulls, as lines or bars
 //! unsupported  Docker's flags that are not there   each      several objects, one by one
 //! chosen    --latest, --cidfile                   prune     the question before cleaning up
+//! container_filters, container_rows  `ps`, line by line
 //! NAME      one command: its flags, then one function
 //! ```
 //!
@@ -20,7 +21,9 @@ mod account_flags;
 mod bundle_flags;
 mod chosen;
 mod columns;
+mod container_filters;
 mod container_flags;
+mod container_rows;
 mod device_flags;
 mod each;
 mod env;
@@ -69,6 +72,7 @@ mod kill;
 mod load;
 mod logs;
 mod pause;
+mod port;
 mod ps;
 mod pull;
 mod restart;

@@ -5,8 +5,8 @@
 
 use super::{
     attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec, export,
-    healthcheck, image_prune, images, import, info, inspect, kill, load, logs, pause, ps, pull,
-    restart, rm, rmi, run, secret, spec, start, stats, stop, system_boot, system_prune,
+    healthcheck, image_prune, images, import, info, inspect, kill, load, logs, pause, port, ps,
+    pull, restart, rm, rmi, run, secret, spec, start, stats, stop, system_boot, system_prune,
     system_resume, tag, top, update, verb::Verb, version, volume, volume_archive, volume_ls,
     volume_prune, wait,
 };
@@ -36,6 +36,7 @@ pub static VERBS: &[&Verb] = &[
     &create::VERB,
     &logs::VERB,
     &events::VERB,
+    &port::VERB,
     &images::VERB,
     &pull::VERB,
     &rmi::VERB,

@@ -8,6 +8,7 @@
 //! (or calls itself otherwise) is a leftover that whoever wants the name takes.
 
 mod leftovers;
+mod listing;
 pub mod log_files;
 mod removal;
 mod staging;
@@ -23,7 +24,11 @@ use rustix::{
     io::Errno,
 };
 
-pub use self::{staging::StagedContainer, status::Status};
+pub use self::{
+    listing::{Listed, ListedRecord},
+    staging::StagedContainer,
+    status::Status,
+};
 
 use super::{
     Durability, FOLDER, Store,
