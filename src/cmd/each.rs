@@ -34,6 +34,15 @@ pub fn tell(error: &Error) {
     ui::error(&error.one_line(), error.hint());
 }
 
+/// With `--ignore` a container that is not there is passed over in silence, with `--force` after a
+/// word on it. Whether the deed was done.
+pub fn unless_missing(ignore: bool, force: bool, result: Result<()>) -> Result<bool> {
+    match result {
+        Err(error) if ignore && error.kind() == ErrorKind::NoSuchContainer => Ok(false),
+        other => forgive_missing(force, other),
+    }
+}
+
 /// With `--force` an object that is not there is told of, and no failure.
 pub fn forgive_missing(force: bool, result: Result<()>) -> Result<bool> {
     match result {

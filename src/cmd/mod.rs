@@ -9,7 +9,7 @@
 //! filter    --filter                               times     ages, dates, --since
 //! container_flags  what run and create share       progress  pulls, as lines or bars
 //! unsupported  Docker's flags that are not there   each      several objects, one by one
-//! chosen    --latest, --cidfile
+//! chosen    --all, --filter, --latest, --cidfile         refused   commands that are not there
 //! NAME      one command: its flags, then one function
 //! ```
 //!
@@ -51,9 +51,11 @@ mod attach;
 mod create;
 mod doctor;
 mod exec;
+mod exists;
 mod images;
 mod import;
 mod info;
+mod init;
 mod inspect;
 mod kill;
 mod load;
@@ -61,6 +63,8 @@ mod logs;
 mod pause;
 mod ps;
 mod pull;
+mod refused;
+mod rename;
 mod rm;
 mod rmi;
 mod run;

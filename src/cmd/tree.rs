@@ -4,9 +4,9 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, create, doctor, exec, images, import, info, inspect, kill, load, logs, pause, ps, pull,
-    rm, rmi, run, secret, spec, start, stats, stop, tag, top, update, verb::Verb, version, volume,
-    volume_archive, volume_ls, volume_prune, wait,
+    attach, create, doctor, exec, exists, images, import, info, init, inspect, kill, load, logs,
+    pause, ps, pull, refused, rename, rm, rmi, run, secret, spec, start, stats, stop, tag, top,
+    update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -46,6 +46,16 @@ pub static VERBS: &[&Verb] = &[
     &pause::UNPAUSE,
     &update::VERB,
     &attach::VERB,
+    &rename::VERB,
+    &exists::CONTAINER,
+    &exists::IMAGE,
+    &init::VERB,
+    &init::CLEANUP,
+    &refused::CHECKPOINT,
+    &refused::RESTORE,
+    &refused::MOUNT,
+    &refused::UNMOUNT,
+    &refused::RUNLABEL,
     &volume_ls::VERB,
     &volume::CREATE,
     &inspect::VOLUME,

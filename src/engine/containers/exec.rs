@@ -12,7 +12,10 @@ use std::{
 use rustix::event::PollFlags;
 use serde::{Deserialize, Serialize};
 
-use super::streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING, terminal_size};
+use super::{
+    moves::{self, Move},
+    streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING, terminal_size},
+};
 use crate::{
     engine::{
         Engine, ExecSpec,
@@ -43,24 +46,16 @@ impl Engine {
     /// with the program's exit code, so this returns only failures.
     pub fn exec(&self, container: &str, spec: ExecSpec) -> Result<i32> {
         let (directory, record) = self.store.find_container(container)?;
+        let status = directory.state()?;
+        let state = super::pause::state(&status);
+        moves::check(Move::Exec, state, &record, container)?;
         let not_running = || {
             Error::new(
                 ErrorKind::Conflict,
-                format!("container {container} is not running"),
+                format!("container {} is not running", record.id),
             )
         };
-        let start = directory.start_record()?.ok_or_else(not_running)?;
-        if !directory.is_held()? {
-            return Err(not_running());
-        }
-        if let Some(path) = &start.cgroup
-            && Group::open(path)?.is_some_and(|group| group.is_frozen())
-        {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!("container {container} is paused, unpause the container before exec"),
-            ));
-        }
+        let start = status.start.ok_or_else(not_running)?;
         if let Some(path) = &start.cgroup
             && self.user.has_namespace()
         {

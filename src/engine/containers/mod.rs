@@ -1,18 +1,23 @@
 //! Containers: one file a verb, and the session between a command and a supervisor.
 
+mod cleanup;
 mod create;
+mod dependents;
 mod ending;
 pub mod exec;
+mod exists;
 mod hook_folders;
 mod inspect;
 mod kill;
 mod list;
 mod logs;
+mod moves;
 mod neighbours;
 mod own_ids;
 mod own_root;
 mod pause;
 mod remove;
+mod rename;
 mod run;
 mod runtime_spec;
 mod session;

@@ -11,6 +11,7 @@ use std::{
 use super::{
     create::{Created, with_exact_modes, write_network_files},
     hook_folders,
+    moves::{self, Legal, Move},
     neighbours::Neighbours,
     own_ids::Ownership,
     own_root,
@@ -79,7 +80,13 @@ impl Engine {
                 format!("No such container: {container}"),
             ));
         }
-        let Some(lock) = directory.try_hold()? else {
+        let state = super::state_of(&directory)?;
+        let legal = moves::check(Move::Start, state, &record, container)?;
+        let lock = match legal {
+            Legal::Go => directory.try_hold()?,
+            Legal::Done => None,
+        };
+        let Some(lock) = lock else {
             return match &options.attach {
                 Some(attach) => self.attach_to(&directory, &record, attach),
                 None => Ok(RunOutcome::Detached(record.id)),
@@ -135,9 +142,12 @@ impl Engine {
             )
             .with_hint(format!("start it first: coracle start -a {}", record.name))
         };
-        if !directory.is_held()? {
-            return Err(stopped());
-        }
+        moves::check(
+            Move::Attach,
+            super::state_of(directory)?,
+            record,
+            &record.name,
+        )?;
         let socket = packet::connect(self.store.socket_folder()?, &socket_name(&record.id))
             .map_err(|_| stopped())?;
         let attachment = Attachment {
