@@ -1,6 +1,7 @@
 //! Containers: one file a verb, and the session between a command and a supervisor.
 
 mod cleanup;
+mod conditions;
 mod create;
 mod dependents;
 mod ending;
