@@ -2,13 +2,224 @@
 
 use clap::Args;
 
-use crate::model::{ContainerSpec, Result};
+use crate::model::{
+    ContainerSpec, Error, ErrorKind, Result,
+    health::{HealthSpec, parse_test},
+    human,
+};
 
 #[derive(Args)]
-pub struct HealthFlags {}
+pub struct HealthFlags {
+    /// Check the container's health with this line of shell, or a JSON array of words; none is no
+    /// check
+    #[arg(long, value_name = "string")]
+    health_cmd: Option<String>,
+    /// Time between two checks, 30s if nothing is said; disable checks by hand only
+    #[arg(long, value_name = "duration", allow_hyphen_values = true)]
+    health_interval: Option<String>,
+    /// Where results are kept: local
+    #[arg(long, value_name = "string")]
+    health_log_destination: Option<String>,
+    /// How many results are kept, 5 if nothing is said; 0 is as many as possible
+    #[arg(long, value_name = "uint", allow_hyphen_values = true)]
+    health_max_log_count: Option<String>,
+    /// How many bytes of a check's output are kept, 4096 if nothing is said; 0 is as many as
+    /// possible
+    #[arg(long, value_name = "uint", allow_hyphen_values = true)]
+    health_max_log_size: Option<String>,
+    /// What to do with a container that has become unhealthy: none, kill, restart or stop
+    #[arg(long, value_name = "string")]
+    health_on_failure: Option<String>,
+    /// Failures in a row that make the container unhealthy, 3 if nothing is said
+    #[arg(long, value_name = "int", allow_hyphen_values = true)]
+    health_retries: Option<String>,
+    /// Time between two checks in the start period, 5s if nothing is said
+    #[arg(long, value_name = "duration", allow_hyphen_values = true)]
+    health_start_interval: Option<String>,
+    /// Time after the start in which failures do not count
+    #[arg(long, value_name = "duration", allow_hyphen_values = true)]
+    health_start_period: Option<String>,
+    /// Check this first, and the container's health when it has succeeded
+    #[arg(long, value_name = "string")]
+    health_startup_cmd: Option<String>,
+    /// Time between two startup checks, 30s if nothing is said
+    #[arg(long, value_name = "duration", allow_hyphen_values = true)]
+    health_startup_interval: Option<String>,
+    /// Failed startup checks in a row after which the container is started anew; 0 is never
+    #[arg(long, value_name = "uint", allow_hyphen_values = true)]
+    health_startup_retries: Option<String>,
+    /// Successful startup checks that are needed
+    #[arg(long, value_name = "uint", allow_hyphen_values = true)]
+    health_startup_success: Option<String>,
+    /// Time after which a startup check is killed, 30s if nothing is said
+    #[arg(long, value_name = "duration", allow_hyphen_values = true)]
+    health_startup_timeout: Option<String>,
+    /// Time after which a check is killed, 30s if nothing is said
+    #[arg(long, value_name = "duration", allow_hyphen_values = true)]
+    health_timeout: Option<String>,
+    /// Do not check the container's health, whatever the image says
+    #[arg(long)]
+    no_healthcheck: bool,
+}
 
 impl HealthFlags {
-    pub fn apply(self, _: &mut ContainerSpec) -> Result<()> {
-        Ok(())
+    pub fn apply(self, spec: &mut ContainerSpec) -> Result<()> {
+        self.change(&mut spec.health)
+    }
+
+    /// Whether any was given.
+    pub fn any(&self) -> bool {
+        self.no_healthcheck || self.has_settings()
+    }
+
+    /// Lays what was given over what is there.
+    pub fn change(self, spec: &mut HealthSpec) -> Result<()> {
+        if self.no_healthcheck {
+            if self.has_settings() {
+                return Err(Error::invalid(
+                    "--no-healthcheck conflicts with --health-* options",
+                ));
+            }
+            *spec = HealthSpec::default();
+            spec.config.test = Some(parse_test("none"));
+            return Ok(());
+        }
+        if !self.has_settings() {
+            return Ok(());
+        }
+        destination(self.health_log_destination.as_deref())?;
+        if let Some(text) = given(&self.health_cmd) {
+            spec.config.test = Some(parse_test(text));
+        }
+        if let Some(text) = given(&self.health_startup_cmd) {
+            spec.startup.test = Some(parse_test(text));
+        }
+        match given(&self.health_interval) {
+            Some("disable") => spec.by_hand = true,
+            Some(_) => spec.by_hand = false,
+            None => {}
+        }
+        let disabled = |text: &Option<String>| text.as_deref() == Some("disable");
+        let interval = Some(&self.health_interval).filter(|text| !disabled(text));
+        for (name, text, place) in [
+            ("interval", interval, &mut spec.config.interval),
+            (
+                "timeout",
+                Some(&self.health_timeout),
+                &mut spec.config.timeout,
+            ),
+            (
+                "start-period",
+                Some(&self.health_start_period),
+                &mut spec.config.start_period,
+            ),
+            (
+                "start-interval",
+                Some(&self.health_start_interval),
+                &mut spec.config.start_interval,
+            ),
+            (
+                "startup-interval",
+                Some(&self.health_startup_interval),
+                &mut spec.startup.interval,
+            ),
+            (
+                "startup-timeout",
+                Some(&self.health_startup_timeout),
+                &mut spec.startup.timeout,
+            ),
+        ] {
+            if let Some(text) = text.and_then(given) {
+                *place = duration(name, text)?;
+            }
+        }
+        if let Some(text) = given(&self.health_retries) {
+            spec.config.retries = count("retries", text)?.into();
+        }
+        if let Some(text) = given(&self.health_startup_retries) {
+            spec.startup.retries = count("startup-retries", text)?;
+        }
+        if let Some(text) = given(&self.health_startup_success) {
+            spec.startup.success = count("startup-success", text)?;
+        }
+        if let Some(text) = given(&self.health_max_log_count) {
+            spec.log_count = Some(count("max-log-count", text)?);
+        }
+        if let Some(text) = given(&self.health_max_log_size) {
+            spec.log_size = Some(count("max-log-size", text)?);
+        }
+        if let Some(text) = &self.health_on_failure {
+            spec.on_failure = text.parse()?;
+        }
+        spec.config.check()
+    }
+
+    fn has_settings(&self) -> bool {
+        [
+            &self.health_cmd,
+            &self.health_interval,
+            &self.health_log_destination,
+            &self.health_max_log_count,
+            &self.health_max_log_size,
+            &self.health_on_failure,
+            &self.health_retries,
+            &self.health_start_interval,
+            &self.health_start_period,
+            &self.health_startup_cmd,
+            &self.health_startup_interval,
+            &self.health_startup_retries,
+            &self.health_startup_success,
+            &self.health_startup_timeout,
+            &self.health_timeout,
+        ]
+        .into_iter()
+        .any(|flag| given(flag).is_some())
+    }
+}
+
+/// An empty value is none, as Docker has it.
+fn given(flag: &Option<String>) -> Option<&str> {
+    flag.as_deref().filter(|text| !text.is_empty())
+}
+
+fn destination(text: Option<&str>) -> Result<()> {
+    match text {
+        None | Some("" | "local") => Ok(()),
+        Some(other) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("--health-log-destination {other:?} is not supported"),
+        )
+        .with_hint("local is the only one: inspect shows the results")),
+    }
+}
+
+fn duration(name: &str, text: &str) -> Result<i64> {
+    if let Some(positive) = text.strip_prefix('-')
+        && human::parse_duration(positive).is_ok_and(|length| !length.is_zero())
+    {
+        return Err(Error::invalid(format!(
+            "--health-{name} cannot be negative"
+        )));
+    }
+    let length =
+        human::parse_duration(text.strip_prefix('-').unwrap_or(text)).map_err(|error| {
+            let hint = error.hint().unwrap_or_default().to_owned();
+            Error::invalid(format!(
+                "invalid argument {text:?} for --health-{name}: invalid duration"
+            ))
+            .with_hint(hint)
+        })?;
+    Ok(i64::try_from(length.as_nanos()).unwrap_or(i64::MAX))
+}
+
+fn count(name: &str, text: &str) -> Result<u32> {
+    match text.parse::<i64>() {
+        Ok(..0) => Err(Error::invalid(format!(
+            "--health-{name} cannot be negative"
+        ))),
+        Ok(number) if number <= i32::MAX.into() => Ok(number as u32),
+        _ => Err(Error::invalid(format!(
+            "invalid argument {text:?} for --health-{name}: not a number"
+        ))),
     }
 }

@@ -126,6 +126,18 @@ impl Inspect {
         Ok(Inspect { template })
     }
 
+    /// A template for objects some of whose maps have keys that others lack: what is missing there is
+    /// `<no value>`.
+    pub fn parse_lenient(source: &str) -> Result<Self, Failure> {
+        let template = with_functions(Template::new(""))
+            .missing_key(MissingKey::Invalid)
+            .parse(&call_methods(source))
+            .map_err(|error| Failure::Template(error.to_string()))?;
+        Ok(Inspect {
+            template: Some(template),
+        })
+    }
+
     /// One object as text, without a newline.
     pub fn show(&self, object: &Json) -> Result<String, Failure> {
         let Some(template) = &self.template else {

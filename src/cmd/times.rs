@@ -31,6 +31,20 @@ pub fn go_text(moment: &str) -> String {
     format!("{} {zone}", local.strftime("%Y-%m-%d %H:%M:%S %z"))
 }
 
+/// RFC 3339 in the local zone, always with nine digits behind the point, as Docker dates events.
+pub fn nine_digits(nanoseconds: i64) -> String {
+    let Ok(moment) = Timestamp::from_nanosecond(nanoseconds.into()) else {
+        return "N/A".to_owned();
+    };
+    let local = moment.to_zoned(TimeZone::system());
+    let text = local.strftime("%Y-%m-%dT%H:%M:%S.%9f").to_string();
+    if local.offset().is_zero() {
+        format!("{text}Z")
+    } else {
+        format!("{text}{}", local.strftime("%:z"))
+    }
+}
+
 /// Nanoseconds after the epoch of RFC 3339; 0 for what is not a time.
 pub fn nanoseconds(moment: &str) -> i128 {
     moment
@@ -68,8 +82,13 @@ fn parse_moment_at(text: &str, now: i128, zone: &dyn Fn() -> TimeZone) -> Result
         let zoned = local.to_zoned(zone()).map_err(|_| invalid())?;
         return Ok(zoned.timestamp().as_nanosecond());
     }
-    let length = human::parse_duration(text).map_err(|_| invalid())?;
-    Ok(now - length.as_nanos() as i128)
+    // A negative duration is a moment to come.
+    let (sign, length) = match text.strip_prefix('-') {
+        Some(length) => (1, length),
+        None => (-1, text),
+    };
+    let length = human::parse_duration(length).map_err(|_| invalid())?;
+    Ok(now + sign * length.as_nanos() as i128)
 }
 
 /// `1700000000` and `1700000000.000000001`
@@ -93,12 +112,13 @@ mod tests {
         assert_eq!(at("1700000000"), Some(1_700_000_000_000_000_000));
         assert_eq!(at("1.5"), Some(1_500_000_000));
         assert_eq!(at("1m30s"), Some(10_000_000_000));
+        assert_eq!(at("-1m30s"), Some(190_000_000_000));
         assert_eq!(at("1970-01-02"), Some(86_400_000_000_000));
         assert_eq!(at("1970-01-01T00:01"), Some(60_000_000_000));
         assert_eq!(at("1970-01-01T00:00:02"), Some(2_000_000_000));
         assert_eq!(at("1970-01-01T01:00:00+01:00"), Some(0));
         assert_eq!(at("1970-01-01T00:00:00.000000007Z"), Some(7));
-        for bad in ["", "x", "-1m", "12-34", "1.2.3", "tomorrow"] {
+        for bad in ["", "x", "-", "--1m", "12-34", "1.2.3", "tomorrow"] {
             assert_eq!(at(bad), None, "{bad:?}");
         }
     }

@@ -4,9 +4,10 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, create, doctor, exec, exists, images, import, info, init, inspect, kill, load, logs,
-    pause, ps, pull, refused, rename, rm, rmi, run, secret, spec, start, stats, stop, tag, top,
-    update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
+    attach, create, doctor, events, exec, exists, export, images, import, info, init, inspect,
+    kill, load, logs, pause, ps, pull, refused, rename, rm, rmi, run, secret, spec, start, stats,
+    stop, tag, top, update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune,
+    wait,
 };
 
 /// The groups that some spellings begin with.
@@ -31,6 +32,7 @@ pub static VERBS: &[&Verb] = &[
     &start::VERB,
     &create::VERB,
     &logs::VERB,
+    &events::VERB,
     &images::VERB,
     &pull::VERB,
     &rmi::VERB,
@@ -56,6 +58,7 @@ pub static VERBS: &[&Verb] = &[
     &refused::MOUNT,
     &refused::UNMOUNT,
     &refused::RUNLABEL,
+    &export::VERB,
     &volume_ls::VERB,
     &volume::CREATE,
     &inspect::VOLUME,

@@ -3,7 +3,10 @@
 //! A closed pipe is not a failure worth a message: writing to one returns
 //! [`Failure::BrokenPipe`], which ends the command quietly with the code of a death by SIGPIPE.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    os::fd::BorrowedFd,
+};
 
 use super::{env, failure::Failure};
 
@@ -24,6 +27,11 @@ pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
 /// Standard output, for whoever writes an archive to it.
 pub fn output() -> impl Write {
     io::stdout()
+}
+
+/// Standard output, for whoever waits and wants to know that its reader is gone.
+pub fn output_descriptor() -> BorrowedFd<'static> {
+    rustix::stdio::stdout()
 }
 
 /// Bytes to standard error. Nobody is left to be told when that fails.

@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod containers;
 mod devices;
 mod doctor;
+mod events;
 mod identity;
 pub mod images;
 mod info;
@@ -22,6 +23,7 @@ pub mod volumes;
 use std::path::PathBuf;
 
 pub use crate::model::RegistryOptions;
+pub use events::EventOptions;
 pub use requests::{
     AttachOptions, Check, ContainerSize, ContainerStats, ContainerSummary, CpuUsage, ExecSpec,
     Health, ImportRequest, IoUsage, LoadRequest, LogLine, LogOptions, LogStream, MemoryUsage,

@@ -56,30 +56,39 @@ fn significant(value: f64, digits: usize) -> String {
     }
 }
 
+/// The same in powers of 1000, as the size of a log is counted.
+pub fn parse_decimal_bytes(text: &str) -> Result<u64> {
+    size_in_units(text, 1000).ok_or_else(|| {
+        Error::invalid(format!("invalid size: '{text}'"))
+            .with_hint("a number of bytes, or one with a unit: 10m, 1.5g")
+    })
+}
+
 /// Reads a size in powers of 1024: a number, decimals allowed, and `b`, `k`, `m`, `g`, `t` or
 /// `p` in any case, which may be followed by `b` or `ib`.
 pub fn parse_bytes(text: &str) -> Result<u64> {
-    size_in_bytes(text).ok_or_else(|| {
+    size_in_units(text, 1024).ok_or_else(|| {
         Error::invalid(format!("invalid size {text:?}"))
             .with_hint("a number of bytes, or one with a unit: 512m, 1.5g")
     })
 }
 
-fn size_in_bytes(text: &str) -> Option<u64> {
+fn size_in_units(text: &str, thousand: u64) -> Option<u64> {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
-    let shift = match unit.as_str() {
+    let power = match unit.as_str() {
         "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        "t" | "tb" | "tib" => 40,
-        "p" | "pb" | "pib" => 50,
+        "k" | "kb" | "kib" => 1,
+        "m" | "mb" | "mib" => 2,
+        "g" | "gb" | "gib" => 3,
+        "t" | "tb" | "tib" => 4,
+        "p" | "pb" | "pib" => 5,
         _ => return None,
     };
+    let scale = thousand.pow(power);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
         return None;
@@ -89,7 +98,7 @@ fn size_in_bytes(text: &str) -> Option<u64> {
     } else {
         whole.parse().ok()?
     };
-    let whole = whole.checked_mul(1 << shift)?;
+    let whole = whole.checked_mul(scale)?;
     // Eighteen digits of a fraction fit a u128 product and are finer than any byte.
     let fraction = &fraction[..fraction.len().min(18)];
     let part: u128 = if fraction.is_empty() {
@@ -97,7 +106,7 @@ fn size_in_bytes(text: &str) -> Option<u64> {
     } else {
         fraction.parse().ok()?
     };
-    let part = (part << shift) / 10u128.pow(fraction.len() as u32);
+    let part = part * u128::from(scale) / 10u128.pow(fraction.len() as u32);
     let bytes = whole.checked_add(u64::try_from(part).ok()?)?;
     // The kernel and everything that reads our JSON count in signed 64 bits.
     (bytes <= i64::MAX as u64).then_some(bytes)

@@ -13,6 +13,7 @@ pub mod device_program;
 pub mod digest;
 pub mod env;
 pub mod error;
+pub mod event;
 pub mod gpu;
 pub mod health;
 pub mod hook;

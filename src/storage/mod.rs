@@ -15,9 +15,11 @@
 //!     config.json               of the bundle it was made from, if it was: as it was then
 //!     lock                      held by the supervisor as long as it lives
 //!     state.json exit.json      StartRecord, ExitRecord, each replaced as a whole
-//!     log upper/ work/ rootfs/ hosts hostname resolv.conf …
+//!     log log.1 log.2.gz …      what it has written, see [`containers::log_files`]
+//!     upper/ work/ rootfs/ hosts hostname resolv.conf …
 //!   shifted/TOP-MAPS/         an image's tree with the owners of a container's own ids
 //!   volumes/NAME/             appears by one rename; see [`volumes`]
+//!   events/journal journal.1  what has happened; see [`events`]
 //!   secrets/NAME              one SecretRecord a secret; there with the first
 //!   names/NAME                symlink to ID; counts only if that container's record says so
 //!   partial/HEX               a blob whose download was begun; locked while someone writes it
@@ -67,6 +69,7 @@ pub mod containers;
 pub mod copy;
 pub mod delete;
 pub mod driver;
+pub mod events;
 pub mod files;
 pub mod gc;
 pub mod images;
@@ -96,6 +99,7 @@ use crate::model::{Context, Error, ErrorKind, Result};
 pub use blobs::{BlobWriter, StagedBlob};
 pub use containers::{ContainerDir, ContainerLock, StagedContainer};
 pub use driver::Driver;
+pub use events::EventReader;
 pub use files::Durability;
 pub use gc::Garbage;
 pub use layers::{LayerFacts, StagedLayer};

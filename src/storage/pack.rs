@@ -18,13 +18,13 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, Stat},
+    fs::{AtFlags, FileType, Mode, Stat},
     io::Errno,
 };
 use tar::{Builder, EntryType, Header};
 
 use super::FOLDER;
-use crate::sys::file_copy;
+use crate::sys::{file_copy, in_root};
 
 /// Deeper trees need more descriptors than a process may have.
 const DEEPEST: usize = 800;
@@ -33,18 +33,16 @@ const SHORT_LINK: usize = 100;
 
 /// Writes everything below `tree`, itself included as `./`, and the archive's end.
 pub fn pack(tree: &OwnedFd, out: impl Write) -> io::Result<()> {
-    let mut packing = Packing {
-        archive: Builder::new(out),
-        links: HashMap::new(),
-        path: Vec::new(),
-        depth: 0,
-    };
-    packing.folder(tree.as_fd())?;
-    packing.archive.finish()
+    let mut packer = Packer::new(out, &|stat| (stat.st_uid, stat.st_gid));
+    packer.folder_as(tree.as_fd(), b"")?;
+    packer.finish()
 }
 
-struct Packing<W: Write> {
+/// An archive that is being written.
+pub struct Packer<'a, W: Write> {
     archive: Builder<W>,
+    /// User and group of a file, as the archive is to say.
+    owner: &'a dyn Fn(&Stat) -> (u32, u32),
     /// Paths of files with several names.
     links: HashMap<(u64, u64), Vec<u8>>,
     /// Of the current directory, with a slash behind it; empty at the top.
@@ -52,13 +50,55 @@ struct Packing<W: Write> {
     depth: usize,
 }
 
-impl<W: Write> Packing<W> {
-    fn folder(&mut self, folder: BorrowedFd<'_>) -> io::Result<()> {
+impl<'a, W: Write> Packer<'a, W> {
+    pub fn new(out: W, owner: &'a dyn Fn(&Stat) -> (u32, u32)) -> Self {
+        Packer {
+            archive: Builder::new(out),
+            owner,
+            links: HashMap::new(),
+            path: Vec::new(),
+            depth: 0,
+        }
+    }
+
+    /// Writes a folder, open for reading, and everything below it, as `name`; an empty one is `./`.
+    pub fn folder_as(&mut self, folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+        self.path = name.to_vec();
+        if !name.is_empty() {
+            self.path.push(b'/');
+        }
+        self.folder(folder, None)
+    }
+
+    /// Writes what is no folder, as `name`.
+    pub fn entry_as(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        entry: &CStr,
+        name: &[u8],
+    ) -> io::Result<()> {
+        let stat = rustix::fs::statat(folder, entry, AtFlags::SYMLINK_NOFOLLOW)?;
+        self.path = name.to_vec();
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Socket | FileType::Unknown | FileType::Directory => {
+                Err(Errno::OPNOTSUPP.into())
+            }
+            kind => self.file(folder, entry, kind, &stat),
+        }
+    }
+
+    /// Writes the archive's end.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.archive.finish()
+    }
+
+    /// `above` is the device of the folder in which this one lies.
+    fn folder(&mut self, folder: BorrowedFd<'_>, above: Option<u64>) -> io::Result<()> {
         if self.depth > DEEPEST {
             return Err(Errno::NAMETOOLONG.into());
         }
         let stat = rustix::fs::fstat(folder)?;
-        let mut header = header(&stat, EntryType::Directory);
+        let mut header = self.header(&stat, EntryType::Directory);
         self.attributes((folder, c"."))?;
         let path = match self.path.is_empty() {
             true => b"./".to_vec(),
@@ -66,8 +106,13 @@ impl<W: Write> Packing<W> {
         };
         self.archive
             .append_data(&mut header, as_path(&path), io::empty())?;
+        // A container's /proc and /sys are nobody's files.
+        let entered = above.is_some_and(|device| device != stat.st_dev);
+        if entered && in_root::refuse_kernel_file_systems(folder).is_err() {
+            return Ok(());
+        }
         for name in file_copy::entries(folder)? {
-            match self.entry(folder, &name) {
+            match self.entry(folder, &name, stat.st_dev) {
                 // Removed meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 outcome => outcome?,
@@ -76,7 +121,7 @@ impl<W: Write> Packing<W> {
         Ok(())
     }
 
-    fn entry(&mut self, folder: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    fn entry(&mut self, folder: BorrowedFd<'_>, name: &CStr, device: u64) -> io::Result<()> {
         let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
         let before = self.path.len();
         self.path.extend_from_slice(name.to_bytes());
@@ -86,7 +131,7 @@ impl<W: Write> Packing<W> {
                 .and_then(|below| {
                     self.path.push(b'/');
                     self.depth += 1;
-                    let outcome = self.folder(below.as_fd());
+                    let outcome = self.folder(below.as_fd(), Some(device));
                     self.depth -= 1;
                     outcome
                 }),
@@ -107,7 +152,7 @@ impl<W: Write> Packing<W> {
         if stat.st_nlink > 1 {
             let inode = (stat.st_dev, stat.st_ino);
             if let Some(first) = self.links.get(&inode).cloned() {
-                return self.link(header(stat, EntryType::Link), &first);
+                return self.link(self.header(stat, EntryType::Link), &first);
             }
             self.links.insert(inode, self.path.clone());
         }
@@ -116,7 +161,7 @@ impl<W: Write> Packing<W> {
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(folder, name, Vec::new())?;
                 self.attributes((folder, name))?;
-                self.link(header(stat, EntryType::Symlink), target.as_bytes())
+                self.link(self.header(stat, EntryType::Symlink), target.as_bytes())
             }
             kind => {
                 let of_kind = match kind {
@@ -124,7 +169,7 @@ impl<W: Write> Packing<W> {
                     FileType::BlockDevice => EntryType::Block,
                     _ => EntryType::Fifo,
                 };
-                let mut header = header(stat, of_kind);
+                let mut header = self.header(stat, of_kind);
                 header.set_device_major(rustix::fs::major(stat.st_rdev))?;
                 header.set_device_minor(rustix::fs::minor(stat.st_rdev))?;
                 self.attributes((folder, name))?;
@@ -150,19 +195,13 @@ impl<W: Write> Packing<W> {
     }
 
     fn regular(&mut self, folder: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
-            // It has become something else since it was looked at.
-            Err(Errno::LOOP | Errno::NXIO) => return Ok(()),
-            other => other?,
-        };
-        let stat = rustix::fs::fstat(&file)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        // It may have become something else since it was looked at.
+        let Some((file, stat)) = in_root::open_regular(folder, name)? else {
             return Ok(());
-        }
+        };
         self.attributes((folder, name))?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        let mut header = header(&stat, EntryType::Regular);
+        let mut header = self.header(&stat, EntryType::Regular);
         header.set_size(size);
         let path = self.path.clone();
         // The size was said: a file that grows is cut, one that shrinks ends in zeros.
@@ -177,7 +216,8 @@ impl<W: Write> Packing<W> {
             .into_iter()
             .filter_map(|(name, value)| {
                 let name = String::from_utf8(name).ok()?;
-                let taken = name.starts_with("user.") || name == "security.capability";
+                let ours = name.starts_with("user.coracle.");
+                let taken = name.starts_with("user.") && !ours || name == "security.capability";
                 taken.then(|| (format!("SCHILY.xattr.{name}"), value))
             })
             .collect();
@@ -189,19 +229,20 @@ impl<W: Write> Packing<W> {
             .map(|(name, value)| (name.as_str(), value.as_slice()));
         self.archive.append_pax_extensions(records)
     }
+
+    fn header(&self, stat: &Stat, kind: EntryType) -> Header {
+        let mut header = Header::new_gnu();
+        let (uid, gid) = (self.owner)(stat);
+        header.set_entry_type(kind);
+        header.set_mode(stat.st_mode & 0o7777);
+        header.set_uid(u64::from(uid));
+        header.set_gid(u64::from(gid));
+        header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
+        header.set_size(0);
+        header
+    }
 }
 
 fn as_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
-}
-
-fn header(stat: &Stat, kind: EntryType) -> Header {
-    let mut header = Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(stat.st_mode & 0o7777);
-    header.set_uid(u64::from(stat.st_uid));
-    header.set_gid(u64::from(stat.st_gid));
-    header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
-    header.set_size(0);
-    header
 }

@@ -6,13 +6,13 @@ use std::{
     ffi::{CStr, CString, OsStr},
     io,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::{Component, Path},
 };
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 
 /// Opens `path` as seen from `root`: absolute paths, `..` and links all stay below it. Links of
 /// procfs (`/proc/self/exe`, `/proc/self/fd/3`) are refused (CVE-2024-21626).
@@ -204,6 +204,30 @@ pub fn read_regular(root: impl AsFd, path: &CStr, limit: usize) -> io::Result<Ve
     bytes.truncate(filled);
     super::mount::leave_open(file);
     Ok(bytes)
+}
+
+/// Opens `name` in a directory for reading if it is a regular file; `None` if it is anything else.
+/// What it is is known before it is opened (by its own descriptor, not by its name again): opening a
+/// device or a FIFO does something.
+pub fn open_regular(directory: impl AsFd, name: &CStr) -> io::Result<Option<(OwnedFd, Stat)>> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = rustix::fs::openat(directory, name, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&place)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Ok(None);
+    }
+    let file = reopen(&place, OFlags::RDONLY | OFlags::NONBLOCK)?;
+    Ok(Some((file, stat)))
+}
+
+/// Opens the very file that a descriptor stands for, in another way.
+pub fn reopen(place: impl AsFd, flags: OFlags) -> io::Result<OwnedFd> {
+    let own = format!("/proc/self/fd/{}", place.as_fd().as_raw_fd());
+    Ok(rustix::fs::open(
+        own,
+        flags | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 /// A path for the kernel. A NUL inside is an error, never a shorter path.

@@ -16,6 +16,7 @@ pub mod exec;
 pub mod file_copy;
 pub mod fork;
 pub mod in_root;
+pub mod json_bytes;
 pub mod mount;
 pub mod nss;
 pub mod packet;

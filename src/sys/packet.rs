@@ -60,6 +60,14 @@ pub fn connect_stream(path: &str) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Connects to a datagram socket of somebody else's, by its path.
+pub fn connect_datagram(path: &str) -> io::Result<OwnedFd> {
+    let (family, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
+    let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
 /// Sends `head` and `body` as one message, with at most one descriptor. A peer that is gone is
 /// `BrokenPipe`, not a signal.
 pub fn send(

@@ -4,7 +4,10 @@ use std::os::fd::AsFd;
 
 use super::own_root::Source;
 use crate::{
-    engine::{Engine, PullRequest, PullSettings, devices, machine, plan, supervisor},
+    engine::{
+        Engine, PullRequest, PullSettings, devices, events::container_event, machine, plan,
+        supervisor,
+    },
     model::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
         container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
@@ -31,7 +34,10 @@ impl Engine {
     /// Makes a container, pulling its image if the spec's policy says so.
     pub fn create(&self, spec: ContainerSpec, pull: &PullSettings<'_>) -> Result<ContainerId> {
         let (spec, source) = self.source_of(spec, pull)?;
-        Ok(self.make_container(spec, &source)?.record.id)
+        let created = self.make_container(spec, &source)?;
+        self.store
+            .note_event(container_event(&created.record, &created.image, "create"));
+        Ok(created.record.id)
     }
 
     /// `--replace`: as late as can be, so that a request that is refused costs no container.
@@ -91,7 +97,7 @@ impl Engine {
         Ok(pulled.record)
     }
 
-    /// Makes the container's folder appear. Nothing is flushed for containers that are removed
+    /// Makes the container's folder appear; the caller notes the event. Nothing is flushed for containers that are removed
     /// when they end; others survive a power cut from here on.
     pub(super) fn make_container(
         &self,
@@ -329,7 +335,7 @@ pub(super) fn new_record(
     })
 }
 
-fn fill_random(bytes: &mut [u8]) -> Result<()> {
+pub(super) fn fill_random(bytes: &mut [u8]) -> Result<()> {
     let what = || "cannot get random bytes".to_owned();
     let count =
         rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty()).system(what)?;

@@ -12,7 +12,7 @@ use crate::{
 
 impl Engine {
     /// All that depend on these containers, directly or through others, and these themselves: each
-    /// before those that it depends on. What is not there is left as it was typed.
+    /// before those that it depends on, by its whole ID unless it was typed.
     pub fn with_dependents(&self, containers: &[String]) -> Result<Vec<String>> {
         let mut users: HashMap<ContainerId, Vec<ContainerId>> = HashMap::new();
         for (directory, record) in self.store.containers()? {
@@ -21,15 +21,24 @@ impl Engine {
             }
         }
         let mut order = Order::default();
+        let mut words = HashMap::new();
         let mut missing = Vec::new();
         for typed in containers {
             match self.store.find_container(typed) {
-                Ok((directory, _)) => order.visit(directory.id(), &users),
+                Ok((directory, _)) => {
+                    order.visit(directory.id(), &users);
+                    words.insert(directory.id().clone(), typed.clone());
+                }
                 Err(_) => missing.push(typed.clone()),
             }
         }
-        let ids = order.sorted.iter().map(ToString::to_string);
-        Ok(ids.chain(missing).collect())
+        let as_typed = |id: ContainerId| words.remove(&id).unwrap_or_else(|| id.to_string());
+        Ok(order
+            .sorted
+            .into_iter()
+            .map(as_typed)
+            .chain(missing)
+            .collect())
     }
 }
 

@@ -7,6 +7,7 @@
 use std::{
     ffi::CString,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
 };
 
 use rustix::event::PollFlags;
@@ -24,9 +25,14 @@ use crate::{
         sandbox::{self, JoinPlan, Started, Stream, Streams, device_filter},
     },
     model::{
-        Context, Error, ErrorKind, Result, account::AccountSpec, container::StartRecord,
-        device::default_rules, secret::SecretWay,
+        ContainerId, Context, Error, ErrorKind, Result,
+        account::AccountSpec,
+        container::{ContainerRecord, StartRecord},
+        device::default_rules,
+        event as model_event,
+        secret::SecretWay,
     },
+    storage::Store,
     sys::{exec, fork, poll::PollSet, process, signals, user_namespace},
 };
 
@@ -39,6 +45,48 @@ struct ExecPlan {
     interactive: bool,
     detach: bool,
     detach_keys: Vec<u8>,
+    /// The store, and what happens to the program in its journal.
+    root: PathBuf,
+    runroot: PathBuf,
+    events: ExecEvents,
+}
+
+/// What is noted once the program runs, when the user detaches, and at its end.
+#[derive(Debug, Serialize, Deserialize)]
+struct ExecEvents {
+    started: model_event::Event,
+    detached: model_event::Event,
+    died: model_event::Event,
+}
+
+impl ExecEvents {
+    /// Longest command that an event's action shows, in bytes.
+    const LONGEST: usize = 4 << 10;
+
+    /// That of the creation is noted here.
+    fn begin(engine: &Engine, record: &ContainerRecord, command: &[String]) -> Result<ExecEvents> {
+        let mut random = [0; 32];
+        super::create::fill_random(&mut random)?;
+        let id = ContainerId::from_random(random);
+        let mut words = command.join(" ");
+        words.truncate(words.floor_char_boundary(Self::LONGEST));
+        let created = engine.container_event(
+            record,
+            format!("exec_create: {words}"),
+            &[("execID", id.as_str())],
+        );
+        let of_action = |action: String| model_event::Event {
+            action: action.into(),
+            ..created.clone()
+        };
+        let events = ExecEvents {
+            started: of_action(format!("exec_start: {words}")),
+            detached: of_action("exec_detach".to_owned()),
+            died: of_action("exec_die".to_owned()),
+        };
+        engine.store.note_event(created);
+        Ok(events)
+    }
 }
 
 impl Engine {
@@ -73,6 +121,9 @@ impl Engine {
             None => start.init.pid,
         };
         let plan = ExecPlan {
+            root: super::run::absolute(self.store.root_path())?,
+            runroot: super::run::absolute(self.store.runroot_path())?,
+            events: ExecEvents::begin(self, &record, &spec.command)?,
             join: JoinPlan {
                 init: start.init.clone(),
                 namespaces: start.namespaces,
@@ -190,13 +241,32 @@ pub fn main(arguments: &[std::ffi::OsString]) -> Result<i32> {
         connect(&plan)?
     };
     let started = sandbox::join(&plan.join, streams)?;
+    // An event that cannot be noted is no reason to let go of the program.
+    let store = Store::open_checked(&plan.root, &plan.runroot).ok();
+    note(store.as_ref(), &plan.events.started);
     if plan.detach {
         if let Some(terminal) = &started.terminal {
             hold(terminal)?;
         }
         return Ok(0);
     }
-    relay(&plan, started, ends)
+    let code = relay(&plan, started, ends)?;
+    match code {
+        None => note(store.as_ref(), &plan.events.detached),
+        Some(code) => {
+            let mut died = plan.events.died;
+            let attributes = &mut died.actor.attributes;
+            attributes.insert("exitCode".to_owned(), code.to_string());
+            note(store.as_ref(), &died);
+        }
+    }
+    Ok(code.unwrap_or(0))
+}
+
+fn note(store: Option<&Store>, event: &model_event::Event) {
+    if let Some(store) = store {
+        store.note_event(event.clone());
+    }
 }
 
 /// Leaves a process behind that keeps a terminal open, and its output flowing, until the program
@@ -274,8 +344,8 @@ fn own_pipe(stream: BorrowedFd<'_>) -> Option<OwnedFd> {
 }
 
 /// Copies between the program and this command until the program has ended and all its output has
-/// been seen; its exit code.
-fn relay(plan: &ExecPlan, started: Started, ends: Ends) -> Result<i32> {
+/// been seen; its exit code, or `None` if the user detached.
+fn relay(plan: &ExecPlan, started: Started, ends: Ends) -> Result<Option<i32>> {
     let what = || "cannot watch the program".to_owned();
     let _raw = if started.terminal.is_some() && plan.interactive {
         Terminal::make_raw()?
@@ -335,7 +405,7 @@ enum Source {
 }
 
 impl Relay {
-    fn run(&mut self) -> Result<i32> {
+    fn run(&mut self) -> Result<Option<i32>> {
         loop {
             if let Some(code) = self.exit_code
                 && self.terminal.is_none()
@@ -344,7 +414,7 @@ impl Relay {
                 && self.output.is_empty()
                 && self.error_output.is_empty()
             {
-                return Ok(code);
+                return Ok(Some(code));
             }
             for (source, ready) in self.wait()? {
                 match source {
@@ -355,7 +425,7 @@ impl Relay {
                         self.takes_input = false;
                     }
                     Source::Resized => self.resize(),
-                    Source::Stdin if self.take_input() => return Ok(0),
+                    Source::Stdin if self.take_input() => return Ok(None),
                     Source::Stdin => {}
                     Source::Stdout => {
                         self.output.advance(streams::output(), WITHOUT_WAITING);

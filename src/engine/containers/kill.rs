@@ -23,9 +23,11 @@ impl Engine {
             return Err(refusal());
         }
         if signal == SIGKILL {
+            self.note_kill(&record, signal);
             watch.kill(&status, false)?;
             Ok(())
         } else if watch.signal(&status, signal)? {
+            self.note_kill(&record, signal);
             if signal == self.stop_signal(&record) {
                 thaw(&status);
             }

@@ -8,7 +8,10 @@ use crate::{
         Engine,
         cgroup::{self, Group},
     },
-    model::{Context, Error, ErrorKind, Result, container::ContainerState},
+    model::{
+        Context, Error, ErrorKind, Result,
+        container::{ContainerRecord, ContainerState},
+    },
     storage::containers::Status,
 };
 
@@ -19,12 +22,14 @@ impl Engine {
     /// [`ErrorKind::Conflict`] if it does not run or stands still already;
     /// [`ErrorKind::Unsupported`] if it has no cgroup.
     pub fn pause(&self, container: &str) -> Result<()> {
-        let group = self.group_to_freeze(container, Move::Pause)?;
+        let (group, record) = self.group_to_freeze(container, Move::Pause)?;
         let frozen = group.freeze(true);
         if frozen.is_err() {
             let _ = group.freeze(false);
         }
-        frozen.system(|| format!("cannot pause container {container}"))
+        frozen.system(|| format!("cannot pause container {container}"))?;
+        self.note_container(&record, "pause", &[]);
+        Ok(())
     }
 
     /// Lets a paused container go on.
@@ -32,13 +37,15 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::Conflict`] if it is not paused.
     pub fn unpause(&self, container: &str) -> Result<()> {
-        let group = self.group_to_freeze(container, Move::Unpause)?;
+        let (group, record) = self.group_to_freeze(container, Move::Unpause)?;
         group
             .freeze(false)
-            .system(|| format!("cannot unpause container {container}"))
+            .system(|| format!("cannot unpause container {container}"))?;
+        self.note_container(&record, "unpause", &[]);
+        Ok(())
     }
 
-    fn group_to_freeze(&self, container: &str, wanted: Move) -> Result<Group> {
+    fn group_to_freeze(&self, container: &str, wanted: Move) -> Result<(Group, ContainerRecord)> {
         let (directory, record) = self.store.find_container(container)?;
         let status = directory.state()?;
         moves::check(wanted, state(&status), &record, container)?;
@@ -46,7 +53,8 @@ impl Engine {
             Move::Pause => "cannot pause container",
             _ => "cannot unpause container",
         };
-        group_of(&status)?.ok_or_else(|| no_group(what, container))
+        let group = group_of(&status)?.ok_or_else(|| no_group(what, container))?;
+        Ok((group, record))
     }
 }
 

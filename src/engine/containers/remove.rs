@@ -45,11 +45,15 @@ impl Engine {
             if let Some(lock) = lock {
                 super::pause::remove_left_groups(&directory.state()?);
                 self.enter_user_namespace()?;
-                return if volumes {
-                    self.store.remove_container_and_volumes(&directory, lock)
+                // Its image may go with it.
+                let destroyed = self.container_event(&record, "destroy", &[]);
+                if volumes {
+                    self.store.remove_container_and_volumes(&directory, lock)?;
                 } else {
-                    self.store.remove_container(&directory, lock)
-                };
+                    self.store.remove_container(&directory, lock)?;
+                }
+                self.store.note_event(destroyed);
+                return Ok(());
             }
             self.await_end(&directory, &record, wanted)?;
         }

@@ -3,7 +3,10 @@
 use super::moves::{self, Move};
 use crate::{
     engine::Engine,
-    model::{Error, Result, container::check_name},
+    model::{
+        Error, Result,
+        container::{ContainerRecord, check_name},
+    },
 };
 
 impl Engine {
@@ -23,6 +26,12 @@ impl Engine {
         let (directory, record) = self.store.find_container(container)?;
         let state = super::state_of(&directory)?;
         moves::check(Move::Rename, state, &record, container)?;
-        self.store.rename_container(&directory, name)
+        let old = self.store.rename_container(&directory, name)?;
+        let record = ContainerRecord {
+            name: name.to_owned(),
+            ..record
+        };
+        self.note_container(&record, "rename", &[("oldName", &format!("/{old}"))]);
+        Ok(old)
     }
 }

@@ -11,6 +11,7 @@ use std::{
 use super::{
     create::{Created, with_exact_modes, write_network_files},
     hook_folders,
+    log_plan::log_plan,
     moves::{self, Legal, Move},
     neighbours::Neighbours,
     own_ids::Ownership,
@@ -20,9 +21,10 @@ use super::{
 use crate::{
     engine::{
         AttachOptions, Engine, RunOptions, RunOutcome, StartOptions, cgroup,
+        events::container_event,
         plan::{self, ContainerFiles, RootSource},
         supervisor::{
-            self, LaunchPlan,
+            self, About, LaunchPlan,
             protocol::{Attachment, Request},
             socket_name,
         },
@@ -50,6 +52,12 @@ impl Engine {
             return Err(error);
         }
         let attach = (!options.detach).then_some(&options.attach);
+        let actions = ["create", "attach"].into_iter();
+        self.store.note_events(
+            actions
+                .take(1 + usize::from(attach.is_some()))
+                .map(|action| container_event(&created.record, &created.image, action)),
+        );
         let (id, auto_remove) = (created.record.id.clone(), created.record.spec.auto_remove);
         let outcome = self.launch(created, &neighbours, true, attach);
         if outcome.is_err() && auto_remove {
@@ -120,6 +128,10 @@ impl Engine {
             image,
             first_start,
         };
+        if options.attach.is_some() {
+            self.store
+                .note_event(container_event(&created.record, &created.image, "attach"));
+        }
         self.launch(created, &neighbours, false, options.attach.as_ref())
     }
 
@@ -157,6 +169,7 @@ impl Engine {
         Request::Attach(attachment)
             .send(&socket)
             .map_err(|_| stopped())?;
+        self.note_container(record, "attach", &[]);
         let signals = CaughtSignals::begin(options)?;
         self.watch((socket, signals), directory, record, options, attachment)
     }
@@ -261,13 +274,15 @@ impl Engine {
             sandbox,
             interactive: record.spec.interactive,
             client,
-            logging: record.spec.logging.clone(),
+            logging: log_plan(record, image)?,
             auto_remove: record.spec.auto_remove,
             nameless_volumes: anonymous_volumes(&record.spec.mounts),
             timeout: record.spec.namespaces.timeout,
+            about: About::new(record, image),
             shares_user_namespace: self.user.has_namespace(),
             user_bus: self.user_bus.clone(),
         };
+        self.note_mounts(record);
         self.user.finish_namespace()?;
         let signals = attach.map(CaughtSignals::begin).transpose()?;
         cgroup::prepare(&launch.sandbox.cgroup, &self.cgroup_caller());
@@ -292,6 +307,11 @@ impl Engine {
         options: &AttachOptions,
         attachment: Attachment,
     ) -> Result<RunOutcome> {
+        let resized = |rows: u16, columns: u16| {
+            let size = [rows, columns].map(|count| count.to_string());
+            let more = [("height", size[0].as_str()), ("width", size[1].as_str())];
+            self.note_container(record, "resize", &more);
+        };
         let session = Session {
             socket,
             signals,
@@ -299,15 +319,19 @@ impl Engine {
             terminal: record.spec.tty,
             attachment,
             options,
+            resized: &resized,
         };
         Ok(match session.run()? {
             Some(code) => RunOutcome::Exited(code),
-            None => RunOutcome::Detached(record.id.clone()),
+            None => {
+                self.note_container(record, "detach", &[]);
+                RunOutcome::Detached(record.id.clone())
+            }
         })
     }
 
     /// The root file system as `driver` puts it together. Copies are made here, once.
-    fn root_source(
+    pub(super) fn root_source(
         &self,
         (driver, ownership): (Driver, Ownership),
         directory: &ContainerDir,

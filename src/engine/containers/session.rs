@@ -114,6 +114,8 @@ pub(super) struct Session<'a> {
     pub terminal: bool,
     pub attachment: Attachment,
     pub options: &'a AttachOptions,
+    /// Told the terminal's rows and columns, whenever the container was.
+    pub resized: &'a dyn Fn(u16, u16),
 }
 
 impl Session<'_> {
@@ -248,6 +250,7 @@ impl Copying<'_> {
         }
         if let Some((rows, columns)) = terminal_size() {
             let _ = Request::Resize { rows, columns }.try_send(&self.session.socket);
+            (self.session.resized)(rows, columns);
         }
     }
 

@@ -45,10 +45,13 @@ impl Engine {
             limit
         };
         watch.signal(&status, signal)?;
+        self.note_kill(&record, signal);
         thaw(&status);
         if watch.wait(limit)? == Ending::NotYet {
+            self.note_kill(&record, SIGKILL);
             watch.kill(&status, false)?;
         }
+        self.note_container(&record, "stop", &[]);
         Ok(())
     }
 

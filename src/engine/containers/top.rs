@@ -43,6 +43,7 @@ impl Engine {
         let mut members = members(&status)?;
         members.sort_by_key(|(stat, _)| stat.pid);
         let reader = Reader::new(start.init.pid);
+        self.note_container(&record, "top", &[]);
         // One that ends meanwhile is left out.
         Ok(members
             .into_iter()

@@ -45,7 +45,9 @@ impl Engine {
         } else {
             Durability::Durable
         };
-        directory.put_resources(&after, durability)
+        directory.put_resources(&after, durability)?;
+        self.note_container(&record, "update", &[]);
+        Ok(())
     }
 }
 

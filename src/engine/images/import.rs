@@ -51,7 +51,11 @@ impl Engine {
             ),
             None => Box::new(std::io::stdin()),
         };
-        import(&self.store, self.privilege(), tar, &options)
+        let id = import(&self.store, self.privilege(), tar, &options)?;
+        let name = options.reference.as_ref();
+        let name = name.map_or_else(|| id.to_string(), Reference::familiar);
+        self.note_image("import", id.as_str(), &name, Some(&id));
+        Ok(id)
     }
 }
 

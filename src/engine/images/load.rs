@@ -53,13 +53,17 @@ impl Engine {
             Some(path) => LoadSource::Path(path.clone()),
             None => LoadSource::Stream(Box::new(std::io::stdin())),
         };
-        load(
+        let loaded = load(
             &self.store,
             self.privilege(),
             source,
             request.platform.as_ref(),
             progress,
-        )
+        )?;
+        for Loaded { id, .. } in &loaded {
+            self.note_image("load", id.as_str(), id.as_str(), Some(id));
+        }
+        Ok(loaded)
     }
 }
 

@@ -37,7 +37,10 @@ impl Engine {
         let registry = Registry::new(&request.registry);
         registry.prepare(&request.reference)?;
         self.enter_user_namespace()?;
-        pull_into(&self.store, self.privilege(), &registry, request, progress)
+        let pulled = pull_into(&self.store, self.privilege(), &registry, request, progress)?;
+        let (name, image) = (&request.reference, &pulled.record.config);
+        self.note_image("pull", &name.familiar(), &name.familiar_name(), Some(image));
+        Ok(pulled)
     }
 }
 

@@ -62,8 +62,21 @@ impl Engine {
         let layers = target.layers.iter().rev();
         let gone = layers.filter(|layer| garbage.layers.iter().any(|hex| hex == layer.hex()));
         removals.extend(gone.cloned().map(Removed::Deleted));
+        self.note_removals(&target.config, &removals);
         self.delete(garbage)?;
         Ok(removals)
+    }
+
+    /// One event for each tag that went, one for the image.
+    fn note_removals(&self, image: &Digest, removals: &[Removed]) {
+        for removed in removals {
+            let action = match removed {
+                Removed::Untagged(name) if !name.contains('@') => "untag",
+                Removed::Deleted(digest) if digest == image => "delete",
+                _ => continue,
+            };
+            self.note_image(action, image.as_str(), image.as_str(), Some(image));
+        }
     }
 
     /// Layers may have files of ids that only the user namespace can delete; entering it costs

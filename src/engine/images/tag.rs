@@ -22,7 +22,11 @@ impl Engine {
             tagged: now()?,
             ..self.store.resolve_image(image)?
         };
-        self.store.put_images(&shared, &[record])
+        self.store
+            .put_images(&shared, std::slice::from_ref(&record))?;
+        let id = &record.config;
+        self.note_image("tag", id.as_str(), &name.familiar(), Some(id));
+        Ok(())
     }
 }
 

@@ -467,6 +467,29 @@ fn host_of(record: &ContainerRecord, host: &HostFacts) -> HostFacts {
     }
 }
 
+/// The root and what is mounted in it for longer than the container runs: what there is of a
+/// container that does not. Nothing in it reaches the host's mounts.
+pub fn files(spec: &ContainerSpec, files: &ContainerFiles) -> Result<(RootPlan, Vec<MountStep>)> {
+    let mut steps = mounts::files_of(spec, files, None)?;
+    steps.retain(|step| match step {
+        MountStep::Tmpfs { .. } => false,
+        MountStep::FileSystem { kind, .. } => {
+            !["tmpfs", "ramfs", "devpts"].contains(&kind.as_str())
+        }
+        _ => true,
+    });
+    for step in &mut steps {
+        if let MountStep::Bind { options, .. }
+        | MountStep::Overlay { options, .. }
+        | MountStep::FileSystem { options, .. } = step
+        {
+            options.propagation = Propagation::RPrivate;
+            options.chown = false;
+        }
+    }
+    Ok((files.root_plan(spec), steps))
+}
+
 /// The plan of a container's first process.
 pub fn container(
     record: &ContainerRecord,

@@ -77,6 +77,18 @@ pub(super) fn steps(
         steps.extend(systemd::mounts(spec));
     }
     steps.extend(super::devices::steps(files)?);
+    steps.extend(files_of(spec, files, context.network_files)?);
+    steps.extend(super::accounts::steps(files));
+    Ok(steps)
+}
+
+/// What lies in the container's tree and outlives its processes: the user's mounts, and our files.
+pub(super) fn files_of(
+    spec: &ContainerSpec,
+    files: &ContainerFiles,
+    network_files: Option<&Path>,
+) -> Result<Vec<MountStep>> {
+    let mut steps = Vec::new();
     let mut wanted: Vec<(usize, &Mount)> = spec.mounts.iter().enumerate().collect();
     wanted.sort_by_key(|(_, mount)| depth(mount));
     // A volume on /etc does not hide them, one on /etc/hosts does.
@@ -84,11 +96,10 @@ pub(super) fn steps(
     for (index, mount) in &wanted[..shallow] {
         steps.push(user_mount(mount, *index, files)?);
     }
-    steps.extend(own_files(spec, files, context));
+    steps.extend(own_files(spec, files, network_files));
     for (index, mount) in &wanted[shallow..] {
         steps.push(user_mount(mount, *index, files)?);
     }
-    steps.extend(super::accounts::steps(files));
     Ok(steps)
 }
 
@@ -96,9 +107,9 @@ pub(super) fn steps(
 fn own_files(
     spec: &ContainerSpec,
     files: &ContainerFiles,
-    context: &Context<'_>,
+    network_files: Option<&Path>,
 ) -> impl Iterator<Item = MountStep> {
-    let folder = context.network_files.unwrap_or(&files.directory).to_owned();
+    let folder = network_files.unwrap_or(&files.directory).to_owned();
     [
         ("hostname", !spec.namespaces.no_hostname),
         ("hosts", !spec.namespaces.no_hosts),

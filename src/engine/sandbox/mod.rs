@@ -26,6 +26,7 @@ mod program;
 mod reaper;
 mod seccomp;
 mod user_mounts;
+pub mod view;
 
 use std::{
     ffi::CString,

@@ -552,7 +552,7 @@ pub(super) fn bits(wanted: TmpfsAttributes) -> Attributes {
     attributes
 }
 
-fn own_file(
+pub(super) fn own_file(
     root: BorrowedFd<'_>,
     copy: Option<OwnedFd>,
     source: &Path,

@@ -182,7 +182,9 @@ pub(super) fn give_streams(streams: &Streams, ids: &IdMaps) -> Result<()> {
     Ok(())
 }
 
-fn kernel_ranges(ranges: &[crate::model::host::IdRange]) -> Vec<user_namespace::IdRange> {
+pub(super) fn kernel_ranges(
+    ranges: &[crate::model::host::IdRange],
+) -> Vec<user_namespace::IdRange> {
     let convert = |range: &crate::model::host::IdRange| user_namespace::IdRange {
         inside: range.inside,
         outside: range.outside,
@@ -192,7 +194,7 @@ fn kernel_ranges(ranges: &[crate::model::host::IdRange]) -> Vec<user_namespace::
 }
 
 /// The root file system with its owners mapped.
-fn mapped_root(
+pub(super) fn mapped_root(
     plan: &RootPlan,
     attributes: Attributes,
     ids: &IdMaps,
@@ -249,7 +251,7 @@ fn cover_layers(source: &RootSource, namespace: BorrowedFd<'_>) -> Result<()> {
 
 /// Overlayfs makes its own files with the ids of whoever mounts it, and the engine's root is nobody
 /// that the mapped folders know: this process becomes the container's, with all its rights.
-fn act_as((uid, gid): (u32, u32)) -> Result<()> {
+pub(super) fn act_as((uid, gid): (u32, u32)) -> Result<()> {
     let what = || "cannot act as the container's root".to_owned();
     let all = process::effective_capabilities().system(what)?;
     process::set_credentials(&Credentials {

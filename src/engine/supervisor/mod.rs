@@ -22,6 +22,7 @@
 //! dropped.
 
 mod event_loop;
+mod events;
 mod log;
 mod orphans;
 pub mod protocol;
@@ -30,11 +31,13 @@ use std::{
     ffi::CString,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
+    time::Instant,
 };
 
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+pub use self::events::About;
 use self::protocol::{Attachment, Event};
 use super::{
     cgroup,
@@ -46,8 +49,9 @@ use crate::{
         ContainerId, Context, Error, ErrorKind, Result,
         container::{ExitRecord, ProcessIdentity, StartRecord},
         device::version_1_lines,
+        event as model_event,
         hook::Moment,
-        log::{LogDriver, LogSpec},
+        log::LogPlan,
         namespace::Place,
     },
     storage::{ContainerDir, ContainerLock, Durability, Store},
@@ -70,12 +74,14 @@ pub struct LaunchPlan {
     pub interactive: bool,
     /// What the command at the other end of the socket wants to see.
     pub client: Attachment,
-    pub logging: LogSpec,
+    pub logging: LogPlan,
     pub auto_remove: bool,
     /// What goes with the container when it is removed at its end.
     pub nameless_volumes: Vec<String>,
     /// Seconds after which the container is killed.
     pub timeout: Option<u32>,
+    /// What its events say of it.
+    pub about: About,
     /// This process is in a user namespace that others may join.
     pub shares_user_namespace: bool,
     /// The socket of an ordinary user's D-Bus.
@@ -221,13 +227,7 @@ struct Container<'a> {
 impl Container<'_> {
     fn run(self, client: &mut Option<OwnedFd>, held: Vec<OwnedFd>) -> Result<()> {
         let socket = self.listen()?;
-        let log = match self.plan.logging.driver {
-            LogDriver::JsonFile => Some(
-                log::LogWriter::open(self.directory.fd())
-                    .system(|| "cannot open the container's log".to_owned())?,
-            ),
-            LogDriver::None => None,
-        };
+        let log = log::LogWriter::open(&self.plan.logging, &self.directory)?;
         let (streams, mut ends) = self.streams()?;
         let (groups, devices_guarded) = match self.make_cgroups(client.as_ref()) {
             Ok(made) => made,
@@ -262,6 +262,8 @@ impl Container<'_> {
             }
         };
 
+        let begun = Instant::now();
+        self.note_started();
         let mut notices = self.after_start(pid);
         let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
         if adopts && let Some(mounts) = started.mount_namespace {
@@ -280,7 +282,8 @@ impl Container<'_> {
         // If the record cannot be written (a full disk), whoever watches still learns the code.
         notices.extend(self.after_stop());
         let notice = (!notices.is_empty()).then(|| notices.join("; "));
-        let _ = self.finish(code, oom_killed, notice, Some(record.started));
+        let events = self.events_of_end(code, oom_killed, begun.elapsed().as_secs());
+        let _ = self.finish(code, oom_killed, notice, Some(record.started), events);
         watch.say_goodbye(code);
         // What is still open closes with the process.
         fork::end(0)
@@ -421,7 +424,8 @@ impl Container<'_> {
         };
         let mut reasons = vec![error.one_line()];
         reasons.extend(self.after_stop());
-        self.finish(code, false, Some(reasons.join("; ")), None)?;
+        let events = self.events_of_end(code, false, 0);
+        self.finish(code, false, Some(reasons.join("; ")), None, events)?;
         Err(error)
     }
 
@@ -464,14 +468,22 @@ impl Container<'_> {
         oom_killed: bool,
         error: Option<String>,
         started: Option<String>,
+        events: Vec<model_event::Event>,
     ) -> Result<()> {
         self.remove_socket();
         if self.plan.auto_remove {
             let (name, nameless) = (&self.plan.name, &self.plan.nameless_volumes);
-            return self
-                .store
-                .remove_ended_container(&self.directory, name, nameless, self.lock);
+            let removed =
+                self.store
+                    .remove_ended_container(&self.directory, name, nameless, self.lock);
+            let gone = removed.is_ok();
+            let destroyed = gone.then(|| events::destroyed(self.plan)).into_iter();
+            self.store
+                .note_events(events.into_iter().chain(destroyed.flatten()));
+            return removed;
         }
+        // Before anyone can know that it has ended.
+        self.store.note_events(events);
         let record = ExitRecord {
             code,
             oom_killed,

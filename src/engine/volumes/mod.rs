@@ -11,6 +11,7 @@ use super::{Engine, supervisor};
 use crate::{
     model::{
         ContainerId, Error, ErrorKind, Result,
+        event::EventType,
         volume::{ANONYMOUS_LABEL, LOCAL, VolumeRecord, check_volume_driver, check_volume_name},
     },
     storage::Durability,
@@ -77,6 +78,9 @@ impl Engine {
         let (record, made) = self
             .store
             .make_volume(&record, owner, Durability::Durable)?;
+        if made {
+            self.note_volume("create", &record.name, &[]);
+        }
         Ok((record.name, made))
     }
 
@@ -152,7 +156,9 @@ impl Engine {
     pub fn remove_volume(&self, name: &str) -> Result<()> {
         self.volume_record(name)?;
         self.enter_user_namespace()?;
-        self.store.remove_volume(name)
+        self.store.remove_volume(name)?;
+        self.note_volume("destroy", name, &[]);
+        Ok(())
     }
 
     /// Removes those of the volumes that no container uses; which, and how many bytes their files
@@ -167,10 +173,12 @@ impl Engine {
                 .remove_unused_volumes(std::slice::from_ref(name))?
                 .is_empty()
             {
+                self.note_volume("destroy", name, &[]);
                 removed.push(name.clone());
                 bytes += size;
             }
         }
+        self.note_prune(EventType::Volume, bytes);
         Ok((removed, bytes))
     }
 

@@ -79,7 +79,10 @@ impl Engine {
             options: volume.driver_options.clone(),
         };
         record.backing()?;
-        let (record, _) = self.store.make_volume(&record, (None, None), durability)?;
+        let (record, made) = self.store.make_volume(&record, (None, None), durability)?;
+        if made {
+            self.note_volume("create", &record.name, &[]);
+        }
         Ok(record)
     }
 

@@ -8,6 +8,7 @@
 //! (or calls itself otherwise) is a leftover that whoever wants the name takes: see [`names`].
 
 mod leftovers;
+pub mod log_files;
 mod names;
 mod removal;
 mod staging;

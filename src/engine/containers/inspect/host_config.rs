@@ -13,7 +13,6 @@ use crate::{
         container::ContainerRecord,
         device::DeviceSpec,
         gpu::GpuRequest,
-        log::LogDriver,
         namespace::NamespaceMode,
         resources::{DeviceValue, Resources},
         security::Ulimit,
@@ -23,17 +22,17 @@ use crate::{
 
 pub(super) fn host_config(record: &ContainerRecord) -> Value {
     let spec = &record.spec;
-    let log = match spec.logging.driver {
-        LogDriver::JsonFile => "json-file",
-        LogDriver::None => "none",
-    };
+    let log = spec.logging.driver.name();
     let mut object = Object::default();
     object.put("Binds", binds(&spec.mounts));
     object.put(
         "ContainerIDFile",
         json!(spec.cidfile.clone().unwrap_or_default()),
     );
-    object.put("LogConfig", json!({"Type": log, "Config": {}}));
+    object.put(
+        "LogConfig",
+        json!({"Type": log, "Config": spec.logging.options}),
+    );
     object.put("NetworkMode", json!(record.spec.network.to_string()));
     object.put("PortBindings", json!({}));
     object.put(

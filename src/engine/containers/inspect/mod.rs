@@ -20,7 +20,6 @@ use crate::{
         Result,
         container::{ContainerRecord, ContainerState, NetworkMode},
         image::ProcessDefaults,
-        log::LogDriver,
         mount::{Mount, Origin},
         signal::signal_name,
     },
@@ -43,9 +42,11 @@ impl Engine {
             .and_then(|id| self.image_config(id).ok());
         let image = image.and_then(|image| image.config).unwrap_or_default();
         let file = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
-        let log = match record.spec.logging.driver {
-            LogDriver::JsonFile => file("log"),
-            LogDriver::None => String::new(),
+        let logging = &record.spec.logging;
+        let log = match logging.options.get("path") {
+            Some(path) => path.clone(),
+            None if logging.driver.has_files() => file("log"),
+            None => String::new(),
         };
         let (driver, graph_driver) = self.graph_driver_of(&directory, &record)?;
         let mut object = Object::default();

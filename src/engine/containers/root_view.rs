@@ -1,0 +1,275 @@
+//! A container's file system for commands (`cp`, `export`, `commit`), running or not.
+//!
+//! ```text
+//! let (directory, record) = store.find_container(name)?;
+//! let view = engine.root_view(&directory, &record, Scope::RootAlone)?;
+//! sys::in_root::open(view.root(), path, …)      every path, from this one descriptor
+//! view.inside_owner(&stat)                      what the container calls a file's owner
+//! ```
+//!
+//! | scope | running | stopped |
+//! |---|---|---|
+//! | [`Scope::WithMounts`] | what its processes see | root, volumes, binds and our files in /etc, in a mount namespace of this process |
+//! | [`Scope::RootAlone`] | a copy of the root's mount | the layers and the changes, read-only |
+//!
+//! A view changes the process that asks for it: an ordinary user's enters her user namespace, and one
+//! of a stopped container gets mounts of its own. So it is asked for last (what of the caller's own is
+//! needed is open by then), or in a forked child, as `cp` does. Nothing has to be undone.
+//!
+//! With its mounts a stopped container is changed through the same directories as a start would use.
+//! The view therefore holds the container's lock; whoever only reads goes without if somebody else
+//! has it, and then sees the root without what has never been mounted there. The container counts as
+//! stopped all the while: its records say so, not the lock alone (`storage::containers::Status`).
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, Stat};
+
+use super::own_ids::Ownership;
+use crate::{
+    engine::{
+        Engine,
+        plan::{self, ContainerFiles, Found},
+        sandbox::view::{self, Stopped},
+    },
+    model::{
+        Context, Error, ErrorKind, Result,
+        container::{ContainerRecord, ContainerState, StartRecord},
+        user_namespace::IdMaps,
+    },
+    storage::{ContainerDir, ContainerLock, Driver},
+};
+
+/// What belongs to the view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Scope {
+    /// With volumes, binds and (of a running container) everything else that is mounted.
+    WithMounts { to_change: bool },
+    /// The image's files and what the container has changed; folders are empty where something is
+    /// mounted. Only to be read.
+    RootAlone,
+}
+
+/// An id that no map of the container knows: what the kernel shows for one.
+const NOBODY: u32 = 65534;
+
+pub(in crate::engine) struct RootView {
+    root: OwnedFd,
+    /// Owners in the view are those outside of these maps.
+    owners: Option<IdMaps>,
+    _lock: Option<ContainerLock>,
+}
+
+impl RootView {
+    /// The directory that is the container's `/`; only for paths (`O_PATH`).
+    pub(in crate::engine) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// A file's user and group as the container knows them.
+    pub(in crate::engine) fn inside_owner(&self, stat: &Stat) -> (u32, u32) {
+        inside(self.owners.as_ref(), stat)
+    }
+
+    /// The maps by which owners in the view differ from those in the container.
+    pub(in crate::engine) fn owners(&self) -> Option<&IdMaps> {
+        self.owners.as_ref()
+    }
+}
+
+/// What the container calls the owner of a file.
+pub(in crate::engine) fn inside(owners: Option<&IdMaps>, stat: &Stat) -> (u32, u32) {
+    match owners {
+        None => (stat.st_uid, stat.st_gid),
+        Some(ids) => (
+            ids.inside_uid(stat.st_uid).unwrap_or(NOBODY),
+            ids.inside_gid(stat.st_gid).unwrap_or(NOBODY),
+        ),
+    }
+}
+
+impl Engine {
+    /// Opens a container's file system; see the head of this room for what that does to this process.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if a stopped one is to be changed while it is being started, removed
+    /// or changed by somebody else; what forbids to mount it.
+    pub(in crate::engine) fn root_view(
+        &self,
+        directory: &ContainerDir,
+        record: &ContainerRecord,
+        scope: Scope,
+    ) -> Result<RootView> {
+        let status = directory.state()?;
+        if status.state == ContainerState::Running
+            && let Some(start) = status.start
+        {
+            return self.view_of_running(record, &start, scope);
+        }
+        let lock = match scope {
+            Scope::RootAlone => None,
+            Scope::WithMounts { to_change } => match directory.try_hold()? {
+                None if to_change => return Err(busy(record)),
+                lock => lock,
+            },
+        };
+        self.enter_user_namespace()?;
+        view::leave_host_mounts()?;
+        let ownership = self.ownership(record, directory)?;
+        let driver = match directory.has_copied_root()? {
+            true => Driver::Copy,
+            false => self.driver(),
+        };
+        let view = self.view_of_stopped((driver, ownership), directory, record, lock);
+        match view {
+            // As a start does.
+            Err((error, lock))
+                if error.kind() == ErrorKind::OverlayRefused
+                    && record.image_id.is_some()
+                    && driver == Driver::Overlay
+                    && self.forced_driver.is_none()
+                    && directory.has_written_nothing()? =>
+            {
+                let how = (Driver::Copy, ownership);
+                self.view_of_stopped(how, directory, record, lock)
+            }
+            other => other,
+        }
+        .map_err(|(error, _)| error)
+    }
+
+    fn view_of_running(
+        &self,
+        record: &ContainerRecord,
+        start: &StartRecord,
+        scope: Scope,
+    ) -> Result<RootView> {
+        let not_running = || {
+            Error::new(
+                ErrorKind::Conflict,
+                format!("container {} is not running any more", record.name),
+            )
+        };
+        // From the supervisor's namespace, in which the container's own is nested.
+        let holder = match record.ids {
+            Some(_) => start.supervisor.pid,
+            None => start.init.pid,
+        };
+        if !self.user.join_namespace_of(holder)? {
+            return Err(not_running());
+        }
+        let root = view::of_running(&start.init, scope != Scope::RootAlone)?;
+        self.view(root, record.ids.clone(), None)
+    }
+
+    /// Without the lock nothing is changed: there is only the root, to be read.
+    fn view_of_stopped(
+        &self,
+        how: (Driver, Ownership),
+        directory: &ContainerDir,
+        record: &ContainerRecord,
+        lock: Option<ContainerLock>,
+    ) -> std::result::Result<RootView, (Error, Option<ContainerLock>)> {
+        let files = match self.stopped_files(how, directory, record, lock.is_some()) {
+            Ok(files) => files,
+            Err(error) => return Err((error, lock)),
+        };
+        match self.mount_files(&files, record, how.1, lock.is_some()) {
+            Ok((root, owners)) => self.view(root, owners, lock).map_err(|error| (error, None)),
+            Err(error) => Err((error, lock)),
+        }
+    }
+
+    fn stopped_files(
+        &self,
+        how: (Driver, Ownership),
+        directory: &ContainerDir,
+        record: &ContainerRecord,
+        with_mounts: bool,
+    ) -> Result<ContainerFiles> {
+        let host = self.user.host_facts()?;
+        let root = self.root_source(how, directory, record, &host)?;
+        let mut files = ContainerFiles {
+            directory: super::absolute(directory.path())?,
+            root,
+            user_namespace: None,
+            found: Found::default(),
+            volumes: Default::default(),
+            first_start: false,
+            image_mounts: Vec::new(),
+        };
+        if with_mounts {
+            files.volumes = self.volume_files(&record.spec)?;
+            files.image_mounts = self.image_mounts(directory, &record.spec, &host)?;
+            files.first_start = directory.start_record()?.is_none()
+                && directory
+                    .exit_record()?
+                    .is_none_or(|exit| exit.started.is_none());
+        }
+        Ok(files)
+    }
+
+    fn mount_files(
+        &self,
+        files: &ContainerFiles,
+        record: &ContainerRecord,
+        ownership: Ownership,
+        with_mounts: bool,
+    ) -> Result<(OwnedFd, Option<IdMaps>)> {
+        let (root, steps) = match with_mounts {
+            true => plan::files(&record.spec, files)?,
+            false => plan::files(&Default::default(), files)?,
+        };
+        let mapped = record
+            .ids
+            .as_ref()
+            .filter(|_| ownership == Ownership::Mapped);
+        let stopped = Stopped {
+            root: &root,
+            steps: &steps,
+            mapped,
+        };
+        // Layers are named from the store's root: see `RootSource`.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let what = || "cannot work in the store".to_owned();
+        let here = rustix::fs::open(".", flags, Mode::empty());
+        rustix::process::chdir(self.store.root_path()).system(what)?;
+        let mounted = if with_mounts {
+            stopped.mount().map(|root| (root, record.ids.clone()))
+        } else {
+            let on_disk = record.ids.clone().filter(|_| mapped.is_none());
+            stopped.mount_read_only().map(|root| (root, on_disk))
+        };
+        if let Ok(here) = here {
+            rustix::process::fchdir(here).system(what)?;
+        }
+        mounted
+    }
+
+    fn view(
+        &self,
+        root: OwnedFd,
+        owners: Option<IdMaps>,
+        lock: Option<ContainerLock>,
+    ) -> Result<RootView> {
+        if let Some(ids) = &owners {
+            view::become_root_of(ids)?;
+        }
+        Ok(RootView {
+            root,
+            owners,
+            _lock: lock,
+        })
+    }
+}
+
+fn busy(record: &ContainerRecord) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!(
+            "container {} is being started, removed or changed by another command",
+            record.name
+        ),
+    )
+    .with_hint("try again when that is done")
+}

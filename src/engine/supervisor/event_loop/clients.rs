@@ -1,0 +1,201 @@
+//! The commands at the other end of the container's socket: who they are, what they ask, what they
+//! still have to be told.
+
+use std::{collections::VecDeque, io, os::fd::OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::{
+    super::{
+        log::Stream,
+        protocol::{self, Attachment, Event, MAX_PAYLOAD, Request},
+    },
+    EventLoop,
+};
+use crate::sys::{packet, process};
+
+/// A command that has connected.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) socket: OwnedFd,
+    pub(super) attachment: Attachment,
+    detached: bool,
+    pub(super) gone: bool,
+    /// Packets that its socket had no room for.
+    pub(super) waiting: VecDeque<Vec<u8>>,
+}
+
+impl EventLoop<'_> {
+    pub(in super::super) fn add_client(&mut self, socket: OwnedFd, attachment: Attachment) {
+        let client = Client {
+            socket,
+            attachment,
+            detached: false,
+            gone: false,
+            waiting: VecDeque::new(),
+        };
+        self.clients.push(client);
+    }
+
+    pub(super) fn accept(&mut self) {
+        let flags = rustix::net::SocketFlags::CLOEXEC;
+        let Ok(socket) = rustix::net::accept_with(&self.listener, flags) else {
+            return;
+        };
+        // The folder lets nobody else in; this holds if somebody opens it.
+        let peer =
+            nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::PeerCredentials);
+        if peer.is_ok_and(|peer| peer.uid() == rustix::process::geteuid().as_raw()) {
+            self.add_client(socket, Attachment::default());
+        }
+    }
+
+    pub(super) fn serve(&mut self, index: usize, ready: PollFlags) {
+        if ready.contains(PollFlags::OUT) {
+            self.clients[index].flush();
+        }
+        if !ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+            return;
+        }
+        self.buffer.resize(MAX_PAYLOAD + 1, 0);
+        let received = packet::receive(&self.clients[index].socket, &mut self.buffer, false);
+        let length = match received {
+            Ok((length, _)) => length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(_) => 0,
+        };
+        if length == 0 {
+            self.clients[index].gone = true;
+            let client = &self.clients[index];
+            // Docker's StdinOnce: who was attached to the input ends it by going.
+            if client.attachment.stdin && !client.detached {
+                self.end_input();
+            }
+            return;
+        }
+        let packet = std::mem::take(&mut self.buffer);
+        if let Some(request) = Request::parse(&packet[..length]) {
+            self.answer(index, &request);
+        }
+        self.buffer = packet;
+    }
+
+    fn answer(&mut self, index: usize, request: &Request<'_>) {
+        match *request {
+            Request::Attach(attachment) => self.clients[index].attachment = attachment,
+            Request::Input(bytes)
+                if self.clients[index].attachment.stdin && self.streams.input.is_some() =>
+            {
+                self.pending_input.extend_from_slice(bytes);
+                self.feed_input();
+            }
+            Request::Input(_) => {}
+            Request::InputEnd => self.end_input(),
+            Request::Signal(number) => {
+                let _ = process::signal(self.init, number);
+            }
+            Request::Detach => self.clients[index].detached = true,
+            Request::Resize { rows, columns } => {
+                if let Some(terminal) = self
+                    .streams
+                    .input
+                    .as_ref()
+                    .filter(|_| self.streams.is_terminal)
+                {
+                    let size = rustix::termios::Winsize {
+                        ws_row: rows,
+                        ws_col: columns,
+                        ws_xpixel: 0,
+                        ws_ypixel: 0,
+                    };
+                    let _ = rustix::termios::tcsetwinsize(terminal, size);
+                }
+            }
+        }
+    }
+
+    /// Drops what has ended since the last round, and the room of a busy one.
+    pub(super) fn tidy(&mut self) {
+        let attached = self.clients.len();
+        self.clients.retain(|client| !client.gone);
+        if self.clients.is_empty() && attached > 0 {
+            // Nobody watches any more: from here on this process mostly waits.
+            self.buffer = Vec::new();
+            process::forget_program_pages();
+        }
+        self.pending_input.shrink_to(MAX_PAYLOAD);
+    }
+
+    /// Sends every client what it still waits for, and then the end. A client that is stopped
+    /// holds up nobody else, only the end of this process.
+    pub(in super::super) fn say_goodbye(&mut self, code: i32) {
+        let farewell = Event::Exited(code).encode();
+        for client in &mut self.clients {
+            client.waiting.push_back(farewell.clone());
+            client.flush();
+        }
+        loop {
+            self.clients
+                .retain(|client| !client.gone && !client.waiting.is_empty());
+            let mut polled: Vec<PollFd<'_>> = self
+                .clients
+                .iter()
+                .map(|client| PollFd::new(&client.socket, PollFlags::OUT))
+                .collect();
+            if polled.is_empty()
+                || matches!(poll(&mut polled, None), Err(errno) if errno != rustix::io::Errno::INTR)
+            {
+                return;
+            }
+            let ready: Vec<bool> = polled
+                .iter()
+                .map(|entry| !entry.revents().is_empty())
+                .collect();
+            for (client, _) in self
+                .clients
+                .iter_mut()
+                .zip(ready)
+                .filter(|(_, ready)| *ready)
+            {
+                client.flush();
+            }
+        }
+    }
+}
+
+impl Client {
+    pub(super) fn give(&mut self, stream: Stream, bytes: &[u8]) {
+        let error_stream = stream == Stream::Stderr;
+        if self.waiting.is_empty() {
+            match protocol::send_output(&self.socket, error_stream, bytes) {
+                Ok(()) => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => {
+                    self.gone = true;
+                    return;
+                }
+            }
+        }
+        let event = if error_stream {
+            Event::ErrorOutput(bytes)
+        } else {
+            Event::Output(bytes)
+        };
+        self.waiting.push_back(event.encode());
+    }
+
+    fn flush(&mut self) {
+        while let Some(packet) = self.waiting.front() {
+            match protocol::send_packet(&self.socket, packet, false) {
+                Ok(()) => {
+                    self.waiting.pop_front();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    self.gone = true;
+                    return;
+                }
+            }
+        }
+    }
+}

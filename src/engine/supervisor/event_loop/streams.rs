@@ -1,0 +1,156 @@
+//! The program's streams: input that it has not taken yet, output to the log and the clients.
+
+use std::os::fd::OwnedFd;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{
+    super::{log::Stream, protocol::MAX_PAYLOAD},
+    EventLoop,
+};
+use crate::model::{Context, Result};
+
+/// Our ends of the program's streams.
+#[derive(Debug, Default)]
+pub(in super::super) struct StreamEnds {
+    pub(super) input: Option<OwnedFd>,
+    pub(super) outputs: Vec<Option<(Stream, OwnedFd)>>,
+    pub(super) is_terminal: bool,
+}
+
+impl StreamEnds {
+    pub(in super::super) fn of_pipes(
+        input: Option<OwnedFd>,
+        output: OwnedFd,
+        error_output: OwnedFd,
+    ) -> Self {
+        let outputs = vec![
+            Some((Stream::Stdout, output)),
+            Some((Stream::Stderr, error_output)),
+        ];
+        StreamEnds {
+            input,
+            outputs,
+            is_terminal: false,
+        }
+    }
+
+    /// A terminal's master is both directions, and both output streams in one.
+    pub(in super::super) fn of_terminal(master: OwnedFd) -> Result<Self> {
+        let what = || "cannot set up the terminal".to_owned();
+        rustix::io::ioctl_fionbio(&master, true).system(what)?;
+        let output = master.try_clone().system(what)?;
+        Ok(StreamEnds {
+            input: Some(master),
+            outputs: vec![Some((Stream::Stdout, output))],
+            is_terminal: true,
+        })
+    }
+}
+
+impl EventLoop<'_> {
+    /// Reads what is left in the streams, without waiting: everybody who could write has ended with
+    /// the container, or (a descriptor that was passed out of it) does not count.
+    pub(super) fn drain(&mut self) {
+        // More than any pipe holds. Who has such a descriptor could write for ever.
+        const ROUNDS: usize = 1024;
+        for _ in 0..ROUNDS {
+            let (indices, mut polled): (Vec<usize>, Vec<PollFd<'_>>) = self
+                .streams
+                .outputs
+                .iter()
+                .enumerate()
+                .filter_map(|(index, output)| Some((index, output.as_ref()?)))
+                .map(|(index, (_, output))| (index, PollFd::new(output, PollFlags::IN)))
+                .unzip();
+            let at_once = Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            if polled.is_empty() || !matches!(poll(&mut polled, Some(&at_once)), Ok(1..)) {
+                break;
+            }
+            let ready: Vec<bool> = polled
+                .iter()
+                .map(|entry| !entry.revents().is_empty())
+                .collect();
+            for (index, _) in indices.into_iter().zip(ready).filter(|(_, ready)| *ready) {
+                self.read_output(index);
+            }
+        }
+        for index in 0..self.streams.outputs.len() {
+            self.end_output(index);
+        }
+    }
+
+    pub(super) fn feed_input(&mut self) {
+        let Some(input) = &self.streams.input else {
+            return;
+        };
+        match rustix::io::write(input, &self.pending_input) {
+            Ok(written) => {
+                self.pending_input.drain(..written);
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            // The program has closed its end: the rest goes nowhere.
+            Err(_) => {
+                self.pending_input.clear();
+                self.close_input();
+            }
+        }
+        if self.pending_input.is_empty() && self.input_ended {
+            self.close_input();
+        }
+    }
+
+    fn close_input(&mut self) {
+        if !self.streams.is_terminal {
+            self.streams.input = None;
+        }
+    }
+
+    pub(super) fn end_input(&mut self) {
+        self.input_ended = true;
+        if self.pending_input.is_empty() {
+            self.close_input();
+        }
+    }
+
+    pub(super) fn read_output(&mut self, index: usize) {
+        let Some((stream, output)) = &self.streams.outputs[index] else {
+            return;
+        };
+        let stream = *stream;
+        self.buffer.resize(MAX_PAYLOAD, 0);
+        let count = match rustix::io::read(output, &mut self.buffer) {
+            Ok(count) => count,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
+            // A terminal whose other side is closed.
+            Err(_) => 0,
+        };
+        if count == 0 {
+            self.end_output(index);
+            return;
+        }
+        let bytes = &self.buffer[..count];
+        if let Some(log) = &mut self.log {
+            log.write(stream, bytes);
+        }
+        for client in self
+            .clients
+            .iter_mut()
+            .filter(|client| client.attachment.output && !client.gone)
+        {
+            client.give(stream, bytes);
+        }
+    }
+
+    /// A stream that has ended leaves an empty place, so that the numbers of this round stay right.
+    fn end_output(&mut self, index: usize) {
+        if let Some((stream, _)) = self.streams.outputs[index].take()
+            && let Some(log) = &mut self.log
+        {
+            log.end(stream);
+        }
+    }
+}
