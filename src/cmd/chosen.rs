@@ -8,7 +8,7 @@ use clap::Args;
 use super::{Session, failure::Failure, ps};
 use crate::{
     engine::ContainerSummary,
-    model::{Context, ErrorKind},
+    model::{Context, ErrorKind, container::ContainerState},
 };
 
 /// For commands on containers that are there, whatever they do.
@@ -144,6 +144,22 @@ impl Choice<'_> {
         }
         Ok(names)
     }
+}
+
+/// What `--all` is about for commands that end something.
+pub fn is_up(container: &ContainerSummary) -> bool {
+    matches!(
+        container.state,
+        ContainerState::Running | ContainerState::Paused | ContainerState::Restarting
+    )
+}
+
+/// What `--all` is about for commands that begin something.
+pub fn is_down(container: &ContainerSummary) -> bool {
+    matches!(
+        container.state,
+        ContainerState::Created | ContainerState::Exited
+    )
 }
 
 fn conflict(what: &str) -> Failure {

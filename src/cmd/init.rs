@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{
     Session,
-    chosen::Choice,
+    chosen::{self, Choice},
     each,
     failure::Failure,
     parse, ui,
@@ -38,12 +38,7 @@ fn init(session: &Session, flags: &InitFlags, names: Vec<String>) -> Outcome {
         latest: flags.latest,
         ..Choice::default()
     };
-    let names = choice.names(session, "init", names, |container| {
-        matches!(
-            container.state,
-            ContainerState::Created | ContainerState::Exited
-        )
-    })?;
+    let names = choice.names(session, "init", names, chosen::is_down)?;
     let engine = session.engine()?;
     ui::notice("nothing is prepared before the start: start does it all");
     each::print_names(&names, |name| engine.check_startable(name))

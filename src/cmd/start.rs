@@ -4,17 +4,14 @@ use clap::Args;
 
 use super::{
     Session,
-    chosen::Choice,
+    chosen::{self, Choice},
     each,
     failure::Failure,
     parse,
     terminal::{self, DetachFlags, SignalFlags},
     verb::{Arity, Outcome, Verb},
 };
-use crate::{
-    engine::{AttachOptions, StartOptions},
-    model::container::ContainerState,
-};
+use crate::engine::{AttachOptions, StartOptions};
 
 #[derive(Args)]
 struct Flags {
@@ -57,12 +54,7 @@ fn run(session: &Session, flags: &Flags, names: Vec<String>) -> Outcome {
         latest: flags.latest,
         ..Choice::default()
     };
-    let names = choice.names(session, "start", names, |container| {
-        matches!(
-            container.state,
-            ContainerState::Created | ContainerState::Exited
-        )
-    })?;
+    let names = choice.names(session, "start", names, chosen::is_down)?;
     let engine = session.engine()?;
     if !flags.attach && !flags.interactive {
         return each::print_names(&names, |name| {

@@ -1,15 +1,34 @@
 //! `stop`: ask containers to end, and kill those that do not.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::{
-    Session, each, parse,
+    Session,
+    chosen::{self, Choice},
+    each, parse, ui,
     verb::{Arity, Outcome, Verb},
 };
 use crate::model::signal::parse_signal;
 
 #[derive(Args)]
 struct Flags {
+    /// All containers that run
+    #[arg(long, short = 'a')]
+    all: bool,
+    /// The container whose ID is in this file, too
+    #[arg(long, value_name = "file")]
+    cidfile: Vec<PathBuf>,
+    /// Those that run and fit, as for ps
+    #[arg(long, short = 'f', value_name = "filter")]
+    filter: Vec<String>,
+    /// A container that is not there is no error
+    #[arg(long, short = 'i')]
+    ignore: bool,
+    /// The container that was made last, instead of a name
+    #[arg(long, short = 'l')]
+    latest: bool,
     /// Signal that asks the container to end
     #[arg(long, short = 's', value_name = "string")]
     signal: Option<String>,
@@ -22,14 +41,28 @@ pub const VERB: Verb = Verb {
     spellings: &["container stop", "stop"],
     about: "Stop running containers",
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    arity: Arity::AtLeast(1),
+    arity: Arity::AtLeast(0),
     flags: Flags::augment_args,
-    run: |session, matches, names| run(session, &parse::flags(matches)?, &names),
+    run: |session, matches, names| run(session, &parse::flags(matches)?, names),
     ..Verb::PLAIN
 };
 
-fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
+fn run(session: &Session, flags: &Flags, names: Vec<String>) -> Outcome {
     let signal = flags.signal.as_deref().map(parse_signal).transpose()?;
+    let choice = Choice {
+        all: flags.all,
+        filters: &flags.filter,
+        cidfiles: &flags.cidfile,
+        latest: flags.latest,
+        ignore: flags.ignore,
+    };
+    let names = choice.names(session, "stop", names, chosen::is_up)?;
     let engine = session.engine()?;
-    each::print_names(names, |name| engine.stop(name, signal, flags.timeout))
+    each::each(&names, |name| {
+        let stopped = engine.stop(name, signal, flags.timeout);
+        if each::unless_missing(flags.ignore, false, stopped)? {
+            ui::line(name)?;
+        }
+        Ok(())
+    })
 }

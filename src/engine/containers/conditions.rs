@@ -79,6 +79,8 @@ struct Waiter {
     past: Option<String>,
     /// The code of a run that has ended since.
     ended: Option<i32>,
+    /// The code of the last run, while the container was there.
+    last: Option<i32>,
 }
 
 impl Waiter {
@@ -105,6 +107,7 @@ impl Waiter {
             watch: None,
             past,
             ended: None,
+            last: None,
         })
     }
 
@@ -122,6 +125,7 @@ impl Waiter {
             return self.look_back(wanted).map(Some);
         }
         let status = self.directory.state()?;
+        self.last = exit_code(&status);
         self.watch_group(&status, wanted);
         for condition in wanted {
             if self.meets(engine, *condition, &status)? {
@@ -145,7 +149,7 @@ impl Waiter {
             )
         };
         if wanted.iter().any(over) {
-            return Ok(self.ended.unwrap_or(0));
+            return Ok(self.ended.or(self.last).unwrap_or(0));
         }
         Err(Error::new(
             ErrorKind::NoSuchContainer,
