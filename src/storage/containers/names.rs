@@ -135,7 +135,10 @@ impl Store {
         let written = flushed.and_then(|()| dir.put_record(&record));
         if let Err(error) = written {
             // Unless it was written, and only not flushed.
-            if dir.record().is_ok_and(|record| record.name != name) {
+            let written = self
+                .open_container(&dir.id)?
+                .is_some_and(|dir| dir.record().is_ok_and(|record| record.name == name));
+            if !written {
                 self.unlink_name_of(name, &dir.id)?;
             }
             return Err(error);
