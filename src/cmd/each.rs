@@ -30,6 +30,27 @@ pub fn each(
     Ok(code)
 }
 
+/// For an engine's call that acts on all at once and tells of each by its place: prints the name, as
+/// typed, where the deed was done.
+pub fn told(names: &[String], act: impl FnOnce(&mut dyn FnMut(usize, Result<bool>))) -> Outcome {
+    let mut outcome = Ok(0);
+    act(&mut |place, done| {
+        match done {
+            Ok(false) => {}
+            Ok(true) => {
+                if let (Err(failure), Ok(_)) = (ui::line(&names[place]), &outcome) {
+                    outcome = Err(failure);
+                }
+            }
+            Err(error) => {
+                tell(&error);
+                outcome = std::mem::replace(&mut outcome, Ok(1)).map(|_| 1);
+            }
+        };
+    });
+    outcome
+}
+
 pub fn tell(error: &Error) {
     ui::error(&error.one_line(), error.hint());
 }

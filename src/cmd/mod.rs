@@ -67,6 +67,7 @@ mod ps;
 mod pull;
 mod refused;
 mod rename;
+mod restart;
 mod rm;
 mod rmi;
 mod run;

@@ -78,6 +78,13 @@ fn run(session: &Session, flags: &Flags, names: Vec<String>) -> Outcome {
     if flags.depend {
         names = engine.with_dependents(&names)?;
     }
+    if flags.force && names.len() > 1 {
+        match flags.time {
+            None | Some(0) => engine.kill_ahead(&names),
+            // What cannot be stopped is told below.
+            some => engine.stop_all(&names, None, some, &mut |_, _| {}),
+        }
+    }
     each::each(&names, |name| {
         let removed = remove(engine, name, flags);
         if each::unless_missing(flags.ignore, flags.force, removed)? {

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{
     Session,
     chosen::{self, Choice},
-    each, parse, ui,
+    each, parse,
     verb::{Arity, Outcome, Verb},
 };
 use crate::model::signal::parse_signal;
@@ -33,7 +33,13 @@ struct Flags {
     #[arg(long, short = 's', value_name = "string")]
     signal: Option<String>,
     /// Seconds to wait before SIGKILL, -1 waits for ever
-    #[arg(long, short = 't', alias = "time", value_name = "int")]
+    #[arg(
+        long,
+        short = 't',
+        alias = "time",
+        value_name = "int",
+        allow_hyphen_values = true
+    )]
     timeout: Option<i64>,
 }
 
@@ -58,11 +64,9 @@ fn run(session: &Session, flags: &Flags, names: Vec<String>) -> Outcome {
     };
     let names = choice.names(session, "stop", names, chosen::is_up)?;
     let engine = session.engine()?;
-    each::each(&names, |name| {
-        let stopped = engine.stop(name, signal, flags.timeout);
-        if each::unless_missing(flags.ignore, false, stopped)? {
-            ui::line(name)?;
-        }
-        Ok(())
+    each::told(&names, |told| {
+        engine.stop_all(&names, signal, flags.timeout, &mut |place, stopped| {
+            told(place, each::unless_missing(flags.ignore, false, stopped));
+        });
     })
 }

@@ -5,9 +5,9 @@
 
 use super::{
     attach, create, doctor, events, exec, exists, export, images, import, info, init, inspect,
-    kill, load, logs, pause, ps, pull, refused, rename, rm, rmi, run, secret, spec, start, stats,
-    stop, tag, top, update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune,
-    wait,
+    kill, load, logs, pause, ps, pull, refused, rename, restart, rm, rmi, run, secret, spec, start,
+    stats, stop, tag, top, update, verb::Verb, version, volume, volume_archive, volume_ls,
+    volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -29,6 +29,7 @@ pub static VERBS: &[&Verb] = &[
     &inspect::IMAGE,
     &rm::VERB,
     &stop::VERB,
+    &restart::VERB,
     &start::VERB,
     &create::VERB,
     &logs::VERB,

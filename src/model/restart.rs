@@ -20,6 +20,26 @@ pub enum RestartPolicy {
     UnlessStopped,
 }
 
+impl RestartPolicy {
+    /// Without its number.
+    pub fn name(self) -> &'static str {
+        match self {
+            RestartPolicy::No => "no",
+            RestartPolicy::OnFailure { .. } => "on-failure",
+            RestartPolicy::Always => "always",
+            RestartPolicy::UnlessStopped => "unless-stopped",
+        }
+    }
+
+    /// How often at most; 0 is without limit.
+    pub fn most(self) -> u32 {
+        match self {
+            RestartPolicy::OnFailure { most } => most,
+            _ => 0,
+        }
+    }
+}
+
 impl FromStr for RestartPolicy {
     type Err = Error;
 
@@ -61,12 +81,9 @@ impl FromStr for RestartPolicy {
 
 impl fmt::Display for RestartPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RestartPolicy::No => f.write_str("no"),
-            RestartPolicy::OnFailure { most: 0 } => f.write_str("on-failure"),
-            RestartPolicy::OnFailure { most } => write!(f, "on-failure:{most}"),
-            RestartPolicy::Always => f.write_str("always"),
-            RestartPolicy::UnlessStopped => f.write_str("unless-stopped"),
+        match self.most() {
+            0 => f.write_str(self.name()),
+            most => write!(f, "{}:{most}", self.name()),
         }
     }
 }

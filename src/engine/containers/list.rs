@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{ending::exit_code, pause};
+use super::{
+    ending::{exit_code, is_up},
+    pause,
+};
 use crate::{
     engine::{ContainerSize, ContainerSummary, Engine},
     model::{
@@ -21,7 +24,7 @@ impl Engine {
         let mut summaries = Vec::new();
         for (directory, record) in self.store.containers()?.into_iter().rev() {
             let mut status = directory.state()?;
-            if !all && status.state != ContainerState::Running {
+            if !all && !is_up(&status) {
                 continue;
             }
             // Its supervisor was killed before it could remove it.
@@ -87,6 +90,7 @@ fn summary(
         .platform
         .or_else(|| image.map(ImageConfig::platform))
         .unwrap_or_else(Platform::host);
+    let started = status.started().map(str::to_owned);
     let finished = status.exit.map(|exit| exit.finished);
     ContainerSummary {
         id: directory.id().clone(),
@@ -98,7 +102,7 @@ fn summary(
         created: record.created,
         state: status.state,
         exit_code,
-        started: status.start.map(|start| start.started),
+        started,
         finished,
         labels,
         mounts: record.spec.mounts,

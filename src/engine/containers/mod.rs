@@ -21,6 +21,7 @@ mod own_root;
 mod pause;
 mod remove;
 mod rename;
+mod restart;
 mod root_view;
 mod run;
 mod runtime_spec;

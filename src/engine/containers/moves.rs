@@ -1,4 +1,5 @@
-//! Which command may be given in which state, in Docker's words.
+//! Which command may be given in which state, in Docker's words. `stop`, `wait`, `logs` and
+//! `inspect` may in every one.
 //!
 //! The state that is asked about is a moment old when the answer is given. What must not happen
 //! twice, or to a container that is gone, is kept from it by the container's lock; this table says
@@ -13,7 +14,6 @@ use crate::model::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Move {
     Start,
-    Stop,
     Restart,
     Kill,
     Pause,
@@ -56,9 +56,6 @@ pub(in crate::engine) fn check(
         (Move::Start, Running | Restarting) => return Ok(Legal::Done),
         (Move::Start, Paused) => "cannot start a paused container, try unpause instead".to_owned(),
         (Move::Start, Removing | Dead) => format!("{marked} started"),
-
-        (Move::Stop, Running | Paused | Restarting) => return Ok(Legal::Go),
-        (Move::Stop, Created | Exited | Removing | Dead) => return Ok(Legal::Done),
 
         (Move::Restart, Removing | Dead) => {
             format!("cannot restart container {typed}: {marked} started")
@@ -179,7 +176,6 @@ mod tests {
         for (wanted, legal) in [
             // created running paused restarting exited removing dead
             (Move::Start, "gd-dg--"),
-            (Move::Stop, "dgggddd"),
             (Move::Restart, "ggggg--"),
             (Move::Kill, "-ggg---"),
             (Move::Pause, "-g-----"),

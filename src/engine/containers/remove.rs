@@ -1,15 +1,12 @@
 //! `rm`: a container and all that belongs to it.
 
 use super::{
-    ending::Watch,
+    ending::{Watch, is_up},
     moves::{self, Move},
 };
 use crate::{
     engine::Engine,
-    model::{
-        Error, ErrorKind, Result,
-        container::{ContainerRecord, ContainerState},
-    },
+    model::{Error, ErrorKind, Result, container::ContainerRecord},
     storage::ContainerDir,
 };
 
@@ -69,7 +66,7 @@ impl Engine {
     ) -> Result<()> {
         let watch = Watch::begin(&self.store, directory)?;
         let status = directory.state()?;
-        let ending = status.exit.is_some() && status.state != ContainerState::Running;
+        let ending = status.exit.is_some() && !is_up(&status);
         match watch {
             // Its record is written: the supervisor is about to let go.
             Some(mut watch) if ending => {
@@ -77,7 +74,7 @@ impl Engine {
                 Ok(())
             }
             Some(mut watch) if wanted == Move::RemoveByForce => watch.kill(&status, true).map(drop),
-            _ if wanted == Move::Remove && status.state == ContainerState::Running => {
+            _ if wanted == Move::Remove && is_up(&status) => {
                 moves::check(wanted, status.state, record, &record.name).map(drop)
             }
             // Being started or removed, or over since we tried its lock.

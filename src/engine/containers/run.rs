@@ -9,7 +9,8 @@ use std::{
 };
 
 use super::{
-    create::{Created, with_exact_modes, write_network_files},
+    create::{Created, with_exact_modes},
+    ending::Watch,
     hook_folders,
     log_plan::log_plan,
     moves::{self, Legal, Move},
@@ -24,14 +25,18 @@ use crate::{
         events::container_event,
         plan::{self, ContainerFiles, RootSource},
         supervisor::{
-            self, About, LaunchPlan,
+            self, About, LaunchPlan, network_files,
             protocol::{Attachment, Request},
             socket_name,
         },
     },
     model::{
-        ContainerId, ContainerSpec, Context, Error, ErrorKind, Result, container::ContainerRecord,
-        host::HostFacts, image::ImageConfig, mount::anonymous_volumes, user_namespace::IdMaps,
+        ContainerId, ContainerSpec, Context, Error, ErrorKind, Result,
+        container::{ContainerRecord, ContainerState},
+        host::HostFacts,
+        image::ImageConfig,
+        mount::anonymous_volumes,
+        user_namespace::IdMaps,
     },
     storage::{ContainerDir, ContainerLock, Driver, shifted},
     sys::packet,
@@ -97,7 +102,10 @@ impl Engine {
         let Some(lock) = lock else {
             return match &options.attach {
                 Some(attach) => self.attach_to(&directory, &record, attach),
-                None => Ok(RunOutcome::Detached(record.id)),
+                None => {
+                    self.hasten_restart(&directory)?;
+                    Ok(RunOutcome::Detached(record.id))
+                }
             };
         };
         let neighbours = self.open_neighbours(&record.spec)?;
@@ -116,7 +124,7 @@ impl Engine {
         record.spec.resources = super::update::effective(&directory, &record)?;
         // They are never flushed: a power cut may have left them empty.
         let hostname = neighbours.surroundings.hostname.as_deref();
-        with_exact_modes(|| write_network_files(directory.fd(), &record, hostname))?;
+        with_exact_modes(|| network_files::write(directory.fd(), &record, hostname))?;
         let image = match &record.image_id {
             Some(id) => self.image_config(id)?,
             None => ImageConfig::default(),
@@ -133,6 +141,16 @@ impl Engine {
                 .note_event(container_event(&created.record, &created.image, "attach"));
         }
         self.launch(created, &neighbours, false, options.attach.as_ref())
+    }
+
+    /// A restart that is being waited for begins at once.
+    fn hasten_restart(&self, directory: &ContainerDir) -> Result<()> {
+        if directory.state()?.state == ContainerState::Restarting
+            && let Some(watch) = Watch::begin(&self.store, directory)?
+        {
+            watch.tell(&Request::StartNow);
+        }
+        Ok(())
     }
 
     /// Connects this terminal to a running container until it ends or is detached from.
@@ -273,6 +291,7 @@ impl Engine {
             name: record.name.clone(),
             sandbox,
             interactive: record.spec.interactive,
+            hostname: neighbours.surroundings.hostname.clone(),
             client,
             logging: log_plan(record, image)?,
             auto_remove: record.spec.auto_remove,

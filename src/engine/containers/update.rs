@@ -7,25 +7,61 @@ use super::{
 use crate::{
     engine::{Engine, plan},
     model::{
-        ErrorKind, Result,
+        Error, ErrorKind, Result,
         container::{ContainerRecord, ContainerState},
         resources::Resources,
+        restart::RestartPolicy,
     },
     storage::{ContainerDir, Durability},
 };
 
 impl Engine {
-    /// Lays `changes` over the container's limits. The kernel is asked first: what it refuses is
-    /// not written down.
+    /// Lays `changes` over the container's limits, and gives it another restart policy, which its
+    /// supervisor reads at the next end. The kernel is asked first: what it refuses is not written
+    /// down.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] if the limits contradict each other or make no sense to the
     /// kernel; [`ErrorKind::Unsupported`] if the container runs and one cannot hold.
-    pub fn update(&self, container: &str, changes: &Resources) -> Result<()> {
+    pub fn update(
+        &self,
+        container: &str,
+        changes: &Resources,
+        restart: Option<RestartPolicy>,
+    ) -> Result<()> {
         let (directory, record) = self.store.find_container(container)?;
         // Of two updates the second begins with what the first has left.
         let _alone = self.store.change_container_alone(&record.id)?;
-        let before = effective(&directory, &record)?;
+        let mut record = directory.record()?;
+        if restart.is_some() && record.spec.auto_remove {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "Cannot update container {}: Restart policy cannot be updated because AutoRemove is enabled for the container",
+                    record.id
+                ),
+            ));
+        }
+        if *changes != Resources::default() {
+            self.change_limits(container, &directory, &record, changes)?;
+        }
+        match restart {
+            Some(policy) if policy != record.spec.restart => {
+                record.spec.restart = policy;
+                directory.put_record(&record)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn change_limits(
+        &self,
+        container: &str,
+        directory: &ContainerDir,
+        record: &ContainerRecord,
+        changes: &Resources,
+    ) -> Result<()> {
+        let before = effective(directory, record)?;
         let after = before.updated(changes)?;
         let status = directory.state()?;
         moves::check(Move::Update, pause::state(&status), &record, container)?;

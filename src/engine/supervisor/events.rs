@@ -35,12 +35,12 @@ impl About {
 
 impl Container<'_> {
     pub(super) fn note_started(&self) {
-        self.store.note_event(event(self.plan, "start", []));
+        self.store.note_event(event(&self.plan, "start", []));
     }
 
     /// The end of a run that took so many seconds, in Docker's order.
     pub(super) fn events_of_end(&self, code: i32, oom_killed: bool, seconds: u64) -> Vec<Event> {
-        let plan = self.plan;
+        let plan = &self.plan;
         let more = [
             ("exitCode".to_owned(), code.to_string()),
             ("execDuration".to_owned(), seconds.to_string()),

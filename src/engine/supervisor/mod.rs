@@ -20,12 +20,20 @@
 //! **Order at the end**: streams drained into the log and to the clients, exit record written,
 //! lock dropped, last message sent. With `--rm` the container is removed before the lock is
 //! dropped.
+//!
+//! **Restarts** happen here, with the lock held all the time: after an end the policy is read anew
+//! ([`restart`] decides), the exit record says `restarting`, the clients are let go, and a timer runs
+//! while the socket is still answered. A restart does what `start` does before a start: other limits
+//! ([`ContainerDir::resources`]) and the network files are taken anew. If this process is killed
+//! meanwhile the lock is free, so that the container has exited.
 
 mod event_loop;
 mod events;
 mod log;
+pub mod network_files;
 mod orphans;
 pub mod protocol;
+mod restart;
 
 use std::{
     ffi::CString,
@@ -38,10 +46,14 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 pub use self::events::About;
-use self::protocol::{Attachment, Event};
+use self::{
+    event_loop::EventLoop,
+    protocol::{After, Attachment, Event, Wish},
+    restart::{End, Restarts},
+};
 use super::{
     cgroup,
-    plan::SandboxPlan,
+    plan::{self, CgroupPlan, SandboxPlan},
     sandbox::{self, Stream, Streams, device_filter, hooks},
 };
 use crate::{
@@ -53,6 +65,7 @@ use crate::{
         hook::Moment,
         log::LogPlan,
         namespace::Place,
+        restart::RestartPolicy,
     },
     storage::{ContainerDir, ContainerLock, Durability, Store},
     sys::{exec, fork, packet, process, signals},
@@ -72,6 +85,8 @@ pub struct LaunchPlan {
     pub sandbox: SandboxPlan,
     /// Standard input is a pipe that stays open, instead of /dev/null.
     pub interactive: bool,
+    /// That of the container whose host name is shared.
+    pub hostname: Option<String>,
     /// What the command at the other end of the socket wants to see.
     pub client: Attachment,
     pub logging: LogPlan,
@@ -209,7 +224,7 @@ fn supervise(
         directory,
         sockets: store.socket_folder()?,
         lock: ContainerLock::from_inherited(lock),
-        plan: &plan,
+        plan,
     };
     container.run(client, held)
 }
@@ -221,53 +236,109 @@ struct Container<'a> {
     /// The folder of all supervisors' sockets.
     sockets: OwnedFd,
     lock: ContainerLock,
-    plan: &'a LaunchPlan,
+    plan: LaunchPlan,
+}
+
+/// A run of the program.
+struct Run {
+    groups: cgroup::Made,
+    begun: Instant,
+    /// RFC 3339, as in the start record.
+    started: String,
+    /// What has gone wrong without ending it.
+    notices: Vec<String>,
+}
+
+/// What is known of a run that is over.
+struct Outcome {
+    code: i32,
+    oom_killed: bool,
+    error: Option<String>,
+    /// `None` if it did not get as far.
+    started: Option<String>,
+    finished: String,
+    /// What is still to be noted in the journal.
+    events: Vec<model_event::Event>,
 }
 
 impl Container<'_> {
-    fn run(self, client: &mut Option<OwnedFd>, held: Vec<OwnedFd>) -> Result<()> {
+    /// All runs of the program, and the time between them.
+    fn run(mut self, client: &mut Option<OwnedFd>, held: Vec<OwnedFd>) -> Result<()> {
         let socket = self.listen()?;
         let log = log::LogWriter::open(&self.plan.logging, &self.directory)?;
-        let (streams, mut ends) = self.streams()?;
-        let (groups, devices_guarded) = match self.make_cgroups(client.as_ref()) {
-            Ok(made) => made,
+        let mut watch = EventLoop::new(socket, log);
+        let mut restarts = Restarts::default();
+        let mut run = match self.begin(&mut watch, client, &held, 0) {
+            Ok(run) => run,
             Err(error) => return self.failed_to_start(error),
         };
+        loop {
+            let code = watch.run_until_exit()?;
+            let end = End {
+                code,
+                wish: watch.wish(),
+                length: run.begun.elapsed(),
+            };
+            let mut outcome = self.end(run, end);
+            let Some(delay) = restarts.next(self.policy(end), end) else {
+                return self.finish(watch, outcome, restarts.count);
+            };
+            // If it cannot be written (a full disk) the next one may be.
+            let _ = self.note_end(&mut outcome, end.wish, true, restarts.count);
+            watch.let_go(code);
+            if !watch.wait_for_restart(delay)? {
+                return self.finish(watch, outcome, restarts.count);
+            }
+            run = match self.begin_anew(&mut watch, &held, restarts.count) {
+                Ok(run) => run,
+                Err(error) => {
+                    let outcome = self.unstarted(&error);
+                    return self.finish(watch, outcome, restarts.count);
+                }
+            };
+        }
+    }
+
+    /// Starts the program, and watches it from then on.
+    fn begin(
+        &mut self,
+        watch: &mut EventLoop,
+        client: &mut Option<OwnedFd>,
+        held: &[OwnedFd],
+        restarts: u32,
+    ) -> Result<Run> {
+        let (streams, mut ends) = self.streams()?;
+        let (groups, devices_guarded) = self.make_cgroups(client.as_ref())?;
         let adopts = self.leave_pid_namespace()?;
         let cgroups = sandbox::Cgroups {
             own: groups.group.as_ref().map(cgroup::Group::fd),
             entrances: &groups.legacy.entrances,
             devices_guarded,
         };
-        let started = match sandbox::start(&self.plan.sandbox, streams, &held, cgroups) {
-            Ok(started) => started,
-            Err(error) => {
-                groups.remove();
-                return self.failed_to_start(error);
-            }
-        };
-        drop(held);
+        let started = sandbox::start(&self.plan.sandbox, streams, held, cgroups)
+            .inspect_err(|_| groups.remove())?;
         if let Some(terminal) = started.terminal {
             ends = event_loop::StreamEnds::of_terminal(terminal)?;
         }
-        let noted = self.note_start(&started.init, &groups);
-        let (record, pid) = match noted {
-            Ok(noted) => noted,
-            Err(error) => {
-                // A full disk, most likely. Without the record nobody could deal with it.
-                let _ = process::signal(&started.init.pidfd, libc::SIGKILL);
-                let _ = process::reap(&started.init.pidfd);
-                groups.remove();
-                return self.failed_to_start(error);
-            }
-        };
-
+        let noted = self.note_start(&started.init, &groups, restarts);
+        let (record, pid) = noted.inspect_err(|_| {
+            // A full disk, most likely. Without the record nobody could deal with it.
+            let _ = process::signal(&started.init.pidfd, libc::SIGKILL);
+            let _ = process::reap(&started.init.pidfd);
+            groups.remove();
+        })?;
         let begun = Instant::now();
         self.note_started();
-        let mut notices = self.after_start(pid);
-        let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
+        let run = Run {
+            groups,
+            begun,
+            started: record.started,
+            notices: self.after_start(pid),
+        };
+        let first = started.init.pid;
+        watch.begin(started.init.pidfd, ends);
         if adopts && let Some(mounts) = started.mount_namespace {
-            watch.look_after(orphans::Orphans::new(started.init.pid, mounts));
+            watch.look_after(orphans::Orphans::new(first, mounts));
         }
         if let Some(seconds) = self.plan.timeout {
             watch.end_after(seconds)?;
@@ -276,17 +347,55 @@ impl Container<'_> {
             let _ = protocol::send_packet(&client, &Event::Started(pid).encode(), true);
             watch.add_client(client, self.plan.client);
         }
-        let code = watch.run_until_exit()?;
-        let oom_killed = self.was_oom_killed(code, &groups);
-        groups.remove();
-        // If the record cannot be written (a full disk), whoever watches still learns the code.
+        Ok(run)
+    }
+
+    /// Does what a command does before it starts a container that was started before.
+    fn begin_anew(
+        &mut self,
+        watch: &mut EventLoop,
+        held: &[OwnedFd],
+        restarts: u32,
+    ) -> Result<Run> {
+        self.directory.forget_start()?;
+        let record = self.directory.record()?;
+        let hostname = self.plan.hostname.as_deref();
+        network_files::write(self.directory.fd(), &record, hostname)?;
+        if let Some(limits) = self.directory.resources()? {
+            let before = &self.plan.sandbox.cgroup;
+            self.plan.sandbox.cgroup = CgroupPlan {
+                must_be_writable: before.must_be_writable,
+                ..plan::cgroup::cgroup(&limits, before.writable)?
+            };
+        }
+        self.plan.sandbox.was_started_before();
+        self.begin(watch, &mut None, held, restarts)
+    }
+
+    /// What is left of a run is removed.
+    fn end(&self, run: Run, end: End) -> Outcome {
+        let code = end.code;
+        let oom_killed = self.was_oom_killed(code, &run.groups);
+        run.groups.remove();
+        let mut notices = run.notices;
         notices.extend(self.after_stop());
-        let notice = (!notices.is_empty()).then(|| notices.join("; "));
-        let events = self.events_of_end(code, oom_killed, begun.elapsed().as_secs());
-        let _ = self.finish(code, oom_killed, notice, Some(record.started), events);
-        watch.say_goodbye(code);
-        // What is still open closes with the process.
-        fork::end(0)
+        Outcome {
+            code,
+            oom_killed,
+            error: (!notices.is_empty()).then(|| notices.join("; ")),
+            started: Some(run.started),
+            finished: now(),
+            events: self.events_of_end(code, oom_killed, end.length.as_secs()),
+        }
+    }
+
+    /// The policy as it is now: `update` may have changed it.
+    fn policy(&self, end: End) -> RestartPolicy {
+        if self.plan.auto_remove || end.wish.after == Some(After::Rest) {
+            return RestartPolicy::No;
+        }
+        let record = self.directory.record();
+        record.map_or(RestartPolicy::No, |record| record.spec.restart)
     }
 
     /// The program's ends and ours; a terminal is opened by the program's side.
@@ -375,7 +484,12 @@ impl Container<'_> {
     }
 
     /// Writes down that the program runs, for other commands.
-    fn note_start(&self, init: &fork::Child, groups: &cgroup::Made) -> Result<(StartRecord, i32)> {
+    fn note_start(
+        &self,
+        init: &fork::Child,
+        groups: &cgroup::Made,
+        restarts: u32,
+    ) -> Result<(StartRecord, i32)> {
         let what = || "cannot identify the container's first process".to_owned();
         let boot_id = process::boot_id().system(what)?;
         let identity = |pid: i32| -> Result<ProcessIdentity> {
@@ -398,7 +512,7 @@ impl Container<'_> {
             supervisor: identity(own)?,
             init: identity(pid)?,
             started: now(),
-            restarts: 0,
+            restarts,
             namespaces: self.plan.sandbox.namespaces.placement,
             process: serde_json::to_string(&self.plan.sandbox.process)
                 .context(ErrorKind::System, what)?,
@@ -417,6 +531,12 @@ impl Container<'_> {
             self.remove_socket();
             return Err(error);
         }
+        let outcome = self.unstarted(&error);
+        self.finish_with(outcome, Wish::default(), 0)?;
+        Err(error)
+    }
+
+    fn unstarted(&self, error: &Error) -> Outcome {
         let code = match error.kind() {
             ErrorKind::CommandNotFound => 127,
             ErrorKind::CommandNotExecutable => 126,
@@ -424,9 +544,14 @@ impl Container<'_> {
         };
         let mut reasons = vec![error.one_line()];
         reasons.extend(self.after_stop());
-        let events = self.events_of_end(code, false, 0);
-        self.finish(code, false, Some(reasons.join("; ")), None, events)?;
-        Err(error)
+        Outcome {
+            code,
+            oom_killed: false,
+            error: Some(reasons.join("; ")),
+            started: None,
+            finished: now(),
+            events: self.events_of_end(code, false, 0),
+        }
     }
 
     /// `poststart` hooks: the program runs already, so that a failure is only told.
@@ -461,15 +586,18 @@ impl Container<'_> {
         let _ = rustix::fs::unlinkat(&self.sockets, &name, rustix::fs::AtFlags::empty());
     }
 
+    /// The last end: written down, told to everybody.
+    fn finish(self, mut watch: EventLoop, outcome: Outcome, restarts: u32) -> Result<()> {
+        let code = outcome.code;
+        // If the record cannot be written (a full disk), whoever watches still learns the code.
+        let _ = self.finish_with(outcome, watch.wish(), restarts);
+        watch.say_goodbye(code);
+        // What is still open closes with the process.
+        fork::end(0)
+    }
+
     /// Writes down the end (or removes the container), and lets go of the lock.
-    fn finish(
-        self,
-        code: i32,
-        oom_killed: bool,
-        error: Option<String>,
-        started: Option<String>,
-        events: Vec<model_event::Event>,
-    ) -> Result<()> {
+    fn finish_with(self, mut outcome: Outcome, wish: Wish, restarts: u32) -> Result<()> {
         self.remove_socket();
         if self.plan.auto_remove {
             let (name, nameless) = (&self.plan.name, &self.plan.nameless_volumes);
@@ -477,22 +605,32 @@ impl Container<'_> {
                 self.store
                     .remove_ended_container(&self.directory, name, nameless, self.lock);
             let gone = removed.is_ok();
-            let destroyed = gone.then(|| events::destroyed(self.plan)).into_iter();
+            let destroyed = gone.then(|| events::destroyed(&self.plan)).into_iter();
             self.store
-                .note_events(events.into_iter().chain(destroyed.flatten()));
+                .note_events(outcome.events.into_iter().chain(destroyed.flatten()));
             return removed;
         }
+        self.note_end(&mut outcome, wish, false, restarts)
+    }
+
+    fn note_end(
+        &self,
+        outcome: &mut Outcome,
+        wish: Wish,
+        restarting: bool,
+        restarts: u32,
+    ) -> Result<()> {
         // Before anyone can know that it has ended.
-        self.store.note_events(events);
+        self.store.note_events(std::mem::take(&mut outcome.events));
         let record = ExitRecord {
-            code,
-            oom_killed,
-            by_hand: false,
-            restarting: false,
-            restarts: 0,
-            error,
-            started,
-            finished: now(),
+            code: outcome.code,
+            oom_killed: outcome.oom_killed,
+            by_hand: wish.by_hand,
+            restarting,
+            restarts,
+            error: outcome.error.clone(),
+            started: outcome.started.clone(),
+            finished: outcome.finished.clone(),
         };
         self.directory.put_exit_record(&record, Durability::Durable)
     }

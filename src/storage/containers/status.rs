@@ -24,6 +24,7 @@ impl Status {
             (None, _) => true,
         });
         let state = match (&start, &exit) {
+            (_, Some(exit)) if held && exit.restarting => ContainerState::Restarting,
             (Some(_), _) if held && exit.is_none() => ContainerState::Running,
             (Some(_), _) | (None, Some(_)) => ContainerState::Exited,
             (None, None) => ContainerState::Created,
@@ -35,6 +36,23 @@ impl Status {
             removing: false,
             damaged: false,
         }
+    }
+
+    /// When the last run began, RFC 3339.
+    pub fn started(&self) -> Option<&str> {
+        let of_exit = || self.exit.as_ref()?.started.as_deref();
+        let start = self.start.as_ref().map(|start| start.started.as_str());
+        start.or_else(of_exit)
+    }
+
+    /// How often the supervisor has started the program anew since a command did.
+    pub fn restarts(&self) -> u32 {
+        let of_start = self.start.as_ref().map(|start| start.restarts);
+        self.exit
+            .as_ref()
+            .map(|exit| exit.restarts)
+            .or(of_start)
+            .unwrap_or_default()
     }
 }
 
@@ -62,6 +80,14 @@ mod tests {
         })
     }
 
+    fn restarting(of: &str) -> Option<ExitRecord> {
+        let exit = exit(Some(of))?;
+        Some(ExitRecord {
+            restarting: true,
+            ..exit
+        })
+    }
+
     fn exit(of: Option<&str>) -> Option<ExitRecord> {
         Some(ExitRecord {
             code: 0,
@@ -86,6 +112,18 @@ mod tests {
         assert_eq!(state(true, start("1"), exit(Some("1"))), Exited);
         assert_eq!(state(false, start("1"), exit(Some("1"))), Exited);
         assert_eq!(state(false, None, exit(None)), Exited);
+    }
+
+    #[test]
+    fn between_two_runs_it_restarts_as_long_as_its_supervisor_lives() {
+        use ContainerState::*;
+        let state = |held, start, exit| Status::from(held, start, exit).state;
+        assert_eq!(state(true, start("1"), restarting("1")), Restarting);
+        // The next run is being prepared.
+        assert_eq!(state(true, None, restarting("1")), Restarting);
+        assert_eq!(state(true, start("2"), restarting("1")), Running);
+        assert_eq!(state(false, start("1"), restarting("1")), Exited);
+        assert_eq!(state(false, None, restarting("1")), Exited);
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Engine {
         object.put("HostsPath", json!(file("hosts")));
         object.put("LogPath", json!(log));
         object.put("Name", json!(format!("/{}", record.name)));
-        object.put("RestartCount", json!(0));
+        object.put("RestartCount", json!(status.restarts()));
         object.put("Driver", json!(driver));
         object.put("Platform", json!("linux"));
         object.put_all(&["MountLabel", "ProcessLabel"], &json!(""));
@@ -208,12 +208,14 @@ fn state(status: &Status) -> Value {
         Some(start) if running => start.init.pid,
         _ => 0,
     };
-    let started = status.start.as_ref().map(|start| start.started.as_str());
+    let restarting = status.state == ContainerState::Restarting;
+    let started = status.started();
     let exit = status.exit.as_ref();
     let finished = exit.map(|exit| exit.finished.as_str());
     json!({
         "Status": now.to_string(),
-        "Running": running,
+        // Docker's: a container that is restarted counts as running between its runs too.
+        "Running": running || restarting,
         "Paused": now == ContainerState::Paused,
         "Restarting": now == ContainerState::Restarting,
         "OOMKilled": exit.is_some_and(|exit| exit.oom_killed),

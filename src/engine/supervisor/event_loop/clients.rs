@@ -1,7 +1,11 @@
 //! The commands at the other end of the container's socket: who they are, what they ask, what they
 //! still have to be told.
 
-use std::{collections::VecDeque, io, os::fd::OwnedFd};
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -10,9 +14,9 @@ use super::{
         log::Stream,
         protocol::{self, Attachment, Event, MAX_PAYLOAD, Request},
     },
-    EventLoop,
+    EventLoop, Source,
 };
-use crate::sys::{packet, process};
+use crate::sys::{packet, poll::PollSet, process};
 
 /// A command that has connected.
 #[derive(Debug)]
@@ -21,17 +25,20 @@ pub(super) struct Client {
     pub(super) attachment: Attachment,
     detached: bool,
     pub(super) gone: bool,
+    /// It has been told of the end, and goes when that has arrived.
+    leaving: bool,
     /// Packets that its socket had no room for.
     pub(super) waiting: VecDeque<Vec<u8>>,
 }
 
-impl EventLoop<'_> {
+impl EventLoop {
     pub(in super::super) fn add_client(&mut self, socket: OwnedFd, attachment: Attachment) {
         let client = Client {
             socket,
             attachment,
             detached: false,
             gone: false,
+            leaving: false,
             waiting: VecDeque::new(),
         };
         self.clients.push(client);
@@ -68,7 +75,7 @@ impl EventLoop<'_> {
             self.clients[index].gone = true;
             let client = &self.clients[index];
             // Docker's StdinOnce: who was attached to the input ends it by going.
-            if client.attachment.stdin && !client.detached {
+            if client.attachment.stdin && !client.detached && !client.leaving {
                 self.end_input();
             }
             return;
@@ -83,6 +90,8 @@ impl EventLoop<'_> {
     fn answer(&mut self, index: usize, request: &Request<'_>) {
         match *request {
             Request::Attach(attachment) => self.clients[index].attachment = attachment,
+            // It speaks of a run that is over.
+            _ if self.clients[index].leaving => {}
             Request::Input(bytes)
                 if self.clients[index].attachment.stdin && self.streams.input.is_some() =>
             {
@@ -91,9 +100,9 @@ impl EventLoop<'_> {
             }
             Request::Input(_) => {}
             Request::InputEnd => self.end_input(),
-            Request::Signal(number) => {
-                let _ = process::signal(self.init, number);
-            }
+            Request::Signal(number) => self.signal_init(number),
+            Request::Wish(wish) => self.wish = self.wish.and(wish),
+            Request::StartNow => self.start_now = self.init.is_none(),
             Request::Detach => self.clients[index].detached = true,
             Request::Resize { rows, columns } => {
                 if let Some(terminal) = self
@@ -117,7 +126,7 @@ impl EventLoop<'_> {
     /// Drops what has ended since the last round, and the room of a busy one.
     pub(super) fn tidy(&mut self) {
         let attached = self.clients.len();
-        self.clients.retain(|client| !client.gone);
+        self.clients.retain(|client| !client.is_done());
         if self.clients.is_empty() && attached > 0 {
             // Nobody watches any more: from here on this process mostly waits.
             self.buffer = Vec::new();
@@ -126,17 +135,50 @@ impl EventLoop<'_> {
         self.pending_input.shrink_to(MAX_PAYLOAD);
     }
 
-    /// Sends every client what it still waits for, and then the end. A client that is stopped
-    /// holds up nobody else, only the end of this process.
-    pub(in super::super) fn say_goodbye(&mut self, code: i32) {
+    /// Hears what has been sent until now, by clients that have only just connected too.
+    pub(super) fn hear_clients(&mut self) {
+        // More than anybody in earnest says at once.
+        const ROUNDS: usize = 64;
+        for _ in 0..ROUNDS {
+            let mut set = PollSet::with_capacity(1 + self.clients.len());
+            set.add(Source::Listener, self.listener.as_fd(), PollFlags::IN);
+            for (index, client) in self.clients.iter().enumerate() {
+                if !client.gone {
+                    set.add(Source::Client(index), client.socket.as_fd(), PollFlags::IN);
+                }
+            }
+            let Ok(ready) = set.ready_now() else { return };
+            if ready.is_empty() {
+                return;
+            }
+            for (source, flags) in ready {
+                match source {
+                    Source::Client(index) => self.serve(index, flags),
+                    _ => self.accept(),
+                }
+            }
+        }
+    }
+
+    /// Tells every client of the end. They go when that has arrived; nobody waits for it.
+    pub(in super::super) fn let_go(&mut self, code: i32) {
         let farewell = Event::Exited(code).encode();
         for client in &mut self.clients {
-            client.waiting.push_back(farewell.clone());
+            if !client.leaving {
+                client.leaving = true;
+                client.waiting.push_back(farewell.clone());
+            }
             client.flush();
         }
+        self.tidy();
+    }
+
+    /// [`Self::let_go`], and waits until everybody has gone. A client that is stopped holds up
+    /// nobody else, only the end of this process.
+    pub(in super::super) fn say_goodbye(&mut self, code: i32) {
+        self.let_go(code);
         loop {
-            self.clients
-                .retain(|client| !client.gone && !client.waiting.is_empty());
+            self.clients.retain(|client| !client.is_done());
             let mut polled: Vec<PollFd<'_>> = self
                 .clients
                 .iter()
@@ -164,6 +206,19 @@ impl EventLoop<'_> {
 }
 
 impl Client {
+    /// The program is held back until it has taken what it was sent.
+    pub(super) fn is_congested(&self) -> bool {
+        !self.waiting.is_empty() && !self.leaving
+    }
+
+    pub(super) fn wants_output(&self) -> bool {
+        self.attachment.output && !self.gone && !self.leaving
+    }
+
+    fn is_done(&self) -> bool {
+        self.gone || (self.leaving && self.waiting.is_empty())
+    }
+
     pub(super) fn give(&mut self, stream: Stream, bytes: &[u8]) {
         let error_stream = stream == Stream::Stderr;
         if self.waiting.is_empty() {

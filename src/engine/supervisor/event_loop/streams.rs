@@ -48,7 +48,7 @@ impl StreamEnds {
     }
 }
 
-impl EventLoop<'_> {
+impl EventLoop {
     /// Reads what is left in the streams, without waiting: everybody who could write has ended with
     /// the container, or (a descriptor that was passed out of it) does not count.
     pub(super) fn drain(&mut self) {
@@ -139,7 +139,7 @@ impl EventLoop<'_> {
         for client in self
             .clients
             .iter_mut()
-            .filter(|client| client.attachment.output && !client.gone)
+            .filter(|client| client.wants_output())
         {
             client.give(stream, bytes);
         }
