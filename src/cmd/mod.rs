@@ -49,6 +49,7 @@ mod user_namespace_flags;
 mod verb;
 
 mod attach;
+mod cp;
 mod create;
 mod doctor;
 mod events;

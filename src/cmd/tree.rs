@@ -4,9 +4,9 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, create, doctor, events, exec, export, healthcheck, images, import, info, inspect, kill,
-    load, logs, pause, ps, pull, restart, rm, rmi, run, secret, spec, start, stats, stop, tag, top,
-    update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
+    attach, cp, create, doctor, events, exec, export, healthcheck, images, import, info, inspect,
+    kill, load, logs, pause, ps, pull, restart, rm, rmi, run, secret, spec, start, stats, stop,
+    tag, top, update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -50,6 +50,7 @@ pub static VERBS: &[&Verb] = &[
     &update::VERB,
     &healthcheck::RUN,
     &attach::VERB,
+    &cp::VERB,
     &export::VERB,
     &volume_ls::VERB,
     &volume::CREATE,

@@ -23,6 +23,7 @@ pub mod volumes;
 use std::path::PathBuf;
 
 pub use crate::model::RegistryOptions;
+pub use containers::{Copied, CopyEnd, CopyRequest};
 pub use events::EventOptions;
 pub use requests::{
     AttachOptions, Check, ContainerSize, ContainerStats, ContainerSummary, CpuUsage, ExecSpec,

@@ -1,5 +1,6 @@
 //! Containers: one file a verb, and the session between a command and a supervisor.
 
+mod copy;
 mod create;
 mod ending;
 pub mod exec;
@@ -29,6 +30,7 @@ mod top;
 mod update;
 mod wait;
 
+pub use copy::{Copied, CopyEnd, CopyRequest};
 pub(in crate::engine) use run::absolute;
 pub(in crate::engine) use size::of_folder as measure;
 /// Docker's state of a container.
