@@ -12,6 +12,7 @@
 //! | isolation | what a container gets, sees and cannot do |
 //! | life | detached containers: logs, attach, stop, kill, wait, rm, restarts of nothing |
 //! | exec | a second process, with and without a terminal |
+//! | health | checks, what they find, what is done about it |
 //! | images | load, import, tag, list, inspect, remove |
 //! | pull | http, https, digests, platforms, packings |
 //! | tree | an unpacked image equals what umoci unpacks |
@@ -56,6 +57,7 @@ mod escape;
 mod exec;
 mod figures;
 mod flags;
+mod health;
 mod images;
 mod isolation;
 mod life;
