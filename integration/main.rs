@@ -20,6 +20,7 @@
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
 //! | bundle | OCI runtime bundles, root folders, hooks |
 //! | figures | what containers do and use: top, stats, pause, update |
+//! | files | cp, export, diff: what is copied, where it lands, whose it is |
 //! | flags | every flag of `run`, one row each, seen from inside or from the kernel |
 //! | many | a hundred at once |
 //! | devices | devices, CDI, secrets, users, time zones, variables |
@@ -56,6 +57,7 @@ mod devices;
 mod escape;
 mod exec;
 mod figures;
+mod files;
 mod flags;
 mod health;
 mod images;
