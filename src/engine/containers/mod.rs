@@ -9,7 +9,7 @@ mod inspect;
 mod kill;
 mod list;
 mod log_plan;
-mod logs;
+pub mod logs;
 mod neighbours;
 mod own_ids;
 mod own_root;
