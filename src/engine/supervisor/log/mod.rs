@@ -119,12 +119,12 @@ impl LogWriter {
 
     /// Appends what is left of a stream that has ended.
     pub(in crate::engine) fn end(&mut self, stream: Stream) {
+        let time = now();
         let rest = std::mem::take(&mut self.unfinished[stream as usize]);
         if !rest.is_empty() {
-            let time = now();
             self.add_part(stream, &rest, &time);
-            self.flush(&time);
         }
+        self.flush(&time);
     }
 
     /// Gives back the room of a busy time.
