@@ -9,7 +9,7 @@
 //! filter    --filter                               times     ages, dates, --since
 //! container_flags  what run and create share       progress  pulls, as lines or bars
 //! unsupported  Docker's flags that are not there   each      several objects, one by one
-//! chosen    --latest, --cidfile
+//! chosen    --latest, --cidfile                   prune     the question before cleaning up
 //! NAME      one command: its flags, then one function
 //! ```
 //!
@@ -27,6 +27,7 @@ mod env;
 mod failure;
 mod filter;
 mod health_flags;
+mod healthcheck;
 mod help;
 mod log_flags;
 mod mount_flags;
@@ -34,6 +35,7 @@ mod namespace_flags;
 mod parse;
 mod process_columns;
 mod progress;
+mod prune;
 mod registry_flags;
 mod resource_flags;
 mod security_flags;
@@ -48,11 +50,17 @@ mod user_namespace_flags;
 mod verb;
 
 mod attach;
+mod clone;
+mod commit;
+mod container_prune;
+mod cp;
 mod create;
+mod diff;
 mod doctor;
 mod events;
 mod exec;
 mod export;
+mod image_prune;
 mod images;
 mod import;
 mod info;
@@ -72,6 +80,9 @@ mod spec;
 mod start;
 mod stats;
 mod stop;
+mod system_boot;
+mod system_prune;
+mod system_resume;
 mod tag;
 mod top;
 mod update;

@@ -4,14 +4,17 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, create, doctor, events, exec, export, images, import, info, inspect, kill, load, logs,
-    pause, ps, pull, restart, rm, rmi, run, secret, spec, start, stats, stop, tag, top, update,
-    verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
+    attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec, export,
+    healthcheck, image_prune, images, import, info, inspect, kill, load, logs, pause, ps, pull,
+    restart, rm, rmi, run, secret, spec, start, stats, stop, system_boot, system_prune,
+    system_resume, tag, top, update, verb::Verb, version, volume, volume_archive, volume_ls,
+    volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
 pub const GROUPS: &[(&str, &str)] = &[
     ("container", "Commands on containers"),
+    ("healthcheck", "Commands on health checks"),
     ("image", "Commands on images"),
     ("secret", "Commands on secrets"),
     ("system", "Commands on the engine"),
@@ -47,7 +50,12 @@ pub static VERBS: &[&Verb] = &[
     &pause::PAUSE,
     &pause::UNPAUSE,
     &update::VERB,
+    &healthcheck::RUN,
     &attach::VERB,
+    &cp::VERB,
+    &clone::VERB,
+    &commit::VERB,
+    &diff::VERB,
     &export::VERB,
     &volume_ls::VERB,
     &volume::CREATE,
@@ -62,7 +70,12 @@ pub static VERBS: &[&Verb] = &[
     &secret::INSPECT,
     &secret::RM,
     &secret::EXISTS,
+    &container_prune::VERB,
+    &image_prune::VERB,
+    &system_prune::VERB,
     &info::VERB,
+    &system_resume::VERB,
+    &system_boot::VERB,
     &doctor::VERB,
     &version::VERB,
 ];

@@ -1,9 +1,14 @@
 //! Containers: one file a verb, and the session between a command and a supervisor.
 
+mod changes;
+mod commit;
+mod copy;
 mod create;
+mod duplicate;
 mod ending;
 pub mod exec;
 mod export;
+mod health;
 mod hook_folders;
 mod inspect;
 mod kill;
@@ -14,8 +19,10 @@ mod neighbours;
 mod own_ids;
 mod own_root;
 mod pause;
+mod prune;
 mod remove;
 mod restart;
+mod resume;
 mod root_view;
 mod run;
 mod runtime_spec;
@@ -28,8 +35,9 @@ mod top;
 mod update;
 mod wait;
 
+pub use changes::{Change, ChangeKind};
+pub use copy::{Copied, CopyEnd, CopyRequest};
 pub(in crate::engine) use run::absolute;
-pub(in crate::engine) use size::of_folder as measure;
 /// Docker's state of a container.
 pub(super) fn state_of(
     directory: &crate::storage::ContainerDir,

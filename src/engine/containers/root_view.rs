@@ -4,7 +4,7 @@
 //! let (directory, record) = store.find_container(name)?;
 //! let view = engine.root_view(&directory, &record, Scope::RootAlone)?;
 //! sys::in_root::open(view.root(), path, …)      every path, from this one descriptor
-//! view.inside_owner(&stat)                      what the container calls a file's owner
+//! inside(view.owners(), &stat)                  what the container calls a file's owner
 //! ```
 //!
 //! | scope | running | stopped |
@@ -64,11 +64,6 @@ impl RootView {
     /// The directory that is the container's `/`; only for paths (`O_PATH`).
     pub(in crate::engine) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
-    }
-
-    /// A file's user and group as the container knows them.
-    pub(in crate::engine) fn inside_owner(&self, stat: &Stat) -> (u32, u32) {
-        inside(self.owners.as_ref(), stat)
     }
 
     /// The maps by which owners in the view differ from those in the container.
@@ -159,7 +154,8 @@ impl Engine {
             return Err(not_running());
         }
         let root = view::of_running(&start.init, scope != Scope::RootAlone)?;
-        self.view(root, record.ids.clone(), None)
+        let to_change = scope == Scope::WithMounts { to_change: true };
+        self.view((root, record.ids.clone()), None, to_change)
     }
 
     /// Without the lock nothing is changed: there is only the root, to be read.
@@ -175,7 +171,11 @@ impl Engine {
             Err(error) => return Err((error, lock)),
         };
         match self.mount_files(&files, record, how.1, lock.is_some()) {
-            Ok((root, owners)) => self.view(root, owners, lock).map_err(|error| (error, None)),
+            Ok(mounted) => {
+                let to_change = lock.is_some();
+                let view = self.view(mounted, lock, to_change);
+                view.map_err(|error| (error, None))
+            }
             Err(error) => Err((error, lock)),
         }
     }
@@ -248,11 +248,11 @@ impl Engine {
 
     fn view(
         &self,
-        root: OwnedFd,
-        owners: Option<IdMaps>,
+        (root, owners): (OwnedFd, Option<IdMaps>),
         lock: Option<ContainerLock>,
+        to_change: bool,
     ) -> Result<RootView> {
-        if let Some(ids) = &owners {
+        if let Some(ids) = owners.as_ref().filter(|_| to_change) {
             view::become_root_of(ids)?;
         }
         Ok(RootView {

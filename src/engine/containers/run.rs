@@ -16,7 +16,7 @@ use super::{
     neighbours::Neighbours,
     own_ids::Ownership,
     own_root,
-    session::{self, CaughtSignals, Session},
+    session::{self, CaughtSignals, Ended, Session},
 };
 use crate::{
     engine::{
@@ -35,6 +35,7 @@ use crate::{
         host::HostFacts,
         image::ImageConfig,
         mount::anonymous_volumes,
+        restart::RestartPolicy,
         user_namespace::IdMaps,
     },
     storage::{ContainerDir, ContainerLock, Driver, shifted},
@@ -84,7 +85,7 @@ impl Engine {
 
     /// Starts a container that does not run. One that does is left alone, as Docker does.
     pub fn start(&self, container: &str, options: StartOptions) -> Result<RunOutcome> {
-        let (directory, mut record) = self.store.find_container(container)?;
+        let (directory, record) = self.store.find_container(container)?;
         if self.store.remove_if_over(&record.id)? {
             // Its supervisor was killed before it could remove it.
             return Err(Error::new(
@@ -101,6 +102,17 @@ impl Engine {
                 }
             };
         };
+        self.start_held(directory, record, lock, options.attach.as_ref())
+    }
+
+    /// Starts a container whose lock is held.
+    pub(super) fn start_held(
+        &self,
+        directory: ContainerDir,
+        mut record: ContainerRecord,
+        lock: ContainerLock,
+        attach: Option<&AttachOptions>,
+    ) -> Result<RunOutcome> {
         let neighbours = self.open_neighbours(&record.spec)?;
         self.begin_namespace_for(&record.spec, &neighbours)?;
         let has_volumes = record
@@ -129,11 +141,11 @@ impl Engine {
             image,
             first_start,
         };
-        if options.attach.is_some() {
+        if attach.is_some() {
             self.store
                 .note_event(container_event(&created.record, &created.image, "attach"));
         }
-        self.launch(created, &neighbours, false, options.attach.as_ref())
+        self.launch(created, &neighbours, false, attach)
     }
 
     /// A restart that is being waited for begins at once.
@@ -184,8 +196,10 @@ impl Engine {
             .send(&socket)
             .map_err(|_| stopped())?;
         self.note_container(record, "attach", &[]);
-        let signals = CaughtSignals::begin(options)?;
-        self.watch((socket, signals), directory, record, options, attachment)
+        let raw = record.spec.tty && attachment.stdin;
+        let signals = CaughtSignals::begin(options, raw)?;
+        let ways = (socket, signals);
+        self.watch(ways, directory, record, options, (attachment, true))
     }
 
     /// Starts the container. Where the kernel refuses to stack its layers, and it has written nothing
@@ -291,7 +305,9 @@ impl Engine {
             client,
             logging: log_plan(record, image)?,
             auto_remove: record.spec.auto_remove,
+            starts_after_boot: record.spec.restart != RestartPolicy::No,
             nameless_volumes: anonymous_volumes(&record.spec.mounts),
+            health: self.health_plan(record, image.config.as_ref()),
             timeout: record.spec.namespaces.timeout,
             about: About::new(record, image),
             shares_user_namespace: self.user.has_namespace(),
@@ -299,7 +315,10 @@ impl Engine {
         };
         self.note_mounts(record);
         self.user.finish_namespace()?;
-        let signals = attach.map(CaughtSignals::begin).transpose()?;
+        let raw = record.spec.tty && client.stdin;
+        let signals = attach
+            .map(|options| CaughtSignals::begin(options, raw))
+            .transpose()?;
         cgroup::prepare(&launch.sandbox.cgroup, &self.cgroup_caller());
         let socket = supervisor::launch(&launch, lock, &neighbours.held)?;
         let pid = session::await_start(&socket)?;
@@ -308,7 +327,8 @@ impl Engine {
         }
         match attach.zip(signals) {
             Some((options, signals)) => {
-                self.watch((socket, signals), directory, record, options, client)
+                let ways = (socket, signals);
+                self.watch(ways, directory, record, options, (client, false))
             }
             None => Ok(RunOutcome::Detached(record.id.clone())),
         }
@@ -320,7 +340,7 @@ impl Engine {
         directory: &ContainerDir,
         record: &ContainerRecord,
         options: &AttachOptions,
-        attachment: Attachment,
+        (attachment, redraw): (Attachment, bool),
     ) -> Result<RunOutcome> {
         let resized = |rows: u16, columns: u16| {
             let size = [rows, columns].map(|count| count.to_string());
@@ -334,11 +354,13 @@ impl Engine {
             terminal: record.spec.tty,
             attachment,
             options,
+            redraw,
             resized: &resized,
         };
         Ok(match session.run()? {
-            Some(code) => RunOutcome::Exited(code),
-            None => {
+            Ended::Exited(code) => RunOutcome::Exited(code),
+            Ended::Left(code) => RunOutcome::Left(code),
+            Ended::Detached => {
                 self.note_container(record, "detach", &[]);
                 RunOutcome::Detached(record.id.clone())
             }

@@ -6,6 +6,7 @@ use crate::{
     model::{
         Error, ErrorKind, Result,
         container::{ContainerRecord, ContainerState},
+        health::HealthSpec,
         resources::Resources,
         restart::RestartPolicy,
     },
@@ -14,7 +15,7 @@ use crate::{
 
 impl Engine {
     /// Lays `changes` over the container's limits, and gives it another restart policy, which its
-    /// supervisor reads at the next end. The kernel is asked first: what it refuses is not written
+    /// supervisor reads at the next end, and another health check. The kernel is asked first: what it refuses is not written
     /// down.
     ///
     /// # Errors
@@ -25,6 +26,7 @@ impl Engine {
         container: &str,
         changes: &Resources,
         restart: Option<RestartPolicy>,
+        health: &dyn Fn(&mut HealthSpec) -> Result<()>,
     ) -> Result<()> {
         let (directory, record) = self.store.find_container(container)?;
         // Of two updates the second begins with what the first has left.
@@ -39,16 +41,20 @@ impl Engine {
                 ),
             ));
         }
+        let mut spec = record.spec.clone();
+        health(&mut spec.health)?;
+        spec.restart = restart.unwrap_or(spec.restart);
         if *changes != Resources::default() {
             self.change_limits(container, &directory, &record, changes)?;
         }
-        match restart {
-            Some(policy) if policy != record.spec.restart => {
-                record.spec.restart = policy;
-                directory.put_record(&record)
-            }
-            _ => Ok(()),
+        let before = std::mem::replace(&mut record.spec, spec);
+        if record.spec != before {
+            directory.put_record(&record)?;
         }
+        if record.spec.health != before.health {
+            self.tell_health(&directory, &record)?;
+        }
+        Ok(())
     }
 
     fn change_limits(

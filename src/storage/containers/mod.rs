@@ -35,6 +35,7 @@ use super::{
 use crate::model::{
     ContainerId, Context, Error, ErrorKind, Result,
     container::{ContainerRecord, ExitRecord, StartRecord},
+    health::HealthRecord,
     resources::Resources,
 };
 
@@ -106,15 +107,26 @@ impl ContainerDir {
         Ok(files::read_json(&self.dir, "exit.json")?.good())
     }
 
-    /// Written by the supervisor, which holds the lock. Never flushed: it means nothing after a
-    /// reboot.
-    pub fn put_start_record(&self, record: &StartRecord) -> Result<()> {
-        self.put("state.json", record, Durability::Volatile)
+    /// Written by the supervisor, which holds the lock. After a reboot it only tells that the
+    /// container ran, so that it is flushed for those that are then to run again.
+    pub fn put_start_record(&self, record: &StartRecord, durability: Durability) -> Result<()> {
+        self.put("state.json", record, durability)
     }
 
     /// Written by whoever holds the lock.
     pub fn put_exit_record(&self, record: &ExitRecord, durability: Durability) -> Result<()> {
         self.put("exit.json", record, durability)
+    }
+
+    /// What the last health check of the last start found; `None` if there was none yet.
+    pub fn health(&self, start: &StartRecord) -> Result<Option<HealthRecord>> {
+        let record: Option<HealthRecord> = files::read_json(&self.dir, "health.json")?.good();
+        Ok(record.filter(|record| record.started == start.started))
+    }
+
+    /// Written by the supervisor, which holds the lock. Never flushed: it is of one run.
+    pub fn put_health(&self, record: &HealthRecord) -> Result<()> {
+        self.put("health.json", record, Durability::Volatile)
     }
 
     /// The limits that an update has left; `None` if there was none: those of the record.

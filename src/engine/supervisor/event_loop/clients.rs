@@ -26,6 +26,8 @@ pub(super) struct Client {
     pub(super) attachment: Attachment,
     detached: bool,
     pub(super) gone: bool,
+    /// It has asked for a health check.
+    pub(super) awaits_check: bool,
     /// It has been told of the end, and goes when that has arrived.
     leaving: bool,
     /// Packets that its socket had no room for.
@@ -41,6 +43,7 @@ impl EventLoop {
             attachment,
             detached: false,
             gone: false,
+            awaits_check: false,
             leaving: false,
             waiting: VecDeque::new(),
             direct: [None, None],
@@ -117,6 +120,8 @@ impl EventLoop {
             Request::Signal(number) => self.signal_init(number),
             Request::Wish(wish) => self.wish = self.wish.and(wish),
             Request::StartNow => self.start_now = self.init.is_none(),
+            Request::CheckHealth => self.check_health(index),
+            Request::Health(plan) => self.change_health(index, plan),
             Request::Detach => self.clients[index].detached = true,
             Request::Resize { rows, columns } => {
                 if let Some(terminal) = self
@@ -230,6 +235,12 @@ impl Client {
         self.gone || (self.leaving && self.waiting.is_empty())
     }
 
+    /// Sends a short message, behind what waits already.
+    pub(super) fn tell(&mut self, event: &Event<'_>) {
+        self.waiting.push_back(event.encode());
+        self.flush();
+    }
+
     /// What it has to be waited for, besides what it may say.
     pub(super) fn add_to<'fd>(
         &'fd self,
@@ -278,11 +289,11 @@ impl Client {
             self.direct[stream as usize] = None;
         }
         for packet in bytes.chunks(MAX_PAYLOAD) {
-            self.tell(stream, packet);
+            self.pass_on(stream, packet);
         }
     }
 
-    fn tell(&mut self, stream: Stream, bytes: &[u8]) {
+    fn pass_on(&mut self, stream: Stream, bytes: &[u8]) {
         let error_stream = stream == Stream::Stderr;
         if self.waiting.is_empty() {
             match protocol::send_output(&self.socket, error_stream, bytes) {
