@@ -11,6 +11,7 @@
 //! | run | exit codes, environment, user, mounts, names, pull policies |
 //! | isolation | what a container gets, sees and cannot do |
 //! | life | detached containers: logs, attach, stop, kill, wait, rm, restarts of nothing |
+//! | logs | drivers, rotation, following, exact bytes, a full disk |
 //! | exec | a second process, with and without a terminal |
 //! | health | checks, what they find, what is done about it |
 //! | images | load, import, tag, list, inspect, remove |
@@ -63,6 +64,7 @@ mod health;
 mod images;
 mod isolation;
 mod life;
+mod logs;
 mod many;
 mod modes;
 mod namespaces;

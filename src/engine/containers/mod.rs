@@ -19,6 +19,7 @@ mod kill;
 mod list;
 mod log_plan;
 mod logs;
+pub mod logs;
 mod moves;
 mod neighbours;
 mod own_ids;
