@@ -25,13 +25,13 @@ use std::path::PathBuf;
 
 pub use crate::model::RegistryOptions;
 pub use boot::{Boot, BootOptions, Init};
-pub use containers::{Copied, CopyEnd, CopyRequest};
+pub use containers::{Change, ChangeKind, Copied, CopyEnd, CopyRequest};
 pub use events::EventOptions;
 pub use requests::{
     AttachOptions, Check, CloneRequest, CommitRequest, ContainerSize, ContainerStats,
     ContainerSummary, CpuUsage, ExecSpec, Health, HealthVerdict, ImportRequest, IoUsage,
-    LoadRequest, LogLine, LogOptions, LogStream, MemoryUsage, PullSettings, Removed, RunOptions,
-    RunOutcome, StartOptions, Usage,
+    LoadRequest, LogOptions, LogRecord, LogSink, LogStream, MemoryUsage, PublishedPort,
+    PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
 };
 
 use crate::{

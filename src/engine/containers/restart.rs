@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use super::{
-    ending::{END_LIMIT, Ending, Watch, is_up, not_running},
+    ending::{END_LIMIT, Ending, Watch, is_up},
+    moves::{self, Move},
     pause::thaw,
     session,
 };
@@ -28,6 +29,8 @@ impl Engine {
         timeout: Option<i64>,
     ) -> Result<()> {
         let (directory, record) = self.store.find_container(container)?;
+        let state = super::state_of(&directory)?;
+        moves::check(Move::Restart, state, &record, container)?;
         if record.spec.auto_remove {
             self.restart_in_place(&directory, &record, signal, timeout)?;
         } else {
@@ -45,7 +48,13 @@ impl Engine {
         signal: Option<i32>,
         timeout: Option<i64>,
     ) -> Result<()> {
-        let refusal = || not_running("cannot restart container", &record.name, directory);
+        let refusal = || {
+            let text = format!(
+                "cannot restart container {}: it is not running",
+                record.name
+            );
+            Error::new(ErrorKind::Conflict, text)
+        };
         let mut watch = Watch::begin(&self.store, directory)?.ok_or_else(refusal)?;
         let status = directory.state()?;
         if !is_up(&status) {

@@ -10,9 +10,10 @@ use std::{
 
 use super::{
     create::{Created, with_exact_modes},
-    ending::{Watch, restarting},
+    ending::Watch,
     hook_folders,
     log_plan::log_plan,
+    moves::{self, Legal, Move},
     neighbours::Neighbours,
     own_ids::Ownership,
     own_root,
@@ -25,7 +26,7 @@ use crate::{
         plan::{self, ContainerFiles, RootSource},
         supervisor::{
             self, About, LaunchPlan, network_files,
-            protocol::{Attachment, Request},
+            protocol::{self, Attachment, Request},
             socket_name,
         },
     },
@@ -93,7 +94,13 @@ impl Engine {
                 format!("No such container: {container}"),
             ));
         }
-        let Some(lock) = directory.try_hold()? else {
+        let state = super::state_of(&directory)?;
+        let legal = moves::check(Move::Start, state, &record, container)?;
+        let lock = match legal {
+            Legal::Go => directory.try_hold()?,
+            Legal::Done => None,
+        };
+        let Some(lock) = lock else {
             return match &options.attach {
                 Some(attach) => self.attach_to(&directory, &record, attach),
                 None => {
@@ -177,18 +184,21 @@ impl Engine {
             )
             .with_hint(format!("start it first: coracle start -a {}", record.name))
         };
-        if directory.state()?.state == ContainerState::Restarting {
-            return Err(restarting(directory.id()));
-        }
-        if !directory.is_held()? {
-            return Err(stopped());
-        }
+        moves::check(
+            Move::Attach,
+            super::state_of(directory)?,
+            record,
+            &record.name,
+        )?;
         let socket = packet::connect(self.store.socket_folder()?, &socket_name(&record.id))
             .map_err(|_| stopped())?;
         let attachment = Attachment {
-            stdin: options.stdin && record.spec.interactive,
+            stdin: options.stdin && takes_input(record),
             output: true,
         };
+        if !record.spec.tty {
+            protocol::hand_over_outputs(&socket).map_err(|_| stopped())?;
+        }
         Request::Attach(attachment)
             .send(&socket)
             .map_err(|_| stopped())?;
@@ -282,7 +292,7 @@ impl Engine {
         plan::close_devices(&mut sandbox);
         let client = match attach {
             Some(options) => Attachment {
-                stdin: options.stdin && record.spec.interactive,
+                stdin: options.stdin && takes_input(record),
                 output: true,
             },
             None => Attachment::default(),
@@ -461,6 +471,11 @@ impl Engine {
             shifted::Kind::Metadata => {}
         }
     }
+}
+
+/// Whether the supervisor has the other end of the container's standard input.
+fn takes_input(record: &ContainerRecord) -> bool {
+    record.spec.interactive && !record.spec.logging.driver.passes_through()
 }
 
 /// The supervisor works from `/`: a store given by a relative path must stay found.
