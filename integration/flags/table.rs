@@ -517,6 +517,16 @@ pub const LIFECYCLE: &[Row] = &[
     row("label-file", &["--label-file={dir}/labels"], "true", ""),
     row("log-driver", &["--log-driver=none"], "echo shown", "shown"),
     row(
+        "log-opt",
+        &[
+            "--log-driver=k8s-file",
+            "--log-opt=max-size=1m",
+            "--log-opt=path={dir}/log",
+        ],
+        "echo shown",
+        "shown",
+    ),
+    row(
         "attach",
         &["--attach=stdout"],
         "echo shown; echo hidden >&2",

@@ -66,6 +66,7 @@
 //! and what it kept alive goes with the garbage collection that follows.
 
 pub mod blobs;
+pub mod changes;
 pub mod containers;
 pub mod copy;
 pub mod delete;
@@ -78,6 +79,7 @@ pub mod layers;
 pub mod lease;
 pub mod locks;
 mod merge;
+pub mod new_layer;
 pub mod pack;
 pub mod secrets;
 pub mod shifted;

@@ -56,7 +56,8 @@ impl Engine {
         object.put("Path", json!(record.path));
         object.put("Args", json!(record.args));
         let mut state = state(&status);
-        if let Some(health) = health::found(&directory, &record, Some(&image), &status)? {
+        if let Some(health) = health::found(&directory, &record.spec.health, Some(&image), &status)?
+        {
             state["Health"] = shown_health(&health);
         }
         object.put("State", state);
@@ -222,9 +223,9 @@ fn state(status: &Status) -> Value {
         // Docker's: a container that is restarted counts as running between its runs too.
         "Running": running || restarting,
         "Paused": now == ContainerState::Paused,
-        "Restarting": restarting,
+        "Restarting": now == ContainerState::Restarting,
         "OOMKilled": exit.is_some_and(|exit| exit.oom_killed),
-        "Dead": status.state == ContainerState::Dead,
+        "Dead": now == ContainerState::Dead,
         "Pid": pid,
         "ExitCode": exit_code(status).unwrap_or(0),
         "Error": exit_reason(status).unwrap_or_default(),
@@ -251,7 +252,7 @@ fn network_name(record: &ContainerRecord) -> Option<&'static str> {
 }
 
 /// Docker's order: what the user gave, then those of the image's variables that she did not.
-fn environment(given: &[String], image: &ProcessDefaults) -> Vec<String> {
+pub(super) fn environment(given: &[String], image: &ProcessDefaults) -> Vec<String> {
     let mut variables: Vec<String> = Vec::new();
     for variable in given {
         plan::set_variable(&mut variables, variable);
@@ -266,7 +267,7 @@ fn environment(given: &[String], image: &ProcessDefaults) -> Vec<String> {
 }
 
 /// The two lists that the command line was made of. A given entrypoint drops the image's command.
-fn entrypoint_and_command(
+pub(super) fn entrypoint_and_command(
     record: &ContainerRecord,
     image: &ProcessDefaults,
 ) -> (Option<Vec<String>>, Option<Vec<String>>) {
