@@ -18,8 +18,8 @@ use crate::{
 
 impl Engine {
     /// Lays `changes` over the container's limits, and gives it another restart policy, which its
-    /// supervisor reads at the next end, and another health check. The kernel is asked first: what it refuses is not written
-    /// down.
+    /// supervisor reads at the next end, and another health check, which it is told. The kernel is
+    /// asked first: what it refuses is not written down.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] if the limits contradict each other or make no sense to the
@@ -35,6 +35,8 @@ impl Engine {
         // Of two updates the second begins with what the first has left.
         let _alone = self.store.change_container_alone(&record.id)?;
         let mut record = directory.record()?;
+        let status = directory.state()?;
+        moves::check(Move::Update, pause::state(&status), &record, container)?;
         if restart.is_some() && record.spec.auto_remove {
             return Err(Error::new(
                 ErrorKind::Conflict,
@@ -57,6 +59,7 @@ impl Engine {
         if record.spec.health != before.health {
             self.tell_health(&directory, &record)?;
         }
+        self.note_container(&record, "update", &[]);
         Ok(())
     }
 
@@ -70,7 +73,6 @@ impl Engine {
         let before = effective(directory, record)?;
         let after = before.updated(changes)?;
         let status = directory.state()?;
-        moves::check(Move::Update, pause::state(&status), &record, container)?;
         if status.state == ContainerState::Running {
             let group = group_of(&status)?;
             let group = group.ok_or_else(|| no_group("cannot update container", container))?;
@@ -87,9 +89,7 @@ impl Engine {
         } else {
             Durability::Durable
         };
-        directory.put_resources(&after, durability)?;
-        self.note_container(&record, "update", &[]);
-        Ok(())
+        directory.put_resources(&after, durability)
     }
 }
 
