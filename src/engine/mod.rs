@@ -30,8 +30,8 @@ pub use events::EventOptions;
 pub use requests::{
     AttachOptions, Check, CloneRequest, CommitRequest, ContainerSize, ContainerStats,
     ContainerSummary, CpuUsage, ExecSpec, Health, HealthVerdict, ImportRequest, IoUsage,
-    LoadRequest, LogOptions, LogRecord, LogSink, LogStream, MemoryUsage, PullSettings, Removed,
-    RunOptions, RunOutcome, StartOptions, Usage,
+    LoadRequest, LogOptions, LogRecord, LogSink, LogStream, MemoryUsage, PublishedPort,
+    PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
 };
 
 use crate::{
