@@ -34,6 +34,10 @@ fn waiting(case: &Case, flags: &str) {
     case.engine(&line).ok();
 }
 
+fn gone(case: &Case) {
+    case.engine("rm -f box").ok();
+}
+
 fn path(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
@@ -88,8 +92,16 @@ fn where_a_copy_lands(case: &Case) {
     };
     refused(&file, "box:/nowhere/", "no such directory");
     refused(&folder, "box:/old", "cannot copy directory");
-    refused(&file, "box:/a/b", "Could not find the file /a/b in container box");
-    refused("box:/nowhere", ".", "Could not find the file /nowhere in container box");
+    refused(
+        &file,
+        "box:/a/b",
+        "Could not find the file /a/b in container box",
+    );
+    refused(
+        "box:/nowhere",
+        ".",
+        "Could not find the file /nowhere in container box",
+    );
     refused(&format!("{folder}/nope"), "box:/", "lstat");
     case.words(&["cp", "--overwrite", &folder, "box:/old"]).ok();
     assert_eq!(inside(case, "cat /old/one"), "1");
@@ -109,21 +121,37 @@ fn where_a_copy_lands(case: &Case) {
         let read = fs::read_to_string(format!("{out}/{name}"));
         assert_eq!(read.unwrap(), text, "{name}");
     }
-    refused("box:/made", &format!("{out}/called"), "cannot copy directory");
-    refused("box:/new", &format!("{out}/no/such"), "invalid output path: directory");
+    refused(
+        "box:/made",
+        &format!("{out}/called"),
+        "cannot copy directory",
+    );
+    refused(
+        "box:/new",
+        &format!("{out}/no/such"),
+        "invalid output path: directory",
+    );
     refused("box:/new", &format!("{out}/missing/"), "no such directory");
+    gone(case);
 }
 
 fn into_folders_that_are_not_there(case: &Case) {
     case.load_busybox();
     waiting(case, "");
     let file = path(&case.make_file("file", "text\n"));
-    inside(case, "ln -s /made/by/link /dangling; ln -s /tmp /folder; mkdir /made; mkdir /made/by");
+    inside(
+        case,
+        "ln -s /made/by/link /dangling; ln -s /tmp /folder; mkdir /made; mkdir /made/by",
+    );
     copy(case, &file, "box:/dangling").ok();
     copy(case, &file, "box:/folder").ok();
     copy(case, &file, "box:relative").ok();
-    assert_eq!(inside(case, "cat /made/by/link /tmp/file /relative"), "text\ntext\ntext");
+    assert_eq!(
+        inside(case, "cat /made/by/link /tmp/file /relative"),
+        "text\ntext\ntext"
+    );
     assert_eq!(inside(case, "readlink /dangling"), "/made/by/link");
+    gone(case);
 }
 
 /// Content, modes, times, links of both sorts, pipes, holes.
@@ -147,6 +175,7 @@ fn what_a_copy_keeps(case: &Case) {
     assert!(at("link").is_symlink());
     assert!(at("hole").len() == 4 << 20 && at("hole").blocks() < 1024);
     assert_eq!(at("one").uid(), case.user.uid);
+    gone(case);
 }
 
 /// Without -a the container's root, or whoever copies; with it and in streams as they were.
@@ -165,7 +194,9 @@ fn owners(case: &Case) {
     header.set_gid(44);
     header.set_mode(0o600);
     header.set_size(1);
-    archive.append_data(&mut header, "streamed", &b"x"[..]).unwrap();
+    archive
+        .append_data(&mut header, "streamed", &b"x"[..])
+        .unwrap();
     let archive = archive.into_inner().unwrap();
     case.with_input(&["cp", "-", "box:/"], archive).ok();
     assert_eq!(inside(case, "stat -c '%u:%g %a' /streamed"), "33:44 600");
@@ -173,19 +204,24 @@ fn owners(case: &Case) {
     case.words(&["cp", "-a", "box:/streamed", &path(&out)]).ok();
     let owner = out.join("streamed").metadata().unwrap().uid();
     assert_eq!(owner, if case.is_root() { 33 } else { case.user.uid });
+    gone(case);
 }
 
 /// A running container's volumes, binds and memory; a paused one's, too.
 fn through_the_mounts(case: &Case) {
     case.load_busybox();
     let bound = case.make_dir("bound");
-    let flags = format!("-v data:/data --tmpfs /memory -v {}:/bound", bound.display());
+    let flags = format!(
+        "-v data:/data --tmpfs /memory -v {}:/bound",
+        bound.display()
+    );
     waiting(case, &flags);
     let file = path(&case.make_file("file", "text\n"));
     for to in ["/data", "/memory", "/bound", "/etc/hosts"] {
         copy(case, &file, &format!("box:{to}")).ok();
     }
-    let script = "cat /data/file /memory/file /bound/file /etc/hosts; grep -c /etc/hosts /proc/mounts";
+    let script =
+        "cat /data/file /memory/file /bound/file /etc/hosts; grep -c /etc/hosts /proc/mounts";
     assert_eq!(inside(case, script), "text\ntext\ntext\ntext\n1");
     assert_eq!(fs::read_to_string(bound.join("file")).unwrap(), "text\n");
     let paused = case.engine("pause box");
@@ -197,9 +233,10 @@ fn through_the_mounts(case: &Case) {
         case.engine("unpause box").ok();
         assert_eq!(inside(case, "cat /data/paused"), "text");
     }
-    case.engine("rm -f -t 0 box").ok();
+    case.engine("rm -f box").ok();
     let words = "run --rm --network none -v data:/data localhost/busybox cat /data/file";
     case.engine(words).ok().prints("text");
+    gone(case);
 }
 
 fn archives_through_pipes(case: &Case) {
@@ -219,19 +256,23 @@ fn archives_through_pipes(case: &Case) {
     assert_eq!(names[0], "tree/");
     assert!(names.contains(&"tree/sub/two".to_owned()), "{names:?}");
     inside(case, "mkdir /again");
-    case.with_input(&["cp", "-", "box:/again"], &output.stdout).ok();
+    case.with_input(&["cp", "-", "box:/again"], &output.stdout)
+        .ok();
     assert_eq!(inside(case, "cat /again/tree/sub/two"), "2");
     case.with_input(&["cp", "-", "box:/etc/passwd"], &output.stdout)
         .fails(1, "must be a directory");
     case.with_input(&["cp", "-", "box:/again"], "this is no archive")
         .fails(1, "archive");
+    gone(case);
 }
 
 /// Volumes count although nothing runs; a never started one is filled from the image before.
 fn stopped_and_never_started(case: &Case) {
     case.load_busybox();
-    case.engine("create --network none --name box -v data:/data localhost/busybox cat /data/file /new")
-        .ok();
+    case.engine(
+        "create --network none --name box -v data:/data localhost/busybox cat /data/file /new",
+    )
+    .ok();
     let file = path(&case.make_file("file", "text\n"));
     copy(case, &file, "box:/data").ok();
     copy(case, &file, "box:/new").ok();
@@ -248,12 +289,16 @@ fn stopped_and_never_started(case: &Case) {
     state.ok().prints("exited");
     let volume = "run --rm --network none -v data:/data localhost/busybox cat /data/file";
     case.engine(volume).ok().prints("text");
+    gone(case);
 }
 
 fn links(case: &Case) {
     case.load_busybox();
     waiting(case, "");
-    inside(case, "mkdir /d; echo text > /d/f; ln -s f /d/link; ln -s d /folder");
+    inside(
+        case,
+        "mkdir /d; echo text > /d/f; ln -s f /d/link; ln -s d /folder",
+    );
     let out = case.make_dir("out");
     let to = |name: &str| path(&out.join(name));
     copy(case, "box:/d/link", &to("link")).ok();
@@ -265,18 +310,22 @@ fn links(case: &Case) {
     let local = case.make_file("target", "local\n");
     std::os::unix::fs::symlink(&local, out.join("of-mine")).unwrap();
     case.words(&["cp", &to("of-mine"), "box:/as-link"]).ok();
-    case.words(&["cp", "-L", &to("of-mine"), "box:/as-file"]).ok();
+    case.words(&["cp", "-L", &to("of-mine"), "box:/as-file"])
+        .ok();
     assert_eq!(inside(case, "readlink /as-link"), path(&local));
     assert_eq!(inside(case, "cat /as-file"), "local");
+    gone(case);
 }
 
 fn from_container_to_container(case: &Case) {
     case.load_busybox();
     waiting(case, "");
-    case.engine("create --network none --name other localhost/busybox cat /d/f").ok();
+    case.engine("create --network none --name other localhost/busybox cat /d/f")
+        .ok();
     inside(case, "mkdir /d; echo text > /d/f");
     copy(case, "box:/d", "other:/").ok();
     case.engine("start -a other").ok().prints("text");
+    gone(case);
 }
 
 fn read_only_containers(case: &Case) {
@@ -290,6 +339,7 @@ fn read_only_containers(case: &Case) {
         // The same again of a stopped one.
         case.engine("stop -t 0 box");
     }
+    gone(case);
 }
 
 /// Files belong to the container's ids, whether they are mapped by the mounts or on the disk.
@@ -320,12 +370,14 @@ fn own_ids(case: &Case) {
     assert_eq!(inside(case, script), "0:0\n0:0\n0:0");
     let running = case.engine("diff box").ok().stdout;
     assert_eq!(running, changes);
+    gone(case);
 }
 
 /// Where the kernel stacks no layers.
 fn copied_layers(case: &Case) {
     case.load_busybox();
-    let line = "--storage-driver copy run -d --network none --name box localhost/busybox sleep 1000";
+    let line =
+        "--storage-driver copy run -d --network none --name box localhost/busybox sleep 1000";
     case.engine(line).ok();
     let file = path(&case.make_file("file", "text\n"));
     copy(case, &file, "box:/file").ok();
@@ -334,6 +386,7 @@ fn copied_layers(case: &Case) {
     copy(case, &file, "box:/later").ok();
     let changes = case.engine("diff box").ok().stdout;
     assert_eq!(changes, "C /bin\nD /bin/cat\nA /file\nA /later\n");
+    gone(case);
 }
 
 /// On standard error, and to a terminal only unless it is asked for.
@@ -350,13 +403,17 @@ fn messages(case: &Case) {
     copy(case, "", "box:/").fails(1, "source can not be empty");
     copy(case, &file, "nobody:/").fails(1, "No such container: nobody");
     case.words(&["cp", &file]).fails(1, "requires 2 arguments");
+    gone(case);
 }
 
 /// Everything but what is mounted, running and stopped.
 fn exported_files(case: &Case) {
     case.load_busybox();
     waiting(case, "-v data:/data");
-    inside(case, "echo text > /new; echo hidden > /data/hidden; rm /bin/cat; ln /new /same");
+    inside(
+        case,
+        "echo text > /new; echo hidden > /data/hidden; rm /bin/cat; ln /new /same",
+    );
     let file = case.dir_path("out.tar");
     case.make_file("out.tar", "");
     for _ in 0..2 {
@@ -370,29 +427,43 @@ fn exported_files(case: &Case) {
             .collect();
         let has = |name: &str| names.iter().any(|found| found == name);
         assert!(has("./") && has("new") && has("same") && has("data/") && has("proc/"));
-        assert!(!has("data/hidden") && !has("bin/cat") && !has("proc/self"), "{names:?}");
+        assert!(
+            !has("data/hidden") && !has("bin/cat") && !has("proc/self"),
+            "{names:?}"
+        );
         case.engine("stop -t 0 box");
     }
-    case.words(&["import", &path(&file), "localhost/again"]).ok();
+    case.words(&["import", &path(&file), "localhost/again"])
+        .ok();
     let again = "run --rm --network none localhost/again /bin/busybox cat /same";
     case.engine(again).ok().prints("text");
-    case.engine("export nobody").fails(1, "No such container: nobody");
+    case.engine("export nobody")
+        .fails(1, "No such container: nobody");
+    gone(case);
 }
 
 fn changes(case: &Case) {
     case.load_busybox();
     waiting(case, "-v data:/data");
-    inside(case, "echo text > /new; rm /bin/cat; mkdir -p /a/b; touch /a/b/c; touch /data/hidden");
+    inside(
+        case,
+        "echo text > /new; rm /bin/cat; mkdir -p /a/b; touch /a/b/c; touch /data/hidden",
+    );
     let expected = "A /a\nA /a/b\nA /a/b/c\nC /bin\nD /bin/cat\nA /data\nA /new\n";
     case.engine("diff box").ok().prints(expected.trim_end());
     case.engine("stop -t 0 box").ok();
-    case.engine("container diff box").ok().prints(expected.trim_end());
+    case.engine("container diff box")
+        .ok()
+        .prints(expected.trim_end());
     let json = case.engine("diff --format json box").ok().json();
     assert_eq!(json["deleted"], serde_json::json!(["/bin/cat"]));
     assert_eq!(json["changed"], serde_json::json!(["/bin"]));
-    case.engine("create --name fresh localhost/busybox true").ok();
+    case.engine("create --name fresh localhost/busybox true")
+        .ok();
     case.engine("diff fresh").ok().prints("");
-    case.engine("diff --format nonsense box").fails(125, "nonsense");
+    case.engine("diff --format nonsense box")
+        .fails(125, "nonsense");
+    gone(case);
 }
 
 /// A folder that was removed and made anew, and one that was moved.
@@ -402,20 +473,23 @@ fn changes_of_folders(case: &Case) {
     inside(case, "mkdir /d; touch /d/x");
     let archive = case.command(&["export", "box"]).output().unwrap().stdout;
     let archive = case.make_file("image.tar", archive);
-    case.words(&["import", &path(&archive), "localhost/with-d"]).ok();
-    case.engine("rm -f -t 0 box").ok();
+    case.words(&["import", &path(&archive), "localhost/with-d"])
+        .ok();
+    case.engine("rm -f box").ok();
     case.engine("run -d --network none --name box localhost/with-d /bin/busybox sleep 1000")
         .ok();
     inside(case, "rm -r /d; mkdir /d; touch /d/y");
     case.engine("diff box").ok().prints("C /d\nD /d/x\nA /d/y");
     inside(case, "mv /d /e");
     case.engine("diff box").ok().prints("D /d\nA /e\nA /e/y");
+    gone(case);
 }
 
 /// A copy that is killed leaves a part of the copy, and a container that works.
 fn killed_while_copying(case: &Case) {
     case.load_busybox();
-    case.engine("create --network none --name box localhost/busybox echo works").ok();
+    case.engine("create --network none --name box localhost/busybox echo works")
+        .ok();
     let big = case.make_file("big", vec![7_u8; 64 << 20]);
     for _ in 0..3 {
         let mut copying = case.start(&["cp", &path(&big), "box:/big"]);
@@ -435,4 +509,5 @@ fn killed_while_copying(case: &Case) {
     }
     copy(case, &path(&big), "box:/big").ok();
     assert!(case.mounts().is_empty());
+    gone(case);
 }
