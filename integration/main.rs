@@ -11,7 +11,9 @@
 //! | run | exit codes, environment, user, mounts, names, pull policies |
 //! | isolation | what a container gets, sees and cannot do |
 //! | life | detached containers: logs, attach, stop, kill, wait, rm, restarts of nothing |
+//! | logs | drivers, rotation, following, exact bytes, a full disk |
 //! | exec | a second process, with and without a terminal |
+//! | health | checks, what they find, what is done about it |
 //! | images | load, import, tag, list, inspect, remove |
 //! | pull | http, https, digests, platforms, packings |
 //! | tree | an unpacked image equals what umoci unpacks |
@@ -30,6 +32,7 @@
 //! | user_namespaces | ids of a container's own: maps, owners, what they cost |
 //! | modes | root, subordinate ids, one id |
 //! | security | capabilities, filters, masks, limits, groups: flags that change them |
+//! | shell | in front of a terminal and in a pipeline: job control, signals, ends of streams |
 //! | regressions | faults that were found, each with its story |
 //! | perf | system calls of a run |
 //!
@@ -57,9 +60,11 @@ mod exec;
 mod figures;
 mod files;
 mod flags;
+mod health;
 mod images;
 mod isolation;
 mod life;
+mod logs;
 mod many;
 mod modes;
 mod namespaces;
@@ -69,6 +74,7 @@ mod pull;
 mod regressions;
 mod run;
 mod security;
+mod shell;
 mod tree;
 mod user_namespaces;
 mod volumes;

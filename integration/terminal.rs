@@ -27,6 +27,23 @@ pub struct Terminal {
 impl Terminal {
     /// Starts a command of the engine on a new terminal of 24 lines and 80 columns.
     pub fn start<S: AsRef<str>>(case: &Case, args: &[S]) -> Terminal {
+        let mut words = case.engine_words();
+        words.extend(args.iter().map(|word| word.as_ref().to_owned()));
+        Self::run(case, &words)
+    }
+
+    /// Starts a shell with job control on a new terminal; its prompt is `host$ `.
+    pub fn shell(case: &Case) -> Terminal {
+        let words = ["env", "PS1=host$ ", "bash", "--norc", "--noprofile", "-i"];
+        let mut terminal = Self::run(case, &words.map(str::to_owned));
+        terminal.expect("host$ ");
+        // What is typed appears nowhere but where it is asked for.
+        terminal.send("bind 'set enable-bracketed-paste off' 2>/dev/null; stty -echo\r");
+        terminal.expect("host$ ");
+        terminal
+    }
+
+    fn run(case: &Case, words: &[String]) -> Terminal {
         let master =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
@@ -49,29 +66,21 @@ impl Terminal {
         let end = || Stdio::from(slave.try_clone().unwrap());
         // setsid gives the command a session whose controlling terminal this is.
         let mut command: Command = case.program("setsid");
-        command.args(["--ctty", "--wait"]).args(case.engine_words());
-        command.args(args.iter().map(S::as_ref));
+        command.args(["--ctty", "--wait"]).args(words);
         command.env("TERM", "xterm");
         command.stdin(end()).stdout(end()).stderr(end());
-        let child = command.spawn().unwrap();
-        let mut terminal = Terminal {
-            master: File::from(master),
+        let master = File::from(master);
+        set_size(&master, 24, 80);
+        Terminal {
+            child: command.spawn().unwrap(),
+            master,
             slave,
-            child,
             seen: String::new(),
-        };
-        terminal.resize(24, 80);
-        terminal
+        }
     }
 
     pub fn resize(&mut self, rows: u16, columns: u16) {
-        let size = Winsize {
-            ws_row: rows,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&self.master, size).unwrap();
+        set_size(&self.master, rows, columns);
     }
 
     pub fn send(&mut self, keys: &str) {
@@ -140,6 +149,16 @@ impl Terminal {
     pub fn seen(&self) -> &str {
         &self.seen
     }
+}
+
+fn set_size(master: &File, rows: u16, columns: u16) {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(master, size).unwrap();
 }
 
 impl Drop for Terminal {

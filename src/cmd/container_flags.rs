@@ -19,6 +19,7 @@ use crate::model::{
     ContainerId, ContainerSpec, Context, Error, ErrorKind, Result,
     container::{AttachedStreams, NetworkMode, PullPolicy, check_name},
     env as variables,
+    restart::RestartPolicy,
     signal::parse_signal,
 };
 
@@ -188,6 +189,10 @@ impl ContainerFlags {
             attach,
             ..ContainerSpec::default()
         };
+        if spec.auto_remove && spec.restart != RestartPolicy::No {
+            let text = "conflicting options: cannot specify both --restart and --rm";
+            return Err(Error::invalid(text).into());
+        }
         self.health.apply(&mut spec)?;
         self.logging.apply(&mut spec)?;
         self.mounts.apply(&mut spec)?;

@@ -6,7 +6,11 @@ use super::{Progress, RegistryOptions};
 use crate::model::{
     ContainerId, Digest, Platform, Reference, Result,
     container::{ContainerState, NetworkMode},
+    health::HealthStatus,
+    manifest::Format,
     mount::Mount,
+    resources::Resources,
+    restart::RestartPolicy,
 };
 
 /// How an image that is not in the store is fetched for `run` and `create`. Whether it is at all
@@ -32,6 +36,39 @@ pub struct ImportRequest {
     pub changes: Vec<String>,
     pub message: Option<String>,
     pub platform: Option<Platform>,
+}
+
+/// `container clone`
+#[derive(Clone, Debug, Default)]
+pub struct CloneRequest {
+    pub container: String,
+    /// Default: the original's, with `-clone` behind it.
+    pub name: Option<String>,
+    /// Default: the original's.
+    pub image: Option<String>,
+    /// Laid over the original's limits.
+    pub changes: Resources,
+    /// Remove the original; with `force` even if it runs.
+    pub destroy: bool,
+    pub force: bool,
+    pub run: bool,
+}
+
+/// What `commit` makes of a container.
+#[derive(Clone, Debug, Default)]
+pub struct CommitRequest {
+    pub reference: Option<Reference>,
+    pub author: Option<String>,
+    pub message: Option<String>,
+    /// Dockerfile instructions for the configuration.
+    pub changes: Vec<String>,
+    /// A running container stands still meanwhile.
+    pub pause: bool,
+    pub format: Format,
+    /// One layer with everything, instead of one more.
+    pub squash: bool,
+    /// All volumes of the container are declared by the image.
+    pub include_volumes: bool,
 }
 
 /// One thing that removing an image did.
@@ -67,6 +104,9 @@ pub enum RunOutcome {
     Detached(ContainerId),
     /// Docker's exit code: 0–255, 128+n for a death by signal n.
     Exited(i32),
+    /// The command was told to go (by a signal, or by the end of its output's reader) and ends with
+    /// this code; the container goes on.
+    Left(u8),
 }
 
 #[derive(Clone, Debug)]
@@ -108,6 +148,8 @@ pub struct ContainerSummary {
     /// RFC 3339, UTC.
     pub created: String,
     pub state: ContainerState,
+    /// `None` for a container without a health check.
+    pub health: Option<HealthStatus>,
     pub exit_code: Option<i32>,
     /// RFC 3339, UTC.
     pub started: Option<String>,
@@ -118,6 +160,32 @@ pub struct ContainerSummary {
     pub platform: Platform,
     /// Bytes of the writable layer and of the image; measured only when asked for.
     pub size: Option<ContainerSize>,
+    /// `80/tcp`, as the image says.
+    pub exposed: Vec<String>,
+    /// Those that can be reached from outside; none, as long as there are no networks.
+    pub ports: Vec<PublishedPort>,
+    pub restart: RestartPolicy,
+    /// Of the first process, as the host counts; 0 if there is none.
+    pub pid: i32,
+}
+
+/// A port of a container that stands for one of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedPort {
+    /// In the container.
+    pub port: u16,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+    pub host_ip: std::net::IpAddr,
+    pub host_port: u16,
+}
+
+/// What a health check that was asked for has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthVerdict {
+    pub passed: bool,
+    /// How the container is with it.
+    pub status: HealthStatus,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,6 +268,7 @@ pub struct LogOptions {
     pub until: Option<i128>,
     /// The last so many lines.
     pub tail: Option<u64>,
+    pub details: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,13 +277,30 @@ pub enum LogStream {
     Stderr,
 }
 
-/// One record of the log: usually a line with its newline.
-#[derive(Clone, Debug)]
-pub struct LogLine {
+/// One record of a log: usually a line with its newline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogRecord<'a> {
     pub stream: LogStream,
     /// RFC 3339 with nanoseconds, UTC.
-    pub time: String,
-    pub text: Vec<u8>,
+    pub time: &'a str,
+    /// `NAME=VALUE` of each attribute, commas between them; only if they are asked for.
+    pub details: &'a str,
+    pub text: &'a [u8],
+}
+
+/// Takes what `logs` reads.
+pub trait LogSink {
+    /// Which containers there are, before anything is read.
+    fn begin(&mut self, containers: &[(ContainerId, String)]);
+
+    /// A record of the container with this number among those that were named.
+    ///
+    /// # Errors
+    /// They end the reading.
+    fn record(&mut self, container: usize, record: &LogRecord<'_>) -> Result<()>;
+
+    /// There is no more for now.
+    fn pause(&mut self) -> Result<()>;
 }
 
 /// One finding of `doctor`.

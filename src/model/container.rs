@@ -278,7 +278,7 @@ pub struct ExitRecord {
     /// The supervisor starts the program anew as long as it lives.
     #[serde(default)]
     pub restarting: bool,
-    /// As in the start record.
+    /// As in the start record, with the restart that is being waited for.
     #[serde(default)]
     pub restarts: u32,
     /// Why the container could not be started, if it could not.

@@ -1,9 +1,9 @@
 //! Waiting for several descriptors at once, poll(2), each with what it means to the caller.
 
-use std::os::fd::BorrowedFd;
+use std::{os::fd::BorrowedFd, time::Duration};
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
 };
 
@@ -31,8 +31,26 @@ impl<'fd, Source: Copy> PollSet<'fd, Source> {
 
     /// Waits until one of them is ready; those that are, in the order in which they were added. A
     /// signal that interrupts this brings none.
-    pub fn wait(mut self) -> Result<Vec<(Source, PollFlags)>, Errno> {
-        match poll(&mut self.polled, None) {
+    pub fn wait(self) -> Result<Vec<(Source, PollFlags)>, Errno> {
+        self.poll(None)
+    }
+
+    /// The same, but not for ever: none when the time is over.
+    pub fn wait_at_most(self, limit: Duration) -> Result<Vec<(Source, PollFlags)>, Errno> {
+        let limit = Timespec::try_from(limit).map_err(|_| Errno::INVAL)?;
+        self.poll(Some(&limit))
+    }
+
+    /// Those that are ready already.
+    pub fn ready_now(self) -> Result<Vec<(Source, PollFlags)>, Errno> {
+        self.poll(Some(&Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        }))
+    }
+
+    fn poll(mut self, limit: Option<&Timespec>) -> Result<Vec<(Source, PollFlags)>, Errno> {
+        match poll(&mut self.polled, limit) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }

@@ -1,23 +1,23 @@
 //! `create`: from a request and an image to a container that can be started.
 
-use std::os::fd::AsFd;
-
 use super::own_root::Source;
 use crate::{
     engine::{
-        Engine, PullRequest, PullSettings, devices, events::container_event, machine, plan,
-        supervisor,
+        Engine, PullRequest, PullSettings, devices,
+        events::container_event,
+        machine, plan,
+        supervisor::{self, network_files},
     },
     model::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
-        container::{ContainerRecord, NetworkMode, PullPolicy, check_name},
+        container::{ContainerRecord, PullPolicy, check_name},
         image::{ImageConfig, ImageRecord},
         mount::MountSource,
         names,
         resources::Resources,
         security::SecuritySpec,
     },
-    storage::{ContainerDir, ContainerLock, Durability, files, shifted},
+    storage::{ContainerDir, ContainerLock, Durability},
 };
 
 /// A container that exists and whose lock this process holds.
@@ -203,7 +203,7 @@ impl Engine {
         let staged = self.store.stage_container(&record.id)?;
         with_exact_modes(|| {
             staged.make_overlay_folders(source.image().and_then(|image| image.layers.last()))?;
-            write_network_files(staged.fd(), &record, hostname.as_deref())
+            network_files::write(staged.fd(), &record, hostname.as_deref())
         })?;
         if let Some(ids) = &record.ids {
             // As root the mounts are mapped instead, if they can be.
@@ -344,37 +344,5 @@ pub(super) fn fill_random(bytes: &mut [u8]) -> Result<()> {
         Ok(())
     } else {
         Err(Error::new(ErrorKind::System, what()))
-    }
-}
-
-/// The files that are mounted over /etc/hosts, /etc/hostname and /etc/resolv.conf.
-pub(super) fn write_network_files(
-    folder: impl AsFd,
-    record: &ContainerRecord,
-    shared_hostname: Option<&str>,
-) -> Result<()> {
-    let folder = folder.as_fd();
-    let hostname = plan::hostname(record, shared_hostname);
-    let hosts = format!(
-        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.0.1\t{hostname}\n"
-    );
-    // Without a network there is nobody to ask.
-    let resolv_conf = match record.spec.network {
-        NetworkMode::None => Vec::new(),
-        // With a container's network that one's files are mounted.
-        NetworkMode::Host | NetworkMode::Path(_) | NetworkMode::Container(_) => {
-            std::fs::read("/etc/resolv.conf").unwrap_or_default()
-        }
-    };
-    [
-        ("hosts", hosts.as_bytes()),
-        ("hostname", format!("{hostname}\n").as_bytes()),
-        ("resolv.conf", &resolv_conf),
-    ]
-    .into_iter()
-    .try_for_each(|(name, text)| files::write_readable(folder, name, text))?;
-    match &record.ids {
-        Some(ids) => shifted::give_to_root(folder, &["hosts", "hostname", "resolv.conf"], ids),
-        None => Ok(()),
     }
 }

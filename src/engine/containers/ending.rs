@@ -16,7 +16,7 @@ use std::{
 use crate::{
     engine::supervisor::{
         self,
-        protocol::{Attachment, Event, MAX_PAYLOAD, Request},
+        protocol::{Attachment, Event, MAX_PAYLOAD, Request, Wish},
     },
     model::{
         Context, Error, ErrorKind, Result,
@@ -119,6 +119,19 @@ impl Watch {
         }
     }
 
+    /// Tells the supervisor what is meant by the signal that follows. One of an older program, which
+    /// would not understand, starts nothing anew.
+    pub(super) fn wish(&self, wish: Wish) {
+        self.tell(&Request::Wish(wish));
+    }
+
+    /// One that has just gone has nothing to be told.
+    pub(super) fn tell(&self, request: &Request<'_>) {
+        if let Some(socket) = &self.socket {
+            let _ = request.send(socket);
+        }
+    }
+
     /// Sends a signal to the container's first process: by its pidfd, or, where its number cannot
     /// be looked up (a /proc that hides others' processes), through the supervisor. Whether it
     /// was sent.
@@ -148,6 +161,7 @@ impl Watch {
     /// Kills the container and waits for its end; a supervisor that does not come to an end is
     /// killed too if `supervisor_too`.
     pub(super) fn kill(&mut self, status: &Status, supervisor_too: bool) -> Result<Ending> {
+        self.wish(Wish::STOP);
         self.signal(status, SIGKILL)?;
         let mut ending = self.wait(Some(END_LIMIT))?;
         if ending == Ending::NotYet
@@ -190,6 +204,26 @@ fn is_closed(error: &io::Error) -> bool {
     )
 }
 
+/// Whether it runs, or will again by itself.
+pub(super) fn is_up(status: &Status) -> bool {
+    matches!(
+        status.state,
+        ContainerState::Running | ContainerState::Restarting
+    )
+}
+
+/// Whether the supervisor has gone on to another run after the end of the one that `before` tells
+/// of: it ended by itself before what the command wished was heard.
+pub(super) fn goes_on(before: &Status, directory: &ContainerDir) -> Result<bool> {
+    let now = directory.state()?;
+    let supervisor = |status: &Status| status.start.as_ref().map(|start| start.supervisor.clone());
+    Ok(match now.state {
+        ContainerState::Restarting => true,
+        ContainerState::Running => supervisor(before) == supervisor(&now),
+        _ => false,
+    })
+}
+
 /// The exit code of a container's last run; `None` while it runs and if it never did.
 pub(super) fn exit_code(status: &Status) -> Option<i32> {
     match (&status.state, &status.exit) {
@@ -214,14 +248,4 @@ pub(super) fn exit_reason(status: &Status) -> Option<String> {
     } else {
         "the machine stopped while the container ran".to_owned()
     })
-}
-
-pub(super) fn not_running(what: &str, typed: &str, directory: &ContainerDir) -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        format!(
-            "{what}: {typed}: container {} is not running",
-            directory.id()
-        ),
-    )
 }

@@ -13,7 +13,10 @@ use std::{
 use rustix::event::PollFlags;
 use serde::{Deserialize, Serialize};
 
-use super::streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING, terminal_size};
+use super::{
+    moves::{self, Move},
+    streams::{self, DetachKeys, Flow, Input, Outflow, Terminal, WITHOUT_WAITING, terminal_size},
+};
 use crate::{
     engine::{
         Engine, ExecSpec,
@@ -91,24 +94,16 @@ impl Engine {
     /// with the program's exit code, so this returns only failures.
     pub fn exec(&self, container: &str, spec: ExecSpec) -> Result<i32> {
         let (directory, record) = self.store.find_container(container)?;
+        let status = directory.state()?;
+        let state = super::pause::state(&status);
+        moves::check(Move::Exec, state, &record, container)?;
         let not_running = || {
             Error::new(
                 ErrorKind::Conflict,
-                format!("container {container} is not running"),
+                format!("container {} is not running", record.id),
             )
         };
-        let start = directory.start_record()?.ok_or_else(not_running)?;
-        if !directory.is_held()? {
-            return Err(not_running());
-        }
-        if let Some(path) = &start.cgroup
-            && Group::open(path)?.is_some_and(|group| group.is_frozen())
-        {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!("container {container} is paused, unpause the container before exec"),
-            ));
-        }
+        let start = status.start.ok_or_else(not_running)?;
         if let Some(path) = &start.cgroup
             && self.user.has_namespace()
         {
@@ -277,14 +272,21 @@ fn note(store: Option<&Store>, event: &model_event::Event) {
 /// Leaves a process behind that keeps a terminal open, and its output flowing, until the program
 /// has ended: without one the terminal would hang up at once.
 fn hold(terminal: &OwnedFd) -> Result<()> {
+    let what = || "cannot leave the terminal open".to_owned();
+    rustix::io::ioctl_fionbio(terminal, false).system(what)?;
+    // This command only has to end now.
+    signals::block_only(&signals::SignalSet::all()).system(what)?;
     fork::fork(fork::Namespaces::NONE, || {
         exec::close_all_but(&[terminal.as_fd()]);
+        // The caller's terminal concerns it no more, but may have hung up already.
+        let _ = rustix::process::setsid();
+        let _ = signals::block_only(&signals::SignalSet::of(&[libc::SIGHUP]));
         let mut buffer = vec![0; 4 << 10];
         while !matches!(streams::read(terminal, &mut buffer), Input::Ended) {}
         0
     })
     .map(drop)
-    .system(|| "cannot leave the terminal open".to_owned())
+    .system(what)
 }
 
 /// Our ends of the pipes that stand between the program and this command's streams.
@@ -352,14 +354,20 @@ fn own_pipe(stream: BorrowedFd<'_>) -> Option<OwnedFd> {
 /// been seen; its exit code, or `None` if the user detached.
 fn relay(plan: &ExecPlan, started: Started, ends: Ends) -> Result<Option<i32>> {
     let what = || "cannot watch the program".to_owned();
-    let _raw = if started.terminal.is_some() && plan.interactive {
+    let wants_raw = started.terminal.is_some() && plan.interactive;
+    let mut caught = signals::SignalSet::of(&[libc::SIGWINCH]);
+    if wants_raw {
+        caught = Terminal::SIGNALS
+            .iter()
+            .fold(caught, |set, signal| set.with(*signal));
+    }
+    signals::block_only(&caught).system(what)?;
+    let caught = signals::descriptor(&caught).system(what)?;
+    let raw = if wants_raw {
         Terminal::make_raw()?
     } else {
         None
     };
-    let caught = signals::SignalSet::of(&[libc::SIGWINCH]);
-    signals::block_only(&caught).system(what)?;
-    let resized = signals::descriptor(&caught).system(what)?;
     let mut relay = Relay {
         keys: DetachKeys::new(&plan.detach_keys),
         takes_input: plan.interactive,
@@ -371,7 +379,8 @@ fn relay(plan: &ExecPlan, started: Started, ends: Ends) -> Result<Option<i32>> {
         output: Outflow::default(),
         error_output: Outflow::default(),
         program: started.init.pidfd,
-        resized,
+        raw,
+        caught,
     };
     // Ours alone, so they may refuse to wait.
     for end in relay.terminal.iter().chain(&relay.ends.input) {
@@ -391,13 +400,15 @@ struct Relay {
     output: Outflow,
     error_output: Outflow,
     program: OwnedFd,
-    resized: OwnedFd,
+    /// Our terminal, while it is lent to the program.
+    raw: Option<Terminal>,
+    caught: OwnedFd,
 }
 
 #[derive(Clone, Copy)]
 enum Source {
     Program,
-    Resized,
+    Signals,
     /// Our streams.
     Stdin,
     Stdout,
@@ -429,15 +440,30 @@ impl Relay {
                             Some(code.system(|| "cannot reap the program".to_owned())?);
                         self.takes_input = false;
                     }
-                    Source::Resized => self.resize(),
-                    Source::Stdin if self.take_input() => return Ok(None),
-                    Source::Stdin => {}
-                    Source::Stdout => {
-                        self.output.advance(streams::output(), WITHOUT_WAITING);
+                    Source::Signals => {
+                        if let Some(signal) = self.take_signals() {
+                            return Ok(Some(128 + signal));
+                        }
                     }
-                    Source::Stderr => {
-                        self.error_output
-                            .advance(streams::error_output(), WITHOUT_WAITING);
+                    Source::Stdin => {
+                        if self.take_input() {
+                            return self.leave_running();
+                        }
+                    }
+                    Source::Stdout | Source::Stderr => {
+                        let flow = match source {
+                            Source::Stdout => {
+                                self.output.advance(streams::output(), WITHOUT_WAITING)
+                            }
+                            _ => {
+                                let to = streams::error_output();
+                                self.error_output.advance(to, WITHOUT_WAITING)
+                            }
+                        };
+                        // The reader went away: that ends a program of a pipeline.
+                        if flow == Flow::NoReader {
+                            return Ok(Some(128 + libc::SIGPIPE));
+                        }
                     }
                     Source::Input => self.give_input(),
                     Source::Output | Source::ErrorOutput => self.take_output(source),
@@ -468,7 +494,7 @@ impl Relay {
                 Some(self.program.as_fd()),
                 when(self.exit_code.is_none(), read),
             ),
-            (Source::Resized, Some(self.resized.as_fd()), read),
+            (Source::Signals, Some(self.caught.as_fd()), read),
             (
                 Source::Stdin,
                 Some(streams::input()),
@@ -510,18 +536,41 @@ impl Relay {
         set.wait().system(|| "cannot watch the program".to_owned())
     }
 
-    fn resize(&self) {
-        while let Ok(Some(_)) = signals::next(&self.resized) {
-            if let (Some(terminal), Some((rows, columns))) = (&self.terminal, terminal_size()) {
-                let size = rustix::termios::Winsize {
-                    ws_row: rows,
-                    ws_col: columns,
-                    ws_xpixel: 0,
-                    ws_ypixel: 0,
-                };
-                let _ = rustix::termios::tcsetwinsize(terminal, size);
+    /// The signal that ends this command, if one came. Its terminal is given back on the way.
+    fn take_signals(&mut self) -> Option<i32> {
+        while let Ok(Some(signal)) = signals::next(&self.caught) {
+            let resumed = self
+                .raw
+                .as_ref()
+                .is_some_and(|raw| raw.suspend_or_resume(signal));
+            if resumed || signal == libc::SIGWINCH {
+                self.resize();
+            } else if !matches!(signal, libc::SIGTSTP | libc::SIGCONT) {
+                return Some(signal);
             }
         }
+        None
+    }
+
+    fn resize(&self) {
+        if let (Some(terminal), Some((rows, columns))) = (&self.terminal, terminal_size()) {
+            let size = rustix::termios::Winsize {
+                ws_row: rows,
+                ws_col: columns,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
+            let _ = rustix::termios::tcsetwinsize(terminal, size);
+        }
+    }
+
+    /// The user has detached: the program goes on, with its terminal.
+    fn leave_running(&mut self) -> Result<Option<i32>> {
+        if let Some(terminal) = &self.terminal {
+            self.to_program.finish(terminal);
+            hold(terminal)?;
+        }
+        Ok(None)
     }
 
     /// Whether the user has detached.
@@ -531,6 +580,7 @@ impl Relay {
             Input::Ended => {
                 self.takes_input = false;
                 self.ends.input = None;
+                self.to_program.push(&self.keys.rest());
             }
             Input::Bytes(count) if self.terminal.is_some() => {
                 let mut passed = Vec::with_capacity(count);
@@ -547,7 +597,7 @@ impl Relay {
         let Some(to) = self.terminal.as_ref().or(self.ends.input.as_ref()) else {
             return;
         };
-        if !self.to_program.advance(to, usize::MAX) {
+        if self.to_program.advance(to, usize::MAX) != Flow::Going {
             // The program has closed its end.
             self.takes_input = false;
             self.ends.input = None;

@@ -9,13 +9,15 @@ use std::{
 };
 
 use super::{
-    create::{Created, with_exact_modes, write_network_files},
+    create::{Created, with_exact_modes},
+    ending::Watch,
     hook_folders,
     log_plan::log_plan,
+    moves::{self, Legal, Move},
     neighbours::Neighbours,
     own_ids::Ownership,
     own_root,
-    session::{self, CaughtSignals, Session},
+    session::{self, CaughtSignals, Ended, Session},
 };
 use crate::{
     engine::{
@@ -23,14 +25,19 @@ use crate::{
         events::container_event,
         plan::{self, ContainerFiles, RootSource},
         supervisor::{
-            self, About, LaunchPlan,
-            protocol::{Attachment, Request},
+            self, About, LaunchPlan, network_files,
+            protocol::{self, Attachment, Request},
             socket_name,
         },
     },
     model::{
-        ContainerId, ContainerSpec, Context, Error, ErrorKind, Result, container::ContainerRecord,
-        host::HostFacts, image::ImageConfig, mount::anonymous_volumes, user_namespace::IdMaps,
+        ContainerId, ContainerSpec, Context, Error, ErrorKind, Result,
+        container::{ContainerRecord, ContainerState},
+        host::HostFacts,
+        image::ImageConfig,
+        mount::anonymous_volumes,
+        restart::RestartPolicy,
+        user_namespace::IdMaps,
     },
     storage::{ContainerDir, ContainerLock, Driver, shifted},
     sys::packet,
@@ -79,7 +86,7 @@ impl Engine {
 
     /// Starts a container that does not run. One that does is left alone, as Docker does.
     pub fn start(&self, container: &str, options: StartOptions) -> Result<RunOutcome> {
-        let (directory, mut record) = self.store.find_container(container)?;
+        let (directory, record) = self.store.find_container(container)?;
         if self.store.remove_if_over(&record.id)? {
             // Its supervisor was killed before it could remove it.
             return Err(Error::new(
@@ -87,12 +94,32 @@ impl Engine {
                 format!("No such container: {container}"),
             ));
         }
-        let Some(lock) = directory.try_hold()? else {
+        let state = super::state_of(&directory)?;
+        let legal = moves::check(Move::Start, state, &record, container)?;
+        let lock = match legal {
+            Legal::Go => directory.try_hold()?,
+            Legal::Done => None,
+        };
+        let Some(lock) = lock else {
             return match &options.attach {
                 Some(attach) => self.attach_to(&directory, &record, attach),
-                None => Ok(RunOutcome::Detached(record.id)),
+                None => {
+                    self.hasten_restart(&directory)?;
+                    Ok(RunOutcome::Detached(record.id))
+                }
             };
         };
+        self.start_held(directory, record, lock, options.attach.as_ref())
+    }
+
+    /// Starts a container whose lock is held.
+    pub(super) fn start_held(
+        &self,
+        directory: ContainerDir,
+        mut record: ContainerRecord,
+        lock: ContainerLock,
+        attach: Option<&AttachOptions>,
+    ) -> Result<RunOutcome> {
         let neighbours = self.open_neighbours(&record.spec)?;
         self.begin_namespace_for(&record.spec, &neighbours)?;
         let has_volumes = record
@@ -109,7 +136,7 @@ impl Engine {
         record.spec.resources = super::update::effective(&directory, &record)?;
         // They are never flushed: a power cut may have left them empty.
         let hostname = neighbours.surroundings.hostname.as_deref();
-        with_exact_modes(|| write_network_files(directory.fd(), &record, hostname))?;
+        with_exact_modes(|| network_files::write(directory.fd(), &record, hostname))?;
         let image = match &record.image_id {
             Some(id) => self.image_config(id)?,
             None => ImageConfig::default(),
@@ -121,11 +148,21 @@ impl Engine {
             image,
             first_start,
         };
-        if options.attach.is_some() {
+        if attach.is_some() {
             self.store
                 .note_event(container_event(&created.record, &created.image, "attach"));
         }
-        self.launch(created, &neighbours, false, options.attach.as_ref())
+        self.launch(created, &neighbours, false, attach)
+    }
+
+    /// A restart that is being waited for begins at once.
+    fn hasten_restart(&self, directory: &ContainerDir) -> Result<()> {
+        if directory.state()?.state == ContainerState::Restarting
+            && let Some(watch) = Watch::begin(&self.store, directory)?
+        {
+            watch.tell(&Request::StartNow);
+        }
+        Ok(())
     }
 
     /// Connects this terminal to a running container until it ends or is detached from.
@@ -147,21 +184,29 @@ impl Engine {
             )
             .with_hint(format!("start it first: coracle start -a {}", record.name))
         };
-        if !directory.is_held()? {
-            return Err(stopped());
-        }
+        moves::check(
+            Move::Attach,
+            super::state_of(directory)?,
+            record,
+            &record.name,
+        )?;
         let socket = packet::connect(self.store.socket_folder()?, &socket_name(&record.id))
             .map_err(|_| stopped())?;
         let attachment = Attachment {
-            stdin: options.stdin && record.spec.interactive,
+            stdin: options.stdin && takes_input(record),
             output: true,
         };
+        if !record.spec.tty {
+            protocol::hand_over_outputs(&socket).map_err(|_| stopped())?;
+        }
         Request::Attach(attachment)
             .send(&socket)
             .map_err(|_| stopped())?;
         self.note_container(record, "attach", &[]);
-        let signals = CaughtSignals::begin(options)?;
-        self.watch((socket, signals), directory, record, options, attachment)
+        let raw = record.spec.tty && attachment.stdin;
+        let signals = CaughtSignals::begin(options, raw)?;
+        let ways = (socket, signals);
+        self.watch(ways, directory, record, options, (attachment, true))
     }
 
     /// Starts the container. Where the kernel refuses to stack its layers, and it has written nothing
@@ -247,7 +292,7 @@ impl Engine {
         plan::close_devices(&mut sandbox);
         let client = match attach {
             Some(options) => Attachment {
-                stdin: options.stdin && record.spec.interactive,
+                stdin: options.stdin && takes_input(record),
                 output: true,
             },
             None => Attachment::default(),
@@ -263,10 +308,13 @@ impl Engine {
             name: record.name.clone(),
             sandbox,
             interactive: record.spec.interactive,
+            hostname: neighbours.surroundings.hostname.clone(),
             client,
             logging: log_plan(record, image)?,
             auto_remove: record.spec.auto_remove,
+            starts_after_boot: record.spec.restart != RestartPolicy::No,
             nameless_volumes: anonymous_volumes(&record.spec.mounts),
+            health: self.health_plan(record, image.config.as_ref()),
             timeout: record.spec.namespaces.timeout,
             about: About::new(record, image),
             shares_user_namespace: self.user.has_namespace(),
@@ -274,7 +322,10 @@ impl Engine {
         };
         self.note_mounts(record);
         self.user.finish_namespace()?;
-        let signals = attach.map(CaughtSignals::begin).transpose()?;
+        let raw = record.spec.tty && client.stdin;
+        let signals = attach
+            .map(|options| CaughtSignals::begin(options, raw))
+            .transpose()?;
         cgroup::prepare(&launch.sandbox.cgroup, &self.cgroup_caller());
         let socket = supervisor::launch(&launch, lock, &neighbours.held)?;
         let pid = session::await_start(&socket)?;
@@ -283,7 +334,8 @@ impl Engine {
         }
         match attach.zip(signals) {
             Some((options, signals)) => {
-                self.watch((socket, signals), directory, record, options, client)
+                let ways = (socket, signals);
+                self.watch(ways, directory, record, options, (client, false))
             }
             None => Ok(RunOutcome::Detached(record.id.clone())),
         }
@@ -295,7 +347,7 @@ impl Engine {
         directory: &ContainerDir,
         record: &ContainerRecord,
         options: &AttachOptions,
-        attachment: Attachment,
+        (attachment, redraw): (Attachment, bool),
     ) -> Result<RunOutcome> {
         let resized = |rows: u16, columns: u16| {
             let size = [rows, columns].map(|count| count.to_string());
@@ -309,11 +361,13 @@ impl Engine {
             terminal: record.spec.tty,
             attachment,
             options,
+            redraw,
             resized: &resized,
         };
         Ok(match session.run()? {
-            Some(code) => RunOutcome::Exited(code),
-            None => {
+            Ended::Exited(code) => RunOutcome::Exited(code),
+            Ended::Left(code) => RunOutcome::Left(code),
+            Ended::Detached => {
                 self.note_container(record, "detach", &[]);
                 RunOutcome::Detached(record.id.clone())
             }
@@ -417,6 +471,11 @@ impl Engine {
             shifted::Kind::Metadata => {}
         }
     }
+}
+
+/// Whether the supervisor has the other end of the container's standard input.
+fn takes_input(record: &ContainerRecord) -> bool {
+    record.spec.interactive && !record.spec.logging.driver.passes_through()
 }
 
 /// The supervisor works from `/`: a store given by a relative path must stay found.

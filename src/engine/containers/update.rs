@@ -1,30 +1,76 @@
 //! `update`: other limits, for a running container at once, and for every later start.
 
-use super::pause::{group_of, no_group};
+use super::{
+    moves::{self, Move},
+    pause::{self, group_of, no_group},
+};
 use crate::{
     engine::{Engine, plan},
     model::{
-        ErrorKind, Result,
+        Error, ErrorKind, Result,
         container::{ContainerRecord, ContainerState},
+        health::HealthSpec,
         resources::Resources,
+        restart::RestartPolicy,
     },
     storage::{ContainerDir, Durability},
 };
 
 impl Engine {
-    /// Lays `changes` over the container's limits. The kernel is asked first: what it refuses is
-    /// not written down.
+    /// Lays `changes` over the container's limits, and gives it another restart policy, which its
+    /// supervisor reads at the next end, and another health check. The kernel is asked first: what it refuses is not written
+    /// down.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] if the limits contradict each other or make no sense to the
     /// kernel; [`ErrorKind::Unsupported`] if the container runs and one cannot hold.
-    pub fn update(&self, container: &str, changes: &Resources) -> Result<()> {
+    pub fn update(
+        &self,
+        container: &str,
+        changes: &Resources,
+        restart: Option<RestartPolicy>,
+        health: &dyn Fn(&mut HealthSpec) -> Result<()>,
+    ) -> Result<()> {
         let (directory, record) = self.store.find_container(container)?;
         // Of two updates the second begins with what the first has left.
         let _alone = self.store.change_container_alone(&record.id)?;
-        let before = effective(&directory, &record)?;
+        let mut record = directory.record()?;
+        if restart.is_some() && record.spec.auto_remove {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "Cannot update container {}: Restart policy cannot be updated because AutoRemove is enabled for the container",
+                    record.id
+                ),
+            ));
+        }
+        let mut spec = record.spec.clone();
+        health(&mut spec.health)?;
+        spec.restart = restart.unwrap_or(spec.restart);
+        if *changes != Resources::default() {
+            self.change_limits(container, &directory, &record, changes)?;
+        }
+        let before = std::mem::replace(&mut record.spec, spec);
+        if record.spec != before {
+            directory.put_record(&record)?;
+        }
+        if record.spec.health != before.health {
+            self.tell_health(&directory, &record)?;
+        }
+        Ok(())
+    }
+
+    fn change_limits(
+        &self,
+        container: &str,
+        directory: &ContainerDir,
+        record: &ContainerRecord,
+        changes: &Resources,
+    ) -> Result<()> {
+        let before = effective(directory, record)?;
         let after = before.updated(changes)?;
         let status = directory.state()?;
+        moves::check(Move::Update, pause::state(&status), &record, container)?;
         if status.state == ContainerState::Running {
             let group = group_of(&status)?;
             let group = group.ok_or_else(|| no_group("cannot update container", container))?;

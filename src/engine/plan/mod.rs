@@ -467,6 +467,21 @@ fn host_of(record: &ContainerRecord, host: &HostFacts) -> HostFacts {
     }
 }
 
+impl SandboxPlan {
+    /// What happens at a container's first start alone is not done again.
+    pub fn was_started_before(&mut self) {
+        for step in &mut self.mounts {
+            if let MountStep::Bind { options, .. }
+            | MountStep::Overlay { options, .. }
+            | MountStep::FileSystem { options, .. } = step
+                && let Some(fill) = &mut options.fill
+            {
+                fill.first_start = false;
+            }
+        }
+    }
+}
+
 /// The root and what is mounted in it for longer than the container runs: what there is of a
 /// container that does not. Nothing in it reaches the host's mounts.
 pub fn files(spec: &ContainerSpec, files: &ContainerFiles) -> Result<(RootPlan, Vec<MountStep>)> {

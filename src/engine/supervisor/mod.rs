@@ -20,12 +20,21 @@
 //! **Order at the end**: streams drained into the log and to the clients, exit record written,
 //! lock dropped, last message sent. With `--rm` the container is removed before the lock is
 //! dropped.
+//!
+//! **Restarts** happen here, with the lock held all the time: after an end the policy is read anew
+//! ([`restart`] decides), the exit record says `restarting`, the clients are let go, and a timer runs
+//! while the socket is still answered. A restart does what `start` does before a start: other limits
+//! ([`ContainerDir::resources`]) and the network files are taken anew. If this process is killed
+//! meanwhile the lock is free, so that the container has exited.
 
 mod event_loop;
 mod events;
-mod log;
+pub mod health;
+pub(super) mod log;
+pub mod network_files;
 mod orphans;
 pub mod protocol;
+mod restart;
 
 use std::{
     ffi::CString,
@@ -38,10 +47,15 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 pub use self::events::About;
-use self::protocol::{Attachment, Event};
+use self::{
+    event_loop::{EventLoop, Turn},
+    health::HealthPlan,
+    protocol::{After, Attachment, Event, Wish},
+    restart::{End, Restarts},
+};
 use super::{
     cgroup,
-    plan::SandboxPlan,
+    plan::{self, CgroupPlan, SandboxPlan},
     sandbox::{self, Stream, Streams, device_filter, hooks},
 };
 use crate::{
@@ -53,6 +67,7 @@ use crate::{
         hook::Moment,
         log::LogPlan,
         namespace::Place,
+        restart::RestartPolicy,
     },
     storage::{ContainerDir, ContainerLock, Durability, Store},
     sys::{exec, fork, packet, process, signals},
@@ -72,12 +87,19 @@ pub struct LaunchPlan {
     pub sandbox: SandboxPlan,
     /// Standard input is a pipe that stays open, instead of /dev/null.
     pub interactive: bool,
+    /// That of the container whose host name is shared.
+    pub hostname: Option<String>,
     /// What the command at the other end of the socket wants to see.
     pub client: Attachment,
     pub logging: LogPlan,
     pub auto_remove: bool,
+    /// It has a restart policy.
+    pub starts_after_boot: bool,
     /// What goes with the container when it is removed at its end.
     pub nameless_volumes: Vec<String>,
+    /// `None` if there is nothing to check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Box<HealthPlan>>,
     /// Seconds after which the container is killed.
     pub timeout: Option<u32>,
     /// What its events say of it.
@@ -96,6 +118,10 @@ pub fn launch(plan: &LaunchPlan, lock: ContainerLock, held: &[OwnedFd]) -> Resul
     let text = serde_json::to_vec(plan).context(ErrorKind::InvalidArgument, what)?;
     let memory = process::memory_file(c"plan", &text).system(what)?;
     let (ours, theirs) = packet::pair().system(what)?;
+    if plan.client.output && !plan.sandbox.process.terminal {
+        // Before it exists: not a byte goes another way.
+        protocol::hand_over_outputs(&ours).system(what)?;
+    }
     let mut namespaces = match plan.sandbox.namespaces.placement.pid {
         Place::Own => fork::Namespaces::PID,
         Place::Host | Place::Joined => fork::Namespaces::NONE,
@@ -130,27 +156,40 @@ fn become_supervisor(
     // No folder of the caller's stays busy, none of its terminals open. The plan's paths of layers
     // are relative to the root.
     rustix::process::chdir(root).system(what)?;
+    let passed = passed_streams(launch).system(what)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .system(what)?;
     rustix::stdio::dup2_stdin(&null).system(what)?;
     rustix::stdio::dup2_stdout(&null).system(what)?;
     rustix::stdio::dup2_stderr(&null).system(what)?;
     let program = exec::own_program().system(what)?;
-    let numbers = handed_over(own, &program, held).system(what)?;
+    let numbers = handed_over(own, &program, held, &passed).system(what)?;
     let [role, id] = [ROLE, id.as_str()].map(|text| CString::new(text).unwrap_or_default());
     let arguments = [role, id, numbers];
     Err(exec::exec_descriptor(&program, &arguments, &[])).system(what)
 }
 
-/// The three of its own, the program, then those of the plan's joins.
+/// The command's own streams, which the container is given with `--log-driver passthrough`: three,
+/// or none.
+fn passed_streams(launch: &LaunchPlan) -> std::io::Result<Vec<OwnedFd>> {
+    if !launch.logging.driver.passes_through() {
+        return Ok(Vec::new());
+    }
+    use rustix::stdio::{stderr, stdin, stdout};
+    let streams = [stdin(), stdout(), stderr()];
+    streams.iter().map(BorrowedFd::try_clone_to_owned).collect()
+}
+
+/// The three of its own, the program, those of the plan's joins, then the streams that it passes.
 fn handed_over(
     own: [BorrowedFd<'_>; 3],
     program: &OwnedFd,
     held: &[OwnedFd],
+    passed: &[OwnedFd],
 ) -> std::io::Result<CString> {
     let mut all = own.to_vec();
     all.push(program.as_fd());
-    all.extend(held.iter().map(AsFd::as_fd));
+    all.extend(held.iter().chain(passed).map(AsFd::as_fd));
     exec::hand_over(&all)
 }
 
@@ -194,13 +233,17 @@ fn supervise(
     plan: &OwnedFd,
     client: &mut Option<OwnedFd>,
     lock: OwnedFd,
-    held: Vec<OwnedFd>,
+    mut held: Vec<OwnedFd>,
 ) -> Result<()> {
     let text = process::read_whole(plan).system(|| "cannot read the plan".to_owned())?;
     let plan: LaunchPlan = serde_json::from_slice(&text).context(ErrorKind::System, || {
         "cannot understand the plan".to_owned()
     })?;
     drop(text);
+    let passed = match plan.logging.driver.passes_through() {
+        true => held.split_off(held.len().saturating_sub(3)),
+        false => Vec::new(),
+    };
     signals::block_only(&signals::SignalSet::all()).system(|| "cannot block signals".to_owned())?;
     let store = Store::open_checked(&plan.root, &plan.runroot)?;
     let directory = store.container(&plan.id)?;
@@ -209,7 +252,8 @@ fn supervise(
         directory,
         sockets: store.socket_folder()?,
         lock: ContainerLock::from_inherited(lock),
-        plan: &plan,
+        plan,
+        passed,
     };
     container.run(client, held)
 }
@@ -221,53 +265,113 @@ struct Container<'a> {
     /// The folder of all supervisors' sockets.
     sockets: OwnedFd,
     lock: ContainerLock,
-    plan: &'a LaunchPlan,
+    plan: LaunchPlan,
+    /// The streams of the command that started this, if the container is given them.
+    passed: Vec<OwnedFd>,
+}
+
+/// A run of the program.
+struct Run {
+    groups: cgroup::Made,
+    begun: Instant,
+    /// RFC 3339, as in the start record.
+    started: String,
+    /// What has gone wrong without ending it.
+    notices: Vec<String>,
+}
+
+/// What is known of a run that is over.
+struct Outcome {
+    code: i32,
+    oom_killed: bool,
+    error: Option<String>,
+    /// `None` if it did not get as far.
+    started: Option<String>,
+    finished: String,
+    /// What is still to be noted in the journal.
+    events: Vec<model_event::Event>,
 }
 
 impl Container<'_> {
-    fn run(self, client: &mut Option<OwnedFd>, held: Vec<OwnedFd>) -> Result<()> {
+    /// All runs of the program, and the time between them.
+    fn run(mut self, client: &mut Option<OwnedFd>, held: Vec<OwnedFd>) -> Result<()> {
         let socket = self.listen()?;
-        let log = log::LogWriter::open(&self.plan.logging, &self.directory)?;
-        let (streams, mut ends) = self.streams()?;
-        let (groups, devices_guarded) = match self.make_cgroups(client.as_ref()) {
-            Ok(made) => made,
+        let logging = &self.plan.logging;
+        let files = || self.directory.log_files(logging.path.as_deref());
+        let log = log::LogWriter::open(logging, files)?;
+        let mut watch = EventLoop::new(socket, log);
+        let mut restarts = Restarts::default();
+        let mut run = match self.begin(&mut watch, client, &held, 0) {
+            Ok(run) => run,
             Err(error) => return self.failed_to_start(error),
         };
+        loop {
+            let code = self.watch(&mut watch, &run)?;
+            let end = End {
+                code,
+                wish: watch.wish(),
+                length: run.begun.elapsed(),
+            };
+            let mut outcome = self.end(run, end);
+            let Some(delay) = restarts.next(self.policy(end), end) else {
+                return self.finish(watch, outcome, restarts.count);
+            };
+            // If it cannot be written (a full disk) the next one may be.
+            let _ = self.note_end(&mut outcome, end.wish, true, restarts.count);
+            watch.let_go(code);
+            if !watch.wait_for_restart(delay)? {
+                return self.finish(watch, outcome, restarts.count);
+            }
+            run = match self.begin_anew(&mut watch, &held, restarts.count) {
+                Ok(run) => run,
+                Err(error) => {
+                    let outcome = self.unstarted(&error);
+                    return self.finish(watch, outcome, restarts.count);
+                }
+            };
+        }
+    }
+
+    /// Starts the program, and watches it from then on.
+    fn begin(
+        &mut self,
+        watch: &mut EventLoop,
+        client: &mut Option<OwnedFd>,
+        held: &[OwnedFd],
+        restarts: u32,
+    ) -> Result<Run> {
+        let (streams, mut ends) = self.streams()?;
+        let (groups, devices_guarded) = self.make_cgroups(client.as_ref())?;
         let adopts = self.leave_pid_namespace()?;
         let cgroups = sandbox::Cgroups {
             own: groups.group.as_ref().map(cgroup::Group::fd),
             entrances: &groups.legacy.entrances,
             devices_guarded,
         };
-        let started = match sandbox::start(&self.plan.sandbox, streams, &held, cgroups) {
-            Ok(started) => started,
-            Err(error) => {
-                groups.remove();
-                return self.failed_to_start(error);
-            }
-        };
-        drop(held);
+        let started = sandbox::start(&self.plan.sandbox, streams, held, cgroups)
+            .inspect_err(|_| groups.remove())?;
         if let Some(terminal) = started.terminal {
             ends = event_loop::StreamEnds::of_terminal(terminal)?;
         }
-        let noted = self.note_start(&started.init, &groups);
-        let (record, pid) = match noted {
-            Ok(noted) => noted,
-            Err(error) => {
-                // A full disk, most likely. Without the record nobody could deal with it.
-                let _ = process::signal(&started.init.pidfd, libc::SIGKILL);
-                let _ = process::reap(&started.init.pidfd);
-                groups.remove();
-                return self.failed_to_start(error);
-            }
-        };
-
+        let noted = self.note_start(&started.init, &groups, restarts);
+        let (record, pid) = noted.inspect_err(|_| {
+            // A full disk, most likely. Without the record nobody could deal with it.
+            let _ = process::signal(&started.init.pidfd, libc::SIGKILL);
+            let _ = process::reap(&started.init.pidfd);
+            groups.remove();
+        })?;
         let begun = Instant::now();
         self.note_started();
-        let mut notices = self.after_start(pid);
-        let mut watch = event_loop::EventLoop::new(&started.init.pidfd, socket, ends, log);
+        let run = Run {
+            groups,
+            begun,
+            started: record.started,
+            notices: self.after_start(pid),
+        };
+        let first = started.init.pid;
+        watch.begin(started.init.pidfd, ends);
         if adopts && let Some(mounts) = started.mount_namespace {
-            watch.look_after(orphans::Orphans::new(started.init.pid, mounts));
+            watch.look_after(orphans::Orphans::new(first, mounts));
         }
         if let Some(seconds) = self.plan.timeout {
             watch.end_after(seconds)?;
@@ -276,23 +380,90 @@ impl Container<'_> {
             let _ = protocol::send_packet(&client, &Event::Started(pid).encode(), true);
             watch.add_client(client, self.plan.client);
         }
-        let code = watch.run_until_exit()?;
-        let oom_killed = self.was_oom_killed(code, &groups);
-        groups.remove();
-        // If the record cannot be written (a full disk), whoever watches still learns the code.
+        Ok(run)
+    }
+
+    /// Watches a run until it is over; the exit code.
+    fn watch(&mut self, watch: &mut EventLoop, run: &Run) -> Result<i32> {
+        self.look_after_health(watch, run);
+        loop {
+            match watch.run()? {
+                Turn::Exited(code) => return Ok(code),
+                Turn::Health(plan) => {
+                    self.plan.health = plan;
+                    self.look_after_health(watch, run);
+                }
+                Turn::HealthNews(status) => self.note_health(status),
+            }
+        }
+    }
+
+    /// Does what a command does before it starts a container that was started before.
+    fn begin_anew(
+        &mut self,
+        watch: &mut EventLoop,
+        held: &[OwnedFd],
+        restarts: u32,
+    ) -> Result<Run> {
+        if let Some(plan) = watch.wanted_health() {
+            self.plan.health = plan;
+        }
+        self.directory.forget_start()?;
+        let record = self.directory.record()?;
+        let hostname = self.plan.hostname.as_deref();
+        network_files::write(self.directory.fd(), &record, hostname)?;
+        if let Some(limits) = self.directory.resources()? {
+            let before = &self.plan.sandbox.cgroup;
+            self.plan.sandbox.cgroup = CgroupPlan {
+                must_be_writable: before.must_be_writable,
+                ..plan::cgroup::cgroup(&limits, before.writable)?
+            };
+        }
+        self.plan.sandbox.was_started_before();
+        self.begin(watch, &mut None, held, restarts)
+    }
+
+    /// What is left of a run is removed.
+    fn end(&self, run: Run, end: End) -> Outcome {
+        let code = end.code;
+        let oom_killed = self.was_oom_killed(code, &run.groups);
+        run.groups.remove();
+        let mut notices = run.notices;
         notices.extend(self.after_stop());
-        let notice = (!notices.is_empty()).then(|| notices.join("; "));
-        let events = self.events_of_end(code, oom_killed, begun.elapsed().as_secs());
-        let _ = self.finish(code, oom_killed, notice, Some(record.started), events);
-        watch.say_goodbye(code);
-        // What is still open closes with the process.
-        fork::end(0)
+        Outcome {
+            code,
+            oom_killed,
+            error: (!notices.is_empty()).then(|| notices.join("; ")),
+            started: Some(run.started),
+            finished: now(),
+            events: self.events_of_end(code, oom_killed, end.length.as_secs()),
+        }
+    }
+
+    /// The policy as it is now: `update` may have changed it.
+    fn policy(&self, end: End) -> RestartPolicy {
+        if self.plan.auto_remove || end.wish.after == Some(After::Rest) {
+            return RestartPolicy::No;
+        }
+        let record = self.directory.record();
+        record.map_or(RestartPolicy::No, |record| record.spec.restart)
     }
 
     /// The program's ends and ours; a terminal is opened by the program's side.
     fn streams(&self) -> Result<(Option<Streams>, event_loop::StreamEnds)> {
         if self.plan.sandbox.process.terminal {
             return Ok((None, event_loop::StreamEnds::default()));
+        }
+        if let [input, output, error_output] = self.passed.as_slice() {
+            let what = || "cannot pass on the streams".to_owned();
+            let borrowed = |stream: &OwnedFd| stream.try_clone().map(Stream::Borrowed).system(what);
+            let stdin = self.plan.interactive.then(|| borrowed(input));
+            let streams = Streams {
+                stdin: stdin.transpose()?,
+                stdout: Some(borrowed(output)?),
+                stderr: Some(borrowed(error_output)?),
+            };
+            return Ok((Some(streams), event_loop::StreamEnds::default()));
         }
         let (streams, ends) = pipes(self.plan.interactive)?;
         Ok((Some(streams), ends))
@@ -375,7 +546,12 @@ impl Container<'_> {
     }
 
     /// Writes down that the program runs, for other commands.
-    fn note_start(&self, init: &fork::Child, groups: &cgroup::Made) -> Result<(StartRecord, i32)> {
+    fn note_start(
+        &self,
+        init: &fork::Child,
+        groups: &cgroup::Made,
+        restarts: u32,
+    ) -> Result<(StartRecord, i32)> {
         let what = || "cannot identify the container's first process".to_owned();
         let boot_id = process::boot_id().system(what)?;
         let identity = |pid: i32| -> Result<ProcessIdentity> {
@@ -398,7 +574,7 @@ impl Container<'_> {
             supervisor: identity(own)?,
             init: identity(pid)?,
             started: now(),
-            restarts: 0,
+            restarts,
             namespaces: self.plan.sandbox.namespaces.placement,
             process: serde_json::to_string(&self.plan.sandbox.process)
                 .context(ErrorKind::System, what)?,
@@ -406,7 +582,12 @@ impl Container<'_> {
             legacy_cgroups: groups.legacy.groups.clone(),
             spares_device_rules: self.plan.sandbox.devices.spares_rules,
         };
-        self.directory.put_start_record(&record)?;
+        let durability = if self.plan.starts_after_boot {
+            Durability::Durable
+        } else {
+            Durability::Volatile
+        };
+        self.directory.put_start_record(&record, durability)?;
         Ok((record, pid))
     }
 
@@ -417,6 +598,12 @@ impl Container<'_> {
             self.remove_socket();
             return Err(error);
         }
+        let outcome = self.unstarted(&error);
+        self.finish_with(outcome, Wish::default(), 0)?;
+        Err(error)
+    }
+
+    fn unstarted(&self, error: &Error) -> Outcome {
         let code = match error.kind() {
             ErrorKind::CommandNotFound => 127,
             ErrorKind::CommandNotExecutable => 126,
@@ -424,9 +611,14 @@ impl Container<'_> {
         };
         let mut reasons = vec![error.one_line()];
         reasons.extend(self.after_stop());
-        let events = self.events_of_end(code, false, 0);
-        self.finish(code, false, Some(reasons.join("; ")), None, events)?;
-        Err(error)
+        Outcome {
+            code,
+            oom_killed: false,
+            error: Some(reasons.join("; ")),
+            started: None,
+            finished: now(),
+            events: self.events_of_end(code, false, 0),
+        }
     }
 
     /// `poststart` hooks: the program runs already, so that a failure is only told.
@@ -461,15 +653,18 @@ impl Container<'_> {
         let _ = rustix::fs::unlinkat(&self.sockets, &name, rustix::fs::AtFlags::empty());
     }
 
+    /// The last end: written down, told to everybody.
+    fn finish(self, mut watch: EventLoop, outcome: Outcome, restarts: u32) -> Result<()> {
+        let code = outcome.code;
+        // If the record cannot be written (a full disk), whoever watches still learns the code.
+        let _ = self.finish_with(outcome, watch.wish(), restarts);
+        watch.say_goodbye(code);
+        // What is still open closes with the process.
+        fork::end(0)
+    }
+
     /// Writes down the end (or removes the container), and lets go of the lock.
-    fn finish(
-        self,
-        code: i32,
-        oom_killed: bool,
-        error: Option<String>,
-        started: Option<String>,
-        events: Vec<model_event::Event>,
-    ) -> Result<()> {
+    fn finish_with(self, mut outcome: Outcome, wish: Wish, restarts: u32) -> Result<()> {
         self.remove_socket();
         if self.plan.auto_remove {
             let (name, nameless) = (&self.plan.name, &self.plan.nameless_volumes);
@@ -477,22 +672,32 @@ impl Container<'_> {
                 self.store
                     .remove_ended_container(&self.directory, name, nameless, self.lock);
             let gone = removed.is_ok();
-            let destroyed = gone.then(|| events::destroyed(self.plan)).into_iter();
+            let destroyed = gone.then(|| events::destroyed(&self.plan)).into_iter();
             self.store
-                .note_events(events.into_iter().chain(destroyed.flatten()));
+                .note_events(outcome.events.into_iter().chain(destroyed.flatten()));
             return removed;
         }
+        self.note_end(&mut outcome, wish, false, restarts)
+    }
+
+    fn note_end(
+        &self,
+        outcome: &mut Outcome,
+        wish: Wish,
+        restarting: bool,
+        restarts: u32,
+    ) -> Result<()> {
         // Before anyone can know that it has ended.
-        self.store.note_events(events);
+        self.store.note_events(std::mem::take(&mut outcome.events));
         let record = ExitRecord {
-            code,
-            oom_killed,
-            by_hand: false,
-            restarting: false,
-            restarts: 0,
-            error,
-            started,
-            finished: now(),
+            code: outcome.code,
+            oom_killed: outcome.oom_killed,
+            by_hand: wish.by_hand,
+            restarting,
+            restarts,
+            error: outcome.error.clone(),
+            started: outcome.started.clone(),
+            finished: outcome.finished.clone(),
         };
         self.directory.put_exit_record(&record, Durability::Durable)
     }

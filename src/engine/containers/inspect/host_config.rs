@@ -37,7 +37,7 @@ pub(super) fn host_config(record: &ContainerRecord) -> Value {
     object.put("PortBindings", json!({}));
     object.put(
         "RestartPolicy",
-        json!({"Name": "no", "MaximumRetryCount": 0}),
+        json!({"Name": spec.restart.name(), "MaximumRetryCount": spec.restart.most()}),
     );
     object.put("AutoRemove", json!(spec.auto_remove));
     let settings = &spec.mount_settings;

@@ -12,13 +12,14 @@ use self::{
 };
 use super::{
     ending::{exit_code, exit_reason},
-    pause, update,
+    health, pause, update,
 };
 use crate::{
     engine::{Engine, plan},
     model::{
         Result,
         container::{ContainerRecord, ContainerState, NetworkMode},
+        health::HealthRecord,
         image::ProcessDefaults,
         mount::{Mount, Origin},
         signal::signal_name,
@@ -54,7 +55,12 @@ impl Engine {
         object.put("Created", json!(record.created));
         object.put("Path", json!(record.path));
         object.put("Args", json!(record.args));
-        object.put("State", state(&status));
+        let mut state = state(&status);
+        if let Some(health) = health::found(&directory, &record.spec.health, Some(&image), &status)?
+        {
+            state["Health"] = shown_health(&health);
+        }
+        object.put("State", state);
         let image_id = record.image_id.as_ref().map_or("", |id| id.as_str());
         object.put("Image", json!(image_id));
         object.put("ResolvConfPath", json!(file("resolv.conf")));
@@ -62,7 +68,7 @@ impl Engine {
         object.put("HostsPath", json!(file("hosts")));
         object.put("LogPath", json!(log));
         object.put("Name", json!(format!("/{}", record.name)));
-        object.put("RestartCount", json!(0));
+        object.put("RestartCount", json!(status.restarts()));
         object.put("Driver", json!(driver));
         object.put("Platform", json!("linux"));
         object.put_all(&["MountLabel", "ProcessLabel"], &json!(""));
@@ -151,7 +157,7 @@ impl Engine {
         object.put("StdinOnce", json!(spec.interactive && spec.attach.stdin));
         object.put("Env", json!(environment(&spec.env, image)));
         object.put("Cmd", json!(command));
-        object.put_some("Healthcheck", image.extra.get("Healthcheck"));
+        object.put_some("Healthcheck", spec.health.shown(image));
         object.put("Image", json!(spec.image));
         object.put("Volumes", volumes(&spec.mounts));
         object.put(
@@ -208,21 +214,31 @@ fn state(status: &Status) -> Value {
         Some(start) if running => start.init.pid,
         _ => 0,
     };
-    let started = status.start.as_ref().map(|start| start.started.as_str());
+    let restarting = status.state == ContainerState::Restarting;
+    let started = status.started();
     let exit = status.exit.as_ref();
     let finished = exit.map(|exit| exit.finished.as_str());
     json!({
         "Status": now.to_string(),
-        "Running": running,
+        // Docker's: a container that is restarted counts as running between its runs too.
+        "Running": running || restarting,
         "Paused": now == ContainerState::Paused,
-        "Restarting": false,
+        "Restarting": now == ContainerState::Restarting,
         "OOMKilled": exit.is_some_and(|exit| exit.oom_killed),
-        "Dead": status.state == ContainerState::Dead,
+        "Dead": now == ContainerState::Dead,
         "Pid": pid,
         "ExitCode": exit_code(status).unwrap_or(0),
         "Error": exit_reason(status).unwrap_or_default(),
         "StartedAt": started.unwrap_or(NEVER),
         "FinishedAt": finished.unwrap_or(NEVER),
+    })
+}
+
+fn shown_health(health: &HealthRecord) -> Value {
+    json!({
+        "Status": health.status.to_string(),
+        "FailingStreak": health.failing_streak,
+        "Log": health.log,
     })
 }
 
@@ -236,7 +252,7 @@ fn network_name(record: &ContainerRecord) -> Option<&'static str> {
 }
 
 /// Docker's order: what the user gave, then those of the image's variables that she did not.
-fn environment(given: &[String], image: &ProcessDefaults) -> Vec<String> {
+pub(super) fn environment(given: &[String], image: &ProcessDefaults) -> Vec<String> {
     let mut variables: Vec<String> = Vec::new();
     for variable in given {
         plan::set_variable(&mut variables, variable);
@@ -251,7 +267,7 @@ fn environment(given: &[String], image: &ProcessDefaults) -> Vec<String> {
 }
 
 /// The two lists that the command line was made of. A given entrypoint drops the image's command.
-fn entrypoint_and_command(
+pub(super) fn entrypoint_and_command(
     record: &ContainerRecord,
     image: &ProcessDefaults,
 ) -> (Option<Vec<String>>, Option<Vec<String>>) {

@@ -1,18 +1,23 @@
 //! The commands at the other end of the container's socket: who they are, what they ask, what they
 //! still have to be told.
 
-use std::{collections::VecDeque, io, os::fd::OwnedFd};
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::PollFlags;
 
 use super::{
     super::{
         log::Stream,
         protocol::{self, Attachment, Event, MAX_PAYLOAD, Request},
     },
-    EventLoop,
+    EventLoop, Source,
+    direct::Direct,
 };
-use crate::sys::{packet, process};
+use crate::sys::{packet, poll::PollSet, process};
 
 /// A command that has connected.
 #[derive(Debug)]
@@ -21,20 +26,33 @@ pub(super) struct Client {
     pub(super) attachment: Attachment,
     detached: bool,
     pub(super) gone: bool,
+    /// It has asked for a health check.
+    pub(super) awaits_check: bool,
+    /// It has been told of the end, and goes when that has arrived.
+    leaving: bool,
     /// Packets that its socket had no room for.
     pub(super) waiting: VecDeque<Vec<u8>>,
+    /// Its own streams, if it has handed them over.
+    pub(super) direct: [Option<Direct>; 2],
 }
 
-impl EventLoop<'_> {
+impl EventLoop {
     pub(in super::super) fn add_client(&mut self, socket: OwnedFd, attachment: Attachment) {
         let client = Client {
             socket,
             attachment,
             detached: false,
             gone: false,
+            awaits_check: false,
+            leaving: false,
             waiting: VecDeque::new(),
+            direct: [None, None],
         };
         self.clients.push(client);
+        if attachment.output && !self.streams.is_terminal {
+            // It has handed over its streams, or will not any more.
+            self.serve(self.clients.len() - 1, PollFlags::IN);
+        }
     }
 
     pub(super) fn accept(&mut self) {
@@ -58,9 +76,13 @@ impl EventLoop<'_> {
             return;
         }
         self.buffer.resize(MAX_PAYLOAD + 1, 0);
-        let received = packet::receive(&self.clients[index].socket, &mut self.buffer, false);
-        let length = match received {
-            Ok((length, _)) => length,
+        let socket = &self.clients[index].socket;
+        let mut descriptors = Vec::new();
+        let length = match packet::receive_with(socket, &mut self.buffer, false) {
+            Ok((length, received)) => {
+                descriptors = received;
+                length
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(_) => 0,
         };
@@ -68,14 +90,16 @@ impl EventLoop<'_> {
             self.clients[index].gone = true;
             let client = &self.clients[index];
             // Docker's StdinOnce: who was attached to the input ends it by going.
-            if client.attachment.stdin && !client.detached {
+            if client.attachment.stdin && !client.detached && !client.leaving {
                 self.end_input();
             }
             return;
         }
         let packet = std::mem::take(&mut self.buffer);
-        if let Some(request) = Request::parse(&packet[..length]) {
-            self.answer(index, &request);
+        match Request::parse(&packet[..length]) {
+            Some(Request::Outputs) => self.clients[index].take_outputs(descriptors),
+            Some(request) => self.answer(index, &request),
+            None => {}
         }
         self.buffer = packet;
     }
@@ -83,17 +107,21 @@ impl EventLoop<'_> {
     fn answer(&mut self, index: usize, request: &Request<'_>) {
         match *request {
             Request::Attach(attachment) => self.clients[index].attachment = attachment,
+            // It speaks of a run that is over.
+            _ if self.clients[index].leaving => {}
             Request::Input(bytes)
                 if self.clients[index].attachment.stdin && self.streams.input.is_some() =>
             {
                 self.pending_input.extend_from_slice(bytes);
                 self.feed_input();
             }
-            Request::Input(_) => {}
+            Request::Input(_) | Request::Outputs => {}
             Request::InputEnd => self.end_input(),
-            Request::Signal(number) => {
-                let _ = process::signal(self.init, number);
-            }
+            Request::Signal(number) => self.signal_init(number),
+            Request::Wish(wish) => self.wish = self.wish.and(wish),
+            Request::StartNow => self.start_now = self.init.is_none(),
+            Request::CheckHealth => self.check_health(index),
+            Request::Health(plan) => self.change_health(index, plan),
             Request::Detach => self.clients[index].detached = true,
             Request::Resize { rows, columns } => {
                 if let Some(terminal) = self
@@ -117,7 +145,7 @@ impl EventLoop<'_> {
     /// Drops what has ended since the last round, and the room of a busy one.
     pub(super) fn tidy(&mut self) {
         let attached = self.clients.len();
-        self.clients.retain(|client| !client.gone);
+        self.clients.retain(|client| !client.is_done());
         if self.clients.is_empty() && attached > 0 {
             // Nobody watches any more: from here on this process mostly waits.
             self.buffer = Vec::new();
@@ -126,45 +154,146 @@ impl EventLoop<'_> {
         self.pending_input.shrink_to(MAX_PAYLOAD);
     }
 
-    /// Sends every client what it still waits for, and then the end. A client that is stopped
-    /// holds up nobody else, only the end of this process.
-    pub(in super::super) fn say_goodbye(&mut self, code: i32) {
-        let farewell = Event::Exited(code).encode();
-        for client in &mut self.clients {
-            client.waiting.push_back(farewell.clone());
-            client.flush();
-        }
-        loop {
-            self.clients
-                .retain(|client| !client.gone && !client.waiting.is_empty());
-            let mut polled: Vec<PollFd<'_>> = self
-                .clients
-                .iter()
-                .map(|client| PollFd::new(&client.socket, PollFlags::OUT))
-                .collect();
-            if polled.is_empty()
-                || matches!(poll(&mut polled, None), Err(errno) if errno != rustix::io::Errno::INTR)
-            {
+    /// Hears what has been sent until now, by clients that have only just connected too.
+    pub(super) fn hear_clients(&mut self) {
+        // More than anybody in earnest says at once.
+        const ROUNDS: usize = 64;
+        for _ in 0..ROUNDS {
+            let mut set = PollSet::with_capacity(1 + self.clients.len());
+            set.add(Source::Listener, self.listener.as_fd(), PollFlags::IN);
+            for (index, client) in self.clients.iter().enumerate() {
+                if !client.gone {
+                    set.add(Source::Client(index), client.socket.as_fd(), PollFlags::IN);
+                }
+            }
+            let Ok(ready) = set.ready_now() else { return };
+            if ready.is_empty() {
                 return;
             }
-            let ready: Vec<bool> = polled
-                .iter()
-                .map(|entry| !entry.revents().is_empty())
-                .collect();
-            for (client, _) in self
-                .clients
-                .iter_mut()
-                .zip(ready)
-                .filter(|(_, ready)| *ready)
-            {
-                client.flush();
+            for (source, flags) in ready {
+                match source {
+                    Source::Client(index) => self.serve(index, flags),
+                    _ => self.accept(),
+                }
+            }
+        }
+    }
+
+    /// Tells every client of the end. They go when that has arrived; nobody waits for it.
+    pub(in super::super) fn let_go(&mut self, code: i32) {
+        let farewell = Event::Exited(code).encode();
+        for client in &mut self.clients {
+            if !client.leaving {
+                client.leaving = true;
+                client.waiting.push_back(farewell.clone());
+            }
+            client.flush();
+        }
+        self.tidy();
+    }
+
+    /// [`Self::let_go`], and waits until everybody has gone. A client that is stopped holds up
+    /// nobody else, only the end of this process.
+    pub(in super::super) fn say_goodbye(&mut self, code: i32) {
+        self.let_go(code);
+        loop {
+            self.clients.retain(|client| !client.is_done());
+            let mut set = PollSet::with_capacity(2 * self.clients.len());
+            for (index, client) in self.clients.iter().enumerate() {
+                client.add_to(&mut set, index, PollFlags::empty());
+            }
+            if self.clients.is_empty() {
+                return;
+            }
+            let Ok(ready) = set.wait() else { return };
+            for (source, flags) in ready {
+                match source {
+                    Source::Direct(index, stream) => self.clients[index].advance(stream),
+                    Source::Client(index) if flags.intersects(PollFlags::HUP | PollFlags::ERR) => {
+                        self.clients[index].gone = true;
+                    }
+                    Source::Client(index) => self.clients[index].flush(),
+                    _ => {}
+                }
             }
         }
     }
 }
 
 impl Client {
+    /// The program is held back until it has taken what it was sent.
+    pub(super) fn is_congested(&self) -> bool {
+        let direct = self.direct.iter().flatten().any(Direct::is_congested);
+        (direct || !self.waiting.is_empty()) && !self.leaving
+    }
+
+    pub(super) fn wants_output(&self) -> bool {
+        self.attachment.output && !self.gone && !self.leaving
+    }
+
+    fn is_done(&self) -> bool {
+        self.gone || (self.leaving && self.waiting.is_empty())
+    }
+
+    /// Sends a short message, behind what waits already.
+    pub(super) fn tell(&mut self, event: &Event<'_>) {
+        self.waiting.push_back(event.encode());
+        self.flush();
+    }
+
+    /// What it has to be waited for, besides what it may say.
+    pub(super) fn add_to<'fd>(
+        &'fd self,
+        set: &mut PollSet<'fd, Source>,
+        index: usize,
+        mut flags: PollFlags,
+    ) {
+        for (stream, direct) in [Stream::Stdout, Stream::Stderr].iter().zip(&self.direct) {
+            if let Some(direct) = direct.as_ref().filter(|direct| direct.is_congested()) {
+                let source = Source::Direct(index, *stream);
+                set.add(source, direct.descriptor(), PollFlags::OUT);
+            }
+        }
+        if !self.waiting.is_empty() && !self.owes_output() {
+            flags |= PollFlags::OUT;
+        }
+        set.add(Source::Client(index), self.socket.as_fd(), flags);
+    }
+
+    fn take_outputs(&mut self, descriptors: Vec<OwnedFd>) {
+        for (direct, descriptor) in self.direct.iter_mut().zip(descriptors) {
+            *direct = Some(Direct::new(descriptor));
+        }
+    }
+
+    /// A stream of its own has room again.
+    pub(super) fn advance(&mut self, stream: Stream) {
+        if let Some(direct) = &mut self.direct[stream as usize] {
+            direct.advance();
+        }
+        if self.leaving {
+            self.flush();
+        }
+    }
+
+    /// Nothing else is told before its streams have all that they are to have.
+    fn owes_output(&self) -> bool {
+        self.leaving && self.direct.iter().flatten().any(Direct::owes)
+    }
+
     pub(super) fn give(&mut self, stream: Stream, bytes: &[u8]) {
+        if let Some(direct) = &mut self.direct[stream as usize] {
+            if direct.give(bytes) {
+                return;
+            }
+            self.direct[stream as usize] = None;
+        }
+        for packet in bytes.chunks(MAX_PAYLOAD) {
+            self.pass_on(stream, packet);
+        }
+    }
+
+    fn pass_on(&mut self, stream: Stream, bytes: &[u8]) {
         let error_stream = stream == Stream::Stderr;
         if self.waiting.is_empty() {
             match protocol::send_output(&self.socket, error_stream, bytes) {
@@ -185,6 +314,13 @@ impl Client {
     }
 
     fn flush(&mut self) {
+        if self.owes_output() {
+            return;
+        }
+        if self.leaving {
+            // Whoever reads them sees their end no later than the command does.
+            self.direct = [None, None];
+        }
         while let Some(packet) = self.waiting.front() {
             match protocol::send_packet(&self.socket, packet, false) {
                 Ok(()) => {

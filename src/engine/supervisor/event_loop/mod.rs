@@ -1,15 +1,19 @@
 //! The supervisor's one loop: it waits on descriptors only (poll(2) on pidfd, signalfd, sockets,
-//! pipes, the timer of `--timeout`), with no threads.
+//! pipes, timers), with no threads. It lives through all runs of the container, and answers its
+//! socket between them too.
 //!
 //! Output goes to the log first, then to every attached client. A client that does not keep up
 //! holds the program back, as a full pipe would; nothing is dropped.
 
 mod clients;
+mod direct;
+mod health;
 mod streams;
 
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    time::Duration,
 };
 
 use rustix::{
@@ -19,18 +23,32 @@ use rustix::{
 
 use self::clients::Client;
 pub(super) use self::streams::StreamEnds;
-use super::{log::LogWriter, orphans::Orphans};
+use super::{
+    health::{HealthPlan, Monitor, Part},
+    log::{LogWriter, Stream},
+    orphans::Orphans,
+    protocol::{After, Wish},
+};
 use crate::{
-    model::{Context, Result},
+    model::{Context, Result, health::HealthStatus},
     sys::{poll::PollSet, process, signals},
 };
 
+/// What an init system sends to processes before it kills them. The container's own end then is none
+/// that a policy has to mend.
+const CLOSING_DOWN: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
+
+/// So long after the last output its room is kept.
+const BUSY: Duration = Duration::from_secs(5);
+
 #[derive(Debug)]
-pub(super) struct EventLoop<'a> {
-    init: &'a OwnedFd,
+pub(super) struct EventLoop {
+    /// The container's first process; `None` between two runs.
+    init: Option<OwnedFd>,
     listener: OwnedFd,
     signals: Option<OwnedFd>,
     orphans: Option<Orphans>,
+    /// Of `--timeout`, or between two runs of the delay.
     timer: Option<OwnedFd>,
     streams: StreamEnds,
     /// Input that the program has not taken yet; no more is accepted meanwhile.
@@ -39,7 +57,28 @@ pub(super) struct EventLoop<'a> {
     log: Option<LogWriter>,
     clients: Vec<Client>,
     exit_code: Option<i32>,
+    wish: Wish,
+    /// The machine or the user's session is about to end: this process was told to.
+    closing_down: bool,
+    start_now: bool,
+    health: Option<Box<Monitor>>,
+    health_wanted: Option<Option<Box<HealthPlan>>>,
+    /// The container's health has changed to this, and nobody has noted it yet.
+    health_news: Option<HealthStatus>,
     buffer: Vec<u8>,
+    /// There was output lately, and the room for it is kept for what follows.
+    busy: bool,
+}
+
+/// What the loop comes back with.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// The container has ended and all its output has been read; its exit code.
+    Exited(i32),
+    /// The container's health shall be looked after in another way from now on, or not at all.
+    Health(Option<Box<HealthPlan>>),
+    /// It has changed to this.
+    HealthNews(HealthStatus),
 }
 
 /// What a descriptor that has become ready belongs to.
@@ -52,30 +91,46 @@ enum Source {
     Input,
     Output(usize),
     Client(usize),
+    Health(Part),
+    /// A stream of that client's own.
+    Direct(usize, Stream),
 }
 
-impl<'a> EventLoop<'a> {
-    pub(super) fn new(
-        init: &'a OwnedFd,
-        listener: OwnedFd,
-        streams: StreamEnds,
-        log: Option<LogWriter>,
-    ) -> Self {
+impl EventLoop {
+    pub(super) fn new(listener: OwnedFd, log: Option<LogWriter>) -> Self {
         EventLoop {
-            init,
+            init: None,
             listener,
             // The container's end is told by its pidfd.
             signals: signals::descriptor(&signals::SignalSet::all().without(libc::SIGCHLD)).ok(),
             orphans: None,
             timer: None,
-            streams,
+            streams: StreamEnds::default(),
             pending_input: Vec::new(),
             input_ended: false,
             log,
             clients: Vec::new(),
             exit_code: None,
+            wish: Wish::default(),
+            closing_down: false,
+            start_now: false,
+            health: None,
+            health_wanted: None,
+            health_news: None,
             buffer: Vec::new(),
+            busy: false,
         }
+    }
+
+    /// A run of the program begins. Whoever has connected meanwhile watches it.
+    pub(super) fn begin(&mut self, init: OwnedFd, streams: StreamEnds) {
+        self.init = Some(init);
+        self.streams = streams;
+        self.input_ended = false;
+        self.timer = None;
+        self.exit_code = None;
+        self.wish = Wish::default();
+        self.start_now = false;
     }
 
     /// The container has no pid namespace of its own: orphans are reaped, and whoever is left when
@@ -87,57 +142,128 @@ impl<'a> EventLoop<'a> {
 
     /// Kills the first process after so many seconds.
     pub(super) fn end_after(&mut self, seconds: u32) -> Result<()> {
-        let timer = timer(seconds).system(|| "cannot set the timer of --timeout".to_owned())?;
+        let timer = timer(Duration::from_secs(seconds.into()))
+            .system(|| "cannot set the timer of --timeout".to_owned())?;
         self.timer = Some(timer);
         Ok(())
     }
 
-    /// Runs until the container has ended and all its output has been read; its exit code.
-    pub(super) fn run_until_exit(&mut self) -> Result<i32> {
+    /// Runs until the container has ended, or something is to be done for its health.
+    pub(super) fn run(&mut self) -> Result<Turn> {
         loop {
+            if let Some(status) = self.health_news.take() {
+                return Ok(Turn::HealthNews(status));
+            }
             if let Some(code) = self.exit_code {
                 self.drain();
-                return Ok(code);
+                self.streams = StreamEnds::default();
+                self.pending_input = Vec::new();
+                return Ok(Turn::Exited(code));
             }
-            for (source, ready) in self.wait()? {
-                match source {
-                    Source::Init => self.note_end()?,
-                    Source::Timer => {
-                        self.timer = None;
-                        let _ = process::signal(self.init, libc::SIGKILL);
-                    }
-                    Source::Listener => self.accept(),
-                    Source::Signals => self.forward_signal(),
-                    Source::Input => self.feed_input(),
-                    Source::Output(index) => self.read_output(index),
-                    Source::Client(index) => self.serve(index, ready),
-                }
+            if let Some(plan) = self.wanted_health() {
+                return Ok(Turn::Health(plan));
             }
-            self.tidy();
+            self.round()?;
         }
     }
 
+    /// Waits until the next run shall begin, or `false` if there is to be none any more.
+    pub(super) fn wait_for_restart(&mut self, delay: Duration) -> Result<bool> {
+        let what = || "cannot set the timer of the restart".to_owned();
+        if delay > Duration::ZERO {
+            self.timer = Some(timer(delay).system(what)?);
+        }
+        loop {
+            if self.rests() {
+                return Ok(false);
+            }
+            if self.timer.is_none() || self.start_now {
+                return Ok(true);
+            }
+            self.round()?;
+        }
+    }
+
+    /// Whether nothing comes after the end, whatever the policy says.
+    fn rests(&self) -> bool {
+        self.closing_down || self.wish.after == Some(After::Rest)
+    }
+
+    /// What has been asked for since the run began.
+    pub(super) fn wish(&self) -> Wish {
+        let after = if self.rests() {
+            Some(After::Rest)
+        } else {
+            self.wish.after
+        };
+        Wish { after, ..self.wish }
+    }
+
+    /// Waits for events and deals with them.
+    fn round(&mut self) -> Result<()> {
+        for (source, ready) in self.wait()? {
+            self.deal_with(source, ready)?;
+        }
+        self.tidy();
+        Ok(())
+    }
+
+    fn deal_with(&mut self, source: Source, ready: PollFlags) -> Result<()> {
+        match source {
+            Source::Init => self.note_end()?,
+            Source::Timer => {
+                self.timer = None;
+                self.signal_init(libc::SIGKILL);
+            }
+            Source::Listener => self.accept(),
+            Source::Signals => self.forward_signal(),
+            Source::Input => self.feed_input(),
+            Source::Output(index) => self.read_output(index),
+            Source::Client(index) => self.serve(index, ready),
+            Source::Health(part) => self.tend_health(part),
+            Source::Direct(index, stream) => self.clients[index].advance(stream),
+        }
+        Ok(())
+    }
+
+    fn signal_init(&self, number: i32) {
+        if let Some(init) = &self.init {
+            let _ = process::signal(init, number);
+        }
+    }
+
+    /// Whoever ends the container says so before: what has been said is heard first.
     fn note_end(&mut self) -> Result<()> {
-        let code = process::reap(self.init).system(|| "cannot reap the container".to_owned())?;
+        self.hear_clients();
+        if let Some(init) = self.init.take() {
+            let code = process::reap(&init).system(|| "cannot reap the container".to_owned())?;
+            self.exit_code = Some(code);
+        }
         if let Some(orphans) = self.orphans.take() {
             // A /proc that cannot be read must not hide the end.
             let _ = orphans.end_all();
         }
-        self.exit_code = Some(code);
+        self.end_health();
+        self.timer = None;
         Ok(())
     }
 
     /// Waits for the next events. Whatever would only pile up is not waited for.
     fn wait(&mut self) -> Result<Vec<(Source, PollFlags)>> {
-        let congested = self.clients.iter().any(|client| !client.waiting.is_empty());
+        let congested = self.clients.iter().any(Client::is_congested);
         let mut set = PollSet::with_capacity(6 + self.clients.len());
-        set.add(Source::Init, self.init.as_fd(), PollFlags::IN);
+        if let Some(init) = &self.init {
+            set.add(Source::Init, init.as_fd(), PollFlags::IN);
+        }
         set.add(Source::Listener, self.listener.as_fd(), PollFlags::IN);
         if let Some(signals) = &self.signals {
             set.add(Source::Signals, signals.as_fd(), PollFlags::IN);
         }
         if let Some(timer) = &self.timer {
             set.add(Source::Timer, timer.as_fd(), PollFlags::IN);
+        }
+        if let Some(monitor) = &self.health {
+            monitor.watch(&mut set, Source::Health);
         }
         if let Some(input) = &self.streams.input
             && !self.pending_input.is_empty()
@@ -155,12 +281,17 @@ impl<'a> EventLoop<'a> {
             if self.pending_input.is_empty() {
                 flags |= PollFlags::IN;
             }
-            if !client.waiting.is_empty() {
-                flags |= PollFlags::OUT;
-            }
-            set.add(Source::Client(index), client.socket.as_fd(), flags);
+            client.add_to(&mut set, index, flags);
         }
-        set.wait().system(|| "cannot wait for events".to_owned())
+        let what = || "cannot wait for events".to_owned();
+        if !self.busy {
+            return set.wait().system(what);
+        }
+        let ready = set.wait_at_most(BUSY).system(what)?;
+        if ready.is_empty() {
+            self.rest();
+        }
+        Ok(ready)
     }
 
     /// A signal to the supervisor (a shutdown, most likely) is meant for the container.
@@ -170,18 +301,17 @@ impl<'a> EventLoop<'a> {
         };
         while let Ok(Some(number)) = signals::next(descriptor) {
             if number == libc::SIGCHLD {
-                if let Some(orphans) = &self.orphans {
-                    orphans.reap();
-                }
+                self.reap_strays();
             } else if number != libc::SIGPIPE {
-                let _ = process::signal(self.init, number);
+                self.closing_down |= CLOSING_DOWN.contains(&number);
+                self.signal_init(number);
             }
         }
     }
 }
 
-/// Becomes readable after so many seconds, timerfd_create(2).
-fn timer(seconds: u32) -> io::Result<OwnedFd> {
+/// Becomes readable after so long, timerfd_create(2).
+fn timer(after: Duration) -> io::Result<OwnedFd> {
     let nothing = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -189,10 +319,7 @@ fn timer(seconds: u32) -> io::Result<OwnedFd> {
     let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
     let after = Itimerspec {
         it_interval: nothing,
-        it_value: Timespec {
-            tv_sec: seconds.into(),
-            tv_nsec: 0,
-        },
+        it_value: Timespec::try_from(after).map_err(|_| io::ErrorKind::InvalidInput)?,
     };
     rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &after)?;
     Ok(timer)
