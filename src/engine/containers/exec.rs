@@ -14,7 +14,7 @@ use rustix::event::PollFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ending::restarting,
+    moves::{self, Move},
     streams::{self, DetachKeys, Flow, Input, Outflow, Terminal, WITHOUT_WAITING, terminal_size},
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     model::{
         ContainerId, Context, Error, ErrorKind, Result,
         account::AccountSpec,
-        container::{ContainerRecord, ContainerState, StartRecord},
+        container::{ContainerRecord, StartRecord},
         device::default_rules,
         event as model_event,
         secret::SecretWay,
@@ -94,27 +94,16 @@ impl Engine {
     /// with the program's exit code, so this returns only failures.
     pub fn exec(&self, container: &str, spec: ExecSpec) -> Result<i32> {
         let (directory, record) = self.store.find_container(container)?;
+        let status = directory.state()?;
+        let state = super::pause::state(&status);
+        moves::check(Move::Exec, state, &record, container)?;
         let not_running = || {
             Error::new(
                 ErrorKind::Conflict,
-                format!("container {container} is not running"),
+                format!("container {} is not running", record.id),
             )
         };
-        let status = directory.state()?;
-        match status.state {
-            ContainerState::Running => {}
-            ContainerState::Restarting => return Err(restarting(directory.id())),
-            _ => return Err(not_running()),
-        }
         let start = status.start.ok_or_else(not_running)?;
-        if let Some(path) = &start.cgroup
-            && Group::open(path)?.is_some_and(|group| group.is_frozen())
-        {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!("container {container} is paused, unpause the container before exec"),
-            ));
-        }
         if let Some(path) = &start.cgroup
             && self.user.has_namespace()
         {
@@ -285,11 +274,13 @@ fn note(store: Option<&Store>, event: &model_event::Event) {
 fn hold(terminal: &OwnedFd) -> Result<()> {
     let what = || "cannot leave the terminal open".to_owned();
     rustix::io::ioctl_fionbio(terminal, false).system(what)?;
+    // This command only has to end now.
+    signals::block_only(&signals::SignalSet::all()).system(what)?;
     fork::fork(fork::Namespaces::NONE, || {
         exec::close_all_but(&[terminal.as_fd()]);
-        // Neither the caller's terminal nor what this command waited for concerns it.
+        // The caller's terminal concerns it no more, but may have hung up already.
         let _ = rustix::process::setsid();
-        let _ = signals::block_only(&signals::SignalSet::empty());
+        let _ = signals::block_only(&signals::SignalSet::of(&[libc::SIGHUP]));
         let mut buffer = vec![0; 4 << 10];
         while !matches!(streams::read(terminal, &mut buffer), Input::Ended) {}
         0
