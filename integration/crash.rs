@@ -142,10 +142,15 @@ fn everywhere(case: &Case, args: &[&str], before: impl Fn(&Case), after: impl Fn
                 continue;
             }
             before(case);
+            let resident = case.processes();
             let outcome = strace(case, place, death, args);
             deaths += usize::from(outcome.code == 137);
             println!("{}({}) {death:?}: {}", place.0, place.1, outcome.code);
-            case.eventually("everything has ended", || case.processes().is_empty());
+            // But for what was running before.
+            case.eventually("everything has ended", || {
+                let processes = case.processes();
+                processes.iter().all(|process| resident.contains(process))
+            });
             assert!(case.mounts().is_empty(), "mounts after {place:?}");
             after(case);
         }

@@ -232,7 +232,7 @@ fn sizes_are_those_of_the_disk(case: &Case) {
     words.push("head -c 2000000 /dev/urandom > /file");
     case.words(&words).ok();
     for (command, least) in [
-        ("container prune -f", 4_000_000),
+        ("container prune -f", 2_000_000),
         ("image prune -a -f", 12_000_000),
     ] {
         let (before, _) = usage(&case.root());

@@ -18,7 +18,6 @@ mod inspect;
 mod kill;
 mod list;
 mod log_plan;
-mod logs;
 pub mod logs;
 mod moves;
 mod neighbours;
