@@ -21,6 +21,8 @@
 //! | bad_input | hostile and broken input: one line, the right code, the store as before |
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
 //! | bundle | OCI runtime bundles, root folders, hooks |
+//! | commit | images of containers, and containers like others |
+//! | prune | cleaning up: what goes, what stays, what is asked and said |
 //! | figures | what containers do and use: top, stats, pause, update |
 //! | files | cp, export, diff: what is copied, where it lands, whose it is |
 //! | flags | every flag of `run`, one row each, seen from inside or from the kernel |
@@ -54,6 +56,7 @@ mod terminal;
 mod bad_input;
 mod bundle;
 mod cgroups;
+mod commit;
 mod crash;
 mod devices;
 mod escape;
@@ -71,6 +74,7 @@ mod modes;
 mod namespaces;
 mod perf;
 mod power;
+mod prune;
 mod pull;
 mod regressions;
 mod restart;
