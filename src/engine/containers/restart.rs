@@ -14,7 +14,10 @@ impl Engine {
         timeout: Option<i64>,
     ) -> Result<()> {
         self.stop(container, signal, timeout)?;
-        self.start(container, StartOptions { attach: None })
-            .map(drop)
+        self.start(container, StartOptions { attach: None })?;
+        if let Ok((_, record)) = self.store.find_container(container) {
+            self.note_container(&record, "restart", &[]);
+        }
+        Ok(())
     }
 }
