@@ -11,6 +11,8 @@
 //! | run | exit codes, environment, user, mounts, names, pull policies |
 //! | isolation | what a container gets, sees and cannot do |
 //! | life | detached containers: logs, attach, stop, kill, wait, rm, restarts of nothing |
+//! | events | what happened, as it happens and afterwards |
+//! | list | `ps` with its filters and formats, `port`, `inspect`; who waits for whom |
 //! | exec | a second process, with and without a terminal |
 //! | images | load, import, tag, list, inspect, remove |
 //! | pull | http, https, digests, platforms, packings |
@@ -53,12 +55,14 @@ mod cgroups;
 mod crash;
 mod devices;
 mod escape;
+mod events;
 mod exec;
 mod figures;
 mod flags;
 mod images;
 mod isolation;
 mod life;
+mod list;
 mod many;
 mod modes;
 mod namespaces;

@@ -6,6 +6,7 @@ use crate::{
     model::{
         Error, ErrorKind, Result,
         container::{ContainerRecord, ContainerState},
+        signal::SIGKILL,
     },
     storage::ContainerDir,
 };
@@ -65,7 +66,10 @@ impl Engine {
                 watch.wait(Some(super::ending::END_LIMIT))?;
                 Ok(())
             }
-            Some(mut watch) if force => watch.kill(&status, true).map(drop),
+            Some(mut watch) if force => {
+                self.note_kill(record, SIGKILL);
+                watch.kill(&status, true).map(drop)
+            }
             _ if is_up(&status) && !force => Err(running(record, status.state)),
             // Being started or removed, or over since we tried its lock.
             _ if directory.is_held()? => Err(busy(record)),
