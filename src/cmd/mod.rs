@@ -9,8 +9,8 @@
 //! filter    --filter                               times     ages, dates, --since
 //! container_flags  what run and create share       progress  pulls, as lines or bars
 //! unsupported  Docker's flags that are not there   each      several objects, one by one
-//! chosen    --latest, --cidfile                   prune     the question before cleaning up
-//! container_filters, container_rows  `ps`, line by line
+//! chosen    --all, --filter, --latest, --cidfile   refused   commands that are not there
+//! prune     the question before cleaning up        container_filters, container_rows  `ps`
 //! NAME      one command: its flags, then one function
 //! ```
 //!
@@ -62,11 +62,13 @@ mod diff;
 mod doctor;
 mod events;
 mod exec;
+mod exists;
 mod export;
 mod image_prune;
 mod images;
 mod import;
 mod info;
+mod init;
 mod inspect;
 mod kill;
 mod load;
@@ -75,6 +77,8 @@ mod pause;
 mod port;
 mod ps;
 mod pull;
+mod refused;
+mod rename;
 mod restart;
 mod rm;
 mod rmi;

@@ -4,11 +4,11 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec, export,
-    healthcheck, image_prune, images, import, info, inspect, kill, load, logs, pause, port, ps,
-    pull, restart, rm, rmi, run, secret, spec, start, stats, stop, system_boot, system_prune,
-    system_resume, tag, top, update, verb::Verb, version, volume, volume_archive, volume_ls,
-    volume_prune, wait,
+    attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec, exists, export,
+    healthcheck, image_prune, images, import, info, init, inspect, kill, load, logs, pause, port,
+    ps, pull, refused, rename, restart, rm, rmi, run, secret, spec, start, stats, stop,
+    system_boot, system_prune, system_resume, tag, top, update, verb::Verb, version, volume,
+    volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -57,6 +57,16 @@ pub static VERBS: &[&Verb] = &[
     &clone::VERB,
     &commit::VERB,
     &diff::VERB,
+    &rename::VERB,
+    &exists::CONTAINER,
+    &exists::IMAGE,
+    &init::VERB,
+    &init::CLEANUP,
+    &refused::CHECKPOINT,
+    &refused::RESTORE,
+    &refused::MOUNT,
+    &refused::UNMOUNT,
+    &refused::RUNLABEL,
     &export::VERB,
     &volume_ls::VERB,
     &volume::CREATE,

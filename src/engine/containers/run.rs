@@ -10,9 +10,10 @@ use std::{
 
 use super::{
     create::{Created, with_exact_modes},
-    ending::{Watch, restarting},
+    ending::Watch,
     hook_folders,
     log_plan::log_plan,
+    moves::{self, Legal, Move},
     neighbours::Neighbours,
     own_ids::Ownership,
     own_root,
@@ -93,7 +94,13 @@ impl Engine {
                 format!("No such container: {container}"),
             ));
         }
-        let Some(lock) = directory.try_hold()? else {
+        let state = super::state_of(&directory)?;
+        let legal = moves::check(Move::Start, state, &record, container)?;
+        let lock = match legal {
+            Legal::Go => directory.try_hold()?,
+            Legal::Done => None,
+        };
+        let Some(lock) = lock else {
             return match &options.attach {
                 Some(attach) => self.attach_to(&directory, &record, attach),
                 None => {
@@ -177,12 +184,12 @@ impl Engine {
             )
             .with_hint(format!("start it first: coracle start -a {}", record.name))
         };
-        if directory.state()?.state == ContainerState::Restarting {
-            return Err(restarting(directory.id()));
-        }
-        if !directory.is_held()? {
-            return Err(stopped());
-        }
+        moves::check(
+            Move::Attach,
+            super::state_of(directory)?,
+            record,
+            &record.name,
+        )?;
         let socket = packet::connect(self.store.socket_folder()?, &socket_name(&record.id))
             .map_err(|_| stopped())?;
         let attachment = Attachment {

@@ -30,7 +30,7 @@
 mod event_loop;
 mod events;
 pub mod health;
-mod log;
+pub(super) mod log;
 pub mod network_files;
 mod orphans;
 pub mod protocol;
@@ -296,7 +296,9 @@ impl Container<'_> {
     /// All runs of the program, and the time between them.
     fn run(mut self, client: &mut Option<OwnedFd>, held: Vec<OwnedFd>) -> Result<()> {
         let socket = self.listen()?;
-        let log = log::LogWriter::open(&self.plan.logging, &self.directory)?;
+        let logging = &self.plan.logging;
+        let files = || self.directory.log_files(logging.path.as_deref());
+        let log = log::LogWriter::open(logging, files)?;
         let mut watch = EventLoop::new(socket, log);
         let mut restarts = Restarts::default();
         let mut run = match self.begin(&mut watch, client, &held, 0) {

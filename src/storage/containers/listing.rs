@@ -3,7 +3,7 @@
 //!
 //! | the container | what is read | calls |
 //! |---|---|---|
-//! | has ended | `exit.json`, `state.json`, `record.json` | 9 |
+//! | has ended | `exit.json`, `state.json`, `record.json`, `upper` | 10 |
 //! | does not run, and only those that run are wanted | `lock` | 3 |
 //! | runs, or never did | as [`super::ContainerDir::state`], then `record.json` | 10 to 14 |
 //!
@@ -27,6 +27,7 @@ use crate::{
     storage::{
         Store,
         files::{self, Stored},
+        lease::exists,
         locks::ObjectLock,
     },
 };
@@ -98,7 +99,8 @@ impl Store {
                 None => return Ok(None),
             }
         } else if let Some(exit) = ended(folder, id)? {
-            Status::of_ended(exit)
+            let damaged = !exists(folder, &format!("{id}/upper"))?;
+            Status::of_ended(exit, damaged)
         } else {
             match self.state_in_full(id)? {
                 Some(status) => status,
@@ -136,11 +138,13 @@ fn ended(folder: &OwnedFd, id: &ContainerId) -> Result<Option<ExitRecord>> {
 
 impl Status {
     /// Of a container that is known to have ended so.
-    fn of_ended(exit: ExitRecord) -> Status {
+    fn of_ended(exit: ExitRecord, damaged: bool) -> Status {
         Status {
             state: ContainerState::Exited,
             start: None,
             exit: Some(exit),
+            removing: false,
+            damaged,
         }
     }
 }

@@ -13,6 +13,10 @@ pub struct Status {
     /// Only the end of the run that `start` began. Absent for one that ended unseen: its
     /// supervisor was killed, or the machine stopped.
     pub exit: Option<ExitRecord>,
+    /// A process that lives is removing the container: it may be waiting for its end.
+    pub removing: bool,
+    /// Its writable layer is gone, so it can only be removed. Never of one that runs.
+    pub damaged: bool,
 }
 
 impl Status {
@@ -28,7 +32,13 @@ impl Status {
             (Some(_), _) | (None, Some(_)) => ContainerState::Exited,
             (None, None) => ContainerState::Created,
         };
-        Status { state, start, exit }
+        Status {
+            state,
+            start,
+            exit,
+            removing: false,
+            damaged: false,
+        }
     }
 
     /// When the last run began, RFC 3339.
