@@ -12,6 +12,8 @@
 //! | isolation | what a container gets, sees and cannot do |
 //! | life | detached containers: logs, attach, stop, kill, wait, rm, restarts of nothing |
 //! | restart | restart policies, the time between two runs, what runs after a reboot |
+//! | events | what happened, as it happens and afterwards |
+//! | list | `ps` with its filters and formats, `port`, `inspect`; who waits for whom |
 //! | logs | drivers, rotation, following, exact bytes, a full disk |
 //! | exec | a second process, with and without a terminal |
 //! | health | checks, what they find, what is done about it |
@@ -60,6 +62,7 @@ mod commit;
 mod crash;
 mod devices;
 mod escape;
+mod events;
 mod exec;
 mod figures;
 mod files;
@@ -68,6 +71,7 @@ mod health;
 mod images;
 mod isolation;
 mod life;
+mod list;
 mod logs;
 mod many;
 mod modes;
