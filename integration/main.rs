@@ -29,6 +29,7 @@
 //! | user_namespaces | ids of a container's own: maps, owners, what they cost |
 //! | modes | root, subordinate ids, one id |
 //! | security | capabilities, filters, masks, limits, groups: flags that change them |
+//! | shell | in front of a terminal and in a pipeline: job control, signals, ends of streams |
 //! | regressions | faults that were found, each with its story |
 //! | perf | system calls of a run |
 //!
@@ -67,6 +68,7 @@ mod pull;
 mod regressions;
 mod run;
 mod security;
+mod shell;
 mod tree;
 mod user_namespaces;
 mod volumes;

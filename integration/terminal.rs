@@ -27,6 +27,23 @@ pub struct Terminal {
 impl Terminal {
     /// Starts a command of the engine on a new terminal of 24 lines and 80 columns.
     pub fn start<S: AsRef<str>>(case: &Case, args: &[S]) -> Terminal {
+        let mut words = case.engine_words();
+        words.extend(args.iter().map(|word| word.as_ref().to_owned()));
+        Self::run(case, &words)
+    }
+
+    /// Starts a shell with job control on a new terminal; its prompt is `host$ `.
+    pub fn shell(case: &Case) -> Terminal {
+        let words = ["env", "PS1=host$ ", "bash", "--norc", "--noprofile", "-i"];
+        let mut terminal = Self::run(case, &words.map(str::to_owned));
+        terminal.expect("host$ ");
+        // What is typed appears nowhere but where it is asked for.
+        terminal.send("bind 'set enable-bracketed-paste off' 2>/dev/null; stty -echo\r");
+        terminal.expect("host$ ");
+        terminal
+    }
+
+    fn run(case: &Case, words: &[String]) -> Terminal {
         let master =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
@@ -49,8 +66,7 @@ impl Terminal {
         let end = || Stdio::from(slave.try_clone().unwrap());
         // setsid gives the command a session whose controlling terminal this is.
         let mut command: Command = case.program("setsid");
-        command.args(["--ctty", "--wait"]).args(case.engine_words());
-        command.args(args.iter().map(S::as_ref));
+        command.args(["--ctty", "--wait"]).args(words);
         command.env("TERM", "xterm");
         command.stdin(end()).stdout(end()).stderr(end());
         let child = command.spawn().unwrap();

@@ -73,7 +73,7 @@ impl HealthFlags {
     }
 
     /// Lays what was given over what is there.
-    pub fn change(self, spec: &mut HealthSpec) -> Result<()> {
+    pub fn change(&self, spec: &mut HealthSpec) -> Result<()> {
         if self.no_healthcheck {
             if self.has_settings() {
                 return Err(Error::invalid(

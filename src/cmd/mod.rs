@@ -10,6 +10,7 @@
 //! container_flags  what run and create share       progress  pulls, as lines or bars
 //! unsupported  Docker's flags that are not there   each      several objects, one by one
 //! chosen    --all, --filter, --latest, --cidfile         refused   commands that are not there
+//! chosen    --latest, --cidfile                   prune     the question before cleaning up
 //! NAME      one command: its flags, then one function
 //! ```
 //!
@@ -27,6 +28,7 @@ mod env;
 mod failure;
 mod filter;
 mod health_flags;
+mod healthcheck;
 mod help;
 mod log_flags;
 mod mount_flags;
@@ -34,6 +36,7 @@ mod namespace_flags;
 mod parse;
 mod process_columns;
 mod progress;
+mod prune;
 mod registry_flags;
 mod resource_flags;
 mod security_flags;
@@ -48,12 +51,17 @@ mod user_namespace_flags;
 mod verb;
 
 mod attach;
+mod clone;
+mod commit;
+mod container_prune;
+mod cp;
 mod create;
 mod doctor;
 mod events;
 mod exec;
 mod exists;
 mod export;
+mod image_prune;
 mod images;
 mod import;
 mod info;
@@ -76,6 +84,7 @@ mod spec;
 mod start;
 mod stats;
 mod stop;
+mod system_prune;
 mod tag;
 mod top;
 mod update;

@@ -15,6 +15,7 @@ use crate::{
     engine::{ContainerSummary, Engine},
     model::{
         container::{ContainerState, NetworkMode},
+        health::HealthStatus,
         human,
         mount::{Mount, MountSource},
     },
@@ -25,7 +26,8 @@ struct Flags {
     /// Show containers that do not run, too
     #[arg(long, short = 'a')]
     all: bool,
-    /// Show those that fit: id, name, label, status, ancestor, before, since, exited, volume, network
+    /// Show those that fit: id, name, label, status, ancestor, before, since, exited, health, volume,
+    /// network
     #[arg(long, short = 'f', value_name = "filter")]
     filter: Vec<String>,
     /// "table", "table TEMPLATE", "json", or a template in Go's language
@@ -152,7 +154,7 @@ fn select(
                 container.state == ContainerState::Exited
                     && container.exit_code.map(|code| code.to_string()).as_deref() == Some(code)
             })
-            && filters.accepts("health", |health| health == "none")
+            && filters.accepts("health", |health| health == health_word(container))
             && filters.accepts("network", |name| name == network(container))
             && filters.accepts("volume", |volume| has_mount(container, volume))
             && ancestors
@@ -182,6 +184,11 @@ fn check_values(filters: &Filters) -> Result<(), Failure> {
     for status in filters.values("status") {
         if !STATES.contains(&status) {
             return Err(invalid("status", status));
+        }
+    }
+    for health in filters.values("health") {
+        if !["none", "starting", "healthy", "unhealthy"].contains(&health) {
+            return Err(invalid("health", health));
         }
     }
     for code in filters.values("exited") {
@@ -357,18 +364,28 @@ fn quote(text: &str) -> String {
     quoted
 }
 
+fn health_word(container: &ContainerSummary) -> String {
+    match container.health {
+        Some(status) => status.to_string(),
+        None => "none".to_owned(),
+    }
+}
+
 fn status(container: &ContainerSummary) -> String {
     let ago = |moment: &Option<String>| moment.as_deref().map_or_else(String::new, times::ago);
     match container.state {
         ContainerState::Created => "Created".to_owned(),
         ContainerState::Running | ContainerState::Paused => {
             let length = container.started.as_deref().and_then(times::since);
-            let paused = match container.state {
-                ContainerState::Paused => " (Paused)",
-                _ => "",
+            let remark = match (container.state, container.health) {
+                (ContainerState::Paused, _) => " (Paused)",
+                (_, Some(HealthStatus::Starting)) => " (health: starting)",
+                (_, Some(HealthStatus::Healthy)) => " (healthy)",
+                (_, Some(HealthStatus::Unhealthy)) => " (unhealthy)",
+                (_, None) => "",
             };
             let length = human::duration(length.unwrap_or_default());
-            format!("Up {length}{paused}")
+            format!("Up {length}{remark}")
         }
         ContainerState::Exited => format!(
             "Exited ({}) {}",
@@ -439,6 +456,7 @@ mod tests {
             command: words(&["sleep", "1000"]),
             created: moment(7205),
             state: ContainerState::Created,
+            health: None,
             exit_code: None,
             started: None,
             finished: None,

@@ -45,7 +45,7 @@ impl DetachFlags {
     }
 }
 
-/// `ctrl-p,ctrl-q`, `a,b`, `ctrl-@`: single characters, or control codes from `@` to `_`.
+/// `ctrl-p,ctrl-q`, `a,b`, `ctrl-@`: single characters, control codes from `@` to `_`, or `DEL`.
 fn parse_keys(text: &str) -> Result<Vec<u8>> {
     let key = |part: &str| match part.as_bytes() {
         [byte] => Some(*byte),
@@ -53,6 +53,7 @@ fn parse_keys(text: &str) -> Result<Vec<u8>> {
             b'a'..=b'z' | b'@' | b'['..=b'_' => Some(code & 0x1f),
             _ => None,
         },
+        b"DEL" => Some(127),
         _ => None,
     };
     if text.is_empty() {
@@ -61,8 +62,12 @@ fn parse_keys(text: &str) -> Result<Vec<u8>> {
     text.split(',')
         .map(|part| {
             key(part).ok_or_else(|| {
-                Error::invalid(format!("invalid detach keys ({text}): {part:?} is no key"))
-                    .with_hint("a list such as ctrl-p,ctrl-q; or a single character")
+                Error::invalid(format!(
+                    "Invalid detach keys ({text}) provided: {part:?} is no key"
+                ))
+                .with_hint(
+                    "a list such as ctrl-p,ctrl-q or a,b; ctrl- goes with a to z and @ [ \\ ] ^ _",
+                )
             })
         })
         .collect()
@@ -84,6 +89,7 @@ pub fn exit_code(outcome: &RunOutcome) -> u8 {
     match outcome {
         RunOutcome::Detached(_) => 0,
         RunOutcome::Exited(code) => low_byte(*code),
+        RunOutcome::Left(code) => *code,
     }
 }
 
@@ -101,6 +107,10 @@ mod tests {
         let keys = |text| parse_keys(text).ok();
         assert_eq!(keys("ctrl-p,ctrl-q"), Some(vec![16, 17]));
         assert_eq!(keys("ctrl-@,ctrl-[,ctrl-_,x"), Some(vec![0, 27, 31, b'x']));
+        assert_eq!(
+            keys("ctrl-\\,ctrl-],ctrl-^,DEL"),
+            Some(vec![28, 29, 30, 127])
+        );
         assert_eq!(keys("ctrl-A"), None);
         assert_eq!(keys("ctrl-"), None);
         assert_eq!(keys("ab"), None);

@@ -4,15 +4,16 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, create, doctor, events, exec, exists, export, images, import, info, init, inspect,
-    kill, load, logs, pause, ps, pull, refused, rename, restart, rm, rmi, run, secret, spec, start,
-    stats, stop, tag, top, update, verb::Verb, version, volume, volume_archive, volume_ls,
-    volume_prune, wait,
+    attach, clone, commit, container_prune, cp, create, doctor, events, exec, exists, export,
+    healthcheck, image_prune, images, import, info, init, inspect, kill, load, logs, pause, ps,
+    pull, refused, rename, restart, rm, rmi, run, secret, spec, start, stats, stop, system_prune,
+    tag, top, update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
 pub const GROUPS: &[(&str, &str)] = &[
     ("container", "Commands on containers"),
+    ("healthcheck", "Commands on health checks"),
     ("image", "Commands on images"),
     ("secret", "Commands on secrets"),
     ("system", "Commands on the engine"),
@@ -48,6 +49,7 @@ pub static VERBS: &[&Verb] = &[
     &pause::PAUSE,
     &pause::UNPAUSE,
     &update::VERB,
+    &healthcheck::RUN,
     &attach::VERB,
     &rename::VERB,
     &exists::CONTAINER,
@@ -59,6 +61,9 @@ pub static VERBS: &[&Verb] = &[
     &refused::MOUNT,
     &refused::UNMOUNT,
     &refused::RUNLABEL,
+    &cp::VERB,
+    &clone::VERB,
+    &commit::VERB,
     &export::VERB,
     &volume_ls::VERB,
     &volume::CREATE,
@@ -73,6 +78,9 @@ pub static VERBS: &[&Verb] = &[
     &secret::INSPECT,
     &secret::RM,
     &secret::EXISTS,
+    &container_prune::VERB,
+    &image_prune::VERB,
+    &system_prune::VERB,
     &info::VERB,
     &doctor::VERB,
     &version::VERB,

@@ -1,18 +1,13 @@
 //! `volume prune`: remove the volumes that no container uses.
 
-use std::io::BufRead;
-
 use clap::Args;
 
 use super::{
     Session,
-    failure::Failure,
     filter::Filters,
-    parse, ui,
+    parse, prune,
     verb::{Arity, Outcome, Verb},
-    volume_ls,
 };
-use crate::model::human;
 
 #[derive(Args)]
 struct Flags {
@@ -44,44 +39,12 @@ fn run(session: &Session, flags: &Flags) -> Outcome {
     let all = flags.all || filters.boolean("all")?.unwrap_or(false);
     if !flags.force {
         let which = if all { "all" } else { "anonymous" };
-        confirm(&format!(
-            "WARNING! This will remove {which} local volumes not used by at least one container.\nAre you sure you want to continue? [y/N] "
-        ))?;
+        let warning = format!(
+            "WARNING! This will remove {which} local volumes not used by at least one container."
+        );
+        prune::confirm("volume prune", &warning)?;
     }
-    let engine = session.engine()?;
-    let mut volumes = engine.volumes()?;
-    volume_ls::select(&mut volumes, &filters)?;
-    let names: Vec<String> = volumes
-        .into_iter()
-        .filter(|volume| volume.used_by.is_empty() && (all || volume.anonymous))
-        .map(|volume| volume.name)
-        .collect();
-    let (removed, bytes) = engine.prune_volumes(&names)?;
-    if !removed.is_empty() {
-        ui::line("Deleted Volumes:")?;
-        for name in &removed {
-            ui::line(name)?;
-        }
-        ui::line("")?;
-    }
-    ui::line(&format!(
-        "Total reclaimed space: {}",
-        human::short_size(bytes)
-    ))?;
+    let bytes = prune::volumes(session.engine()?, all, &filters)?;
+    prune::total(bytes)?;
     Ok(0)
-}
-
-/// Anything but `y` is no.
-fn confirm(question: &str) -> Result<(), Failure> {
-    ui::raw(question.as_bytes())?;
-    let mut answer = String::new();
-    let _ = std::io::stdin().lock().read_line(&mut answer);
-    if answer.trim().eq_ignore_ascii_case("y") {
-        Ok(())
-    } else {
-        Err(Failure::Plain(
-            "volume prune has been cancelled".to_owned(),
-            1,
-        ))
-    }
 }

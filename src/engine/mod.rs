@@ -23,11 +23,13 @@ pub mod volumes;
 use std::path::PathBuf;
 
 pub use crate::model::RegistryOptions;
+pub use containers::{Copied, CopyEnd, CopyRequest};
 pub use events::EventOptions;
 pub use requests::{
-    AttachOptions, Check, ContainerSize, ContainerStats, ContainerSummary, CpuUsage, ExecSpec,
-    Health, ImportRequest, IoUsage, LoadRequest, LogLine, LogOptions, LogStream, MemoryUsage,
-    PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
+    AttachOptions, Check, CloneRequest, CommitRequest, ContainerSize, ContainerStats,
+    ContainerSummary, CpuUsage, ExecSpec, Health, HealthVerdict, ImportRequest, IoUsage,
+    LoadRequest, LogLine, LogOptions, LogStream, MemoryUsage, PullSettings, Removed, RunOptions,
+    RunOutcome, StartOptions, Usage,
 };
 
 use crate::{

@@ -6,7 +6,10 @@ use super::{Progress, RegistryOptions};
 use crate::model::{
     ContainerId, Digest, Platform, Reference, Result,
     container::{ContainerState, NetworkMode},
+    health::HealthStatus,
+    manifest::Format,
     mount::Mount,
+    resources::Resources,
 };
 
 /// How an image that is not in the store is fetched for `run` and `create`. Whether it is at all
@@ -32,6 +35,39 @@ pub struct ImportRequest {
     pub changes: Vec<String>,
     pub message: Option<String>,
     pub platform: Option<Platform>,
+}
+
+/// `container clone`
+#[derive(Clone, Debug, Default)]
+pub struct CloneRequest {
+    pub container: String,
+    /// Default: the original's, with `-clone` behind it.
+    pub name: Option<String>,
+    /// Default: the original's.
+    pub image: Option<String>,
+    /// Laid over the original's limits.
+    pub changes: Resources,
+    /// Remove the original; with `force` even if it runs.
+    pub destroy: bool,
+    pub force: bool,
+    pub run: bool,
+}
+
+/// What `commit` makes of a container.
+#[derive(Clone, Debug, Default)]
+pub struct CommitRequest {
+    pub reference: Option<Reference>,
+    pub author: Option<String>,
+    pub message: Option<String>,
+    /// Dockerfile instructions for the configuration.
+    pub changes: Vec<String>,
+    /// A running container stands still meanwhile.
+    pub pause: bool,
+    pub format: Format,
+    /// One layer with everything, instead of one more.
+    pub squash: bool,
+    /// All volumes of the container are declared by the image.
+    pub include_volumes: bool,
 }
 
 /// One thing that removing an image did.
@@ -67,6 +103,9 @@ pub enum RunOutcome {
     Detached(ContainerId),
     /// Docker's exit code: 0–255, 128+n for a death by signal n.
     Exited(i32),
+    /// The command was told to go (by a signal, or by the end of its output's reader) and ends with
+    /// this code; the container goes on.
+    Left(u8),
 }
 
 #[derive(Clone, Debug)]
@@ -108,6 +147,8 @@ pub struct ContainerSummary {
     /// RFC 3339, UTC.
     pub created: String,
     pub state: ContainerState,
+    /// `None` for a container without a health check.
+    pub health: Option<HealthStatus>,
     pub exit_code: Option<i32>,
     /// RFC 3339, UTC.
     pub started: Option<String>,
@@ -118,6 +159,14 @@ pub struct ContainerSummary {
     pub platform: Platform,
     /// Bytes of the writable layer and of the image; measured only when asked for.
     pub size: Option<ContainerSize>,
+}
+
+/// What a health check that was asked for has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthVerdict {
+    pub passed: bool,
+    /// How the container is with it.
+    pub status: HealthStatus,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -133,6 +133,33 @@ pub fn duration(length: Duration) -> String {
     }
 }
 
+/// A duration as Go writes it: `1m30s`, `1.5s`, `250ms`, `0s`.
+pub fn go_duration(length: Duration) -> String {
+    let fraction = |whole: u128, unit: u128| {
+        let part = format!("{:0width$}", whole % unit, width = unit.ilog10() as usize);
+        match part.trim_end_matches('0') {
+            "" => (whole / unit).to_string(),
+            part => format!("{}.{part}", whole / unit),
+        }
+    };
+    let nanoseconds = length.as_nanos();
+    let seconds = length.as_secs();
+    match nanoseconds {
+        0 => "0s".to_owned(),
+        ..1_000 => format!("{nanoseconds}ns"),
+        ..1_000_000 => format!("{}µs", fraction(nanoseconds, 1_000)),
+        ..1_000_000_000 => format!("{}ms", fraction(nanoseconds, 1_000_000)),
+        _ => {
+            let rest = fraction(nanoseconds % 60_000_000_000, 1_000_000_000);
+            match (seconds / 3600, seconds / 60 % 60) {
+                (0, 0) => format!("{rest}s"),
+                (0, minutes) => format!("{minutes}m{rest}s"),
+                (hours, minutes) => format!("{hours}h{minutes}m{rest}s"),
+            }
+        }
+    }
+}
+
 /// Reads a duration as Go writes it: `1h30m`, `1.5s`, `250ms`, `0`. Negative ones are refused.
 pub fn parse_duration(text: &str) -> Result<Duration> {
     nanoseconds(text).map(Duration::from_nanos).ok_or_else(|| {

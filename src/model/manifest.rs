@@ -21,6 +21,45 @@ pub enum Document {
     Index(Box<ImageIndex>),
 }
 
+/// Which of the two families of documents an image is written as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    #[default]
+    Oci,
+    /// Docker's, schema 2.
+    Docker,
+}
+
+impl Format {
+    pub fn manifest_type(self) -> &'static str {
+        match self {
+            Format::Oci => OCI_MANIFEST,
+            Format::Docker => DOCKER_MANIFEST,
+        }
+    }
+
+    pub fn config_type(self) -> &'static str {
+        match self {
+            Format::Oci => OCI_CONFIG,
+            Format::Docker => DOCKER_CONFIG,
+        }
+    }
+
+    /// Docker's has no type for zstd that others than Docker know.
+    pub fn layer_type(self, compression: Compression) -> &'static str {
+        match (self, compression) {
+            (Format::Oci, compression) => layer_media_type(compression),
+            (Format::Docker, Compression::None) => "application/vnd.docker.image.rootfs.diff.tar",
+            (Format::Docker, Compression::Gzip) => {
+                "application/vnd.docker.image.rootfs.diff.tar.gzip"
+            }
+            (Format::Docker, Compression::Zstd) => {
+                "application/vnd.docker.image.rootfs.diff.tar.zstd"
+            }
+        }
+    }
+}
+
 /// How the bytes of a layer blob are packed around the tar stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {

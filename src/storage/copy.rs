@@ -28,6 +28,9 @@ use crate::{
 };
 
 const OPAQUE: [&CStr; 2] = [c"trusted.overlay.opaque", c"user.overlay.opaque"];
+const CAPABILITY_REVISION: u32 = 0xff00_0000;
+/// Who owns what belongs to nobody known, user_namespaces(7).
+const NOBODY: u32 = 65534;
 /// The kernel looks for no longer path.
 const LONGEST_REFERENCE: usize = 4095;
 /// Deeper than PATH_MAX allows to address.
@@ -90,17 +93,44 @@ impl<'a> Owners<'a> {
         )
     }
 
+    /// The owner as the container sees it, nobody for one that it does not have.
+    pub fn inside(&self, uid: u32, gid: u32) -> (u32, u32) {
+        (
+            self.ids.inside_uid(uid).unwrap_or(NOBODY),
+            self.ids.inside_gid(gid).unwrap_or(NOBODY),
+        )
+    }
+
+    /// A file capability of the container's, as the engine's own.
+    pub fn inside_capability(&self, value: &[u8]) -> Option<Vec<u8>> {
+        let magic = u32::from_le_bytes(*value.first_chunk()?);
+        let root = match (magic & CAPABILITY_REVISION, value.len()) {
+            (0x0200_0000, 20) => return Some(value.to_vec()),
+            (0x0300_0000, 24) => u32::from_le_bytes(*value.last_chunk()?),
+            _ => return None,
+        };
+        if self.ids.inside_uid(root) != Some(0) {
+            return None;
+        }
+        let mut plain = (magic & !CAPABILITY_REVISION | 0x0200_0000)
+            .to_le_bytes()
+            .to_vec();
+        plain.extend_from_slice(&value[4..20]);
+        Some(plain)
+    }
+
     /// File capabilities hold for the user namespace whose root is named with them
     /// (capabilities(7), "VFS_CAP_REVISION_3"); those without a name are of the engine's.
     fn capability(&self, value: &[u8]) -> Option<Vec<u8>> {
-        const REVISION: u32 = 0xff00_0000;
         let magic = u32::from_le_bytes(*value.first_chunk()?);
-        let root = match (magic & REVISION, value.len()) {
+        let root = match (magic & CAPABILITY_REVISION, value.len()) {
             (0x0200_0000, 20) => 0,
             (0x0300_0000, 24) => u32::from_le_bytes(*value.last_chunk()?),
             _ => return None,
         };
-        let mut shifted = (magic & !REVISION | 0x0300_0000).to_le_bytes().to_vec();
+        let mut shifted = (magic & !CAPABILITY_REVISION | 0x0300_0000)
+            .to_le_bytes()
+            .to_vec();
         shifted.extend_from_slice(&value[4..20]);
         shifted.extend_from_slice(&self.ids.outside_uid(root)?.to_le_bytes());
         Some(shifted)
@@ -351,11 +381,11 @@ impl<'a> Copy<'a> {
     }
 }
 
-fn is_whiteout(stat: &Stat) -> bool {
+pub(super) fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
-fn is_opaque(folder: BorrowedFd<'_>) -> bool {
+pub(super) fn is_opaque(folder: BorrowedFd<'_>) -> bool {
     OPAQUE.iter().any(|name| {
         let mut value = [0; 1];
         rustix::fs::fgetxattr(folder, *name, &mut value) == Ok(1) && value == *b"y"

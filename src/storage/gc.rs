@@ -19,7 +19,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, Timespec},
+    fs::{AtFlags, FileType, Mode, OFlags, Timespec},
     io::Errno,
 };
 
@@ -30,11 +30,14 @@ use super::{
     locks::{ExclusiveLock, ObjectLock, try_lock_file},
     shifted::SHIFTED,
 };
-use crate::model::{
-    ContainerId, Context, Digest, Result,
-    container::ContainerRecord,
-    image::ImageRecord,
-    mount::{Mount, MountSource},
+use crate::{
+    model::{
+        ContainerId, Context, Digest, Result,
+        container::ContainerRecord,
+        image::ImageRecord,
+        mount::{Mount, MountSource},
+    },
+    sys::tree_size,
 };
 
 /// How long a begun download may lie about.
@@ -55,6 +58,19 @@ pub struct Garbage {
 }
 
 impl Garbage {
+    /// Bytes that deleting it frees on the disk.
+    pub fn disk_bytes(&self, store: &Store) -> u64 {
+        let of_grave = |grave: &String| {
+            let place = format!("tmp/{grave}");
+            let stat = rustix::fs::statat(&store.root, &place, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => tree_size::on_disk(&store.folder(&place).ok()?).ok(),
+                _ => Some(tree_size::blocks(&stat)),
+            }
+        };
+        self.graves.iter().filter_map(of_grave).sum()
+    }
+
     /// Deletes it. A failure does not stop the rest; the first one is returned.
     pub fn delete(self, store: &Store) -> Result<()> {
         let mut outcome = Ok(());

@@ -84,7 +84,8 @@ impl Store {
 /// A layer being unpacked in a lease.
 #[derive(Debug)]
 pub struct StagedLayer {
-    chain_id: Digest,
+    /// `None` as long as it follows from files that are not there yet.
+    chain_id: Option<Digest>,
     name: String,
     dir: OwnedFd,
     tree: OwnedFd,
@@ -94,7 +95,16 @@ pub struct StagedLayer {
 impl Lease<'_> {
     /// An empty directory for the files of the layer with this chain id.
     pub fn stage_layer(&self, chain_id: &Digest) -> Result<StagedLayer> {
-        let what = || format!("cannot stage layer {chain_id}");
+        let layer = self.stage_new_layer()?;
+        Ok(StagedLayer {
+            chain_id: Some(chain_id.clone()),
+            ..layer
+        })
+    }
+
+    /// An empty directory for the files of a layer that [`StagedLayer::seal_as`] will name.
+    pub fn stage_new_layer(&self) -> Result<StagedLayer> {
+        let what = || "cannot stage a layer".to_owned();
         let name = self.fresh_name("layer");
         rustix::fs::mkdirat(self.dir(), &name, Mode::RWXU).system(what)?;
         let open = |dir: BorrowedFd<'_>, name: &str| {
@@ -106,7 +116,7 @@ impl Lease<'_> {
         // It becomes `/` of containers whose image says nothing else.
         rustix::fs::fchmod(&tree, Mode::from(0o755)).system(what)?;
         Ok(StagedLayer {
-            chain_id: chain_id.clone(),
+            chain_id: None,
             name,
             dir,
             tree,
@@ -116,19 +126,21 @@ impl Lease<'_> {
 }
 
 impl StagedLayer {
-    pub fn chain_id(&self) -> &Digest {
-        &self.chain_id
-    }
-
     /// Where the files go.
     pub fn tree(&self) -> BorrowedFd<'_> {
         self.tree.as_fd()
     }
 
+    /// [`Self::seal`], with the chain id that has become known.
+    pub fn seal_as(&mut self, chain_id: &Digest, facts: &LayerFacts) -> Result<()> {
+        self.chain_id = Some(chain_id.clone());
+        self.seal(facts)
+    }
+
     /// Says that all files are there.
     pub fn seal(&mut self, facts: &LayerFacts) -> Result<()> {
         let text = serde_json::to_vec(facts).context(ErrorKind::System, || {
-            format!("cannot describe layer {}", self.chain_id)
+            format!("cannot describe layer {}", facts.diff_id)
         })?;
         files::write_new(&self.dir, "layer.json", &text, Durability::Volatile)?;
         self.sealed = true;
@@ -136,16 +148,16 @@ impl StagedLayer {
     }
 
     pub(super) fn settle(&self, store: &Store, lease: &OwnedFd) -> Result<()> {
-        let what = || format!("cannot keep layer {}", self.chain_id);
-        if !self.sealed {
-            return Err(Error::new(ErrorKind::System, what())
+        let (true, Some(chain_id)) = (self.sealed, &self.chain_id) else {
+            return Err(Error::new(ErrorKind::System, "cannot keep a layer")
                 .with_source("it was never said to be complete"));
-        }
-        let to = place(&self.chain_id);
+        };
+        let what = || format!("cannot keep layer {chain_id}");
+        let to = place(chain_id);
         match rustix::fs::renameat(lease, &self.name, &store.root, &to) {
             Ok(()) => Ok(()),
             // Another process was faster; ours goes with the lease.
-            Err(Errno::EXIST | Errno::NOTEMPTY) if store.has_layer(&self.chain_id)? => Ok(()),
+            Err(Errno::EXIST | Errno::NOTEMPTY) if store.has_layer(chain_id)? => Ok(()),
             // The remains of an interrupted deletion, or a damaged one: they change places with ours.
             Err(Errno::EXIST | Errno::NOTEMPTY) => rustix::fs::renameat_with(
                 lease,

@@ -15,6 +15,7 @@
 //!     config.json               of the bundle it was made from, if it was: as it was then
 //!     lock                      held by the supervisor as long as it lives
 //!     state.json exit.json      StartRecord, ExitRecord, each replaced as a whole
+//!     health.json               HealthRecord of the run that it names; with the first check's end
 //!     log log.1 log.2.gz …      what it has written, see [`containers::log_files`]
 //!     upper/ work/ rootfs/ hosts hostname resolv.conf …
 //!   shifted/TOP-MAPS/         an image's tree with the owners of a container's own ids
@@ -65,6 +66,7 @@
 //! and what it kept alive goes with the garbage collection that follows.
 
 pub mod blobs;
+pub mod changes;
 pub mod containers;
 pub mod copy;
 pub mod delete;
@@ -77,6 +79,7 @@ pub mod layers;
 pub mod lease;
 pub mod locks;
 mod merge;
+pub mod new_layer;
 pub mod pack;
 pub mod secrets;
 pub mod shifted;

@@ -5,6 +5,10 @@
 //! swaps a file for a link to somewhere else (CVE-2023-0778) gets the link into the archive. Names,
 //! owners, modes, times (whole seconds), hard links, devices and extended attributes go along (GNU
 //! long names, PAX records `SCHILY.xattr.*`); sockets do not.
+//!
+//! The tree of a layer ([`pack_layer`]) comes out as the OCI image specification wants it: overlayfs's
+//! whiteouts and opaque directories as `.wh.NAME` and `.wh..wh..opq`, and what an ordinary user could
+//! not make as what it stands for ([`STAT_XATTR`]).
 
 use std::{
     collections::HashMap,
@@ -23,7 +27,11 @@ use rustix::{
 };
 use tar::{Builder, EntryType, Header};
 
-use super::FOLDER;
+use super::{
+    FOLDER,
+    copy::{is_opaque, is_whiteout},
+    unpack::STAT_XATTR,
+};
 use crate::sys::{file_copy, in_root};
 
 /// Deeper trees need more descriptors than a process may have.
@@ -38,9 +46,25 @@ pub fn pack(tree: &OwnedFd, out: impl Write) -> io::Result<()> {
     packer.finish()
 }
 
+/// Writes a layer's tree, in the order of names: the same tree makes the same archive. The root
+/// directory has an entry only if it is told `with_root`.
+pub fn pack_layer(tree: BorrowedFd<'_>, with_root: bool, out: impl Write) -> io::Result<()> {
+    let mut packer = Packer::new(out, &|stat| (stat.st_uid, stat.st_gid));
+    packer.style = Style::Layer { with_root };
+    packer.folder_as(tree, b"")?;
+    packer.finish()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Files,
+    Layer { with_root: bool },
+}
+
 /// An archive that is being written.
 pub struct Packer<'a, W: Write> {
     archive: Builder<W>,
+    style: Style,
     /// User and group of a file, as the archive is to say.
     owner: &'a dyn Fn(&Stat) -> (u32, u32),
     /// Paths of files with several names.
@@ -54,6 +78,7 @@ impl<'a, W: Write> Packer<'a, W> {
     pub fn new(out: W, owner: &'a dyn Fn(&Stat) -> (u32, u32)) -> Self {
         Packer {
             archive: Builder::new(out),
+            style: Style::Files,
             owner,
             links: HashMap::new(),
             path: Vec::new(),
@@ -98,20 +123,30 @@ impl<'a, W: Write> Packer<'a, W> {
             return Err(Errno::NAMETOOLONG.into());
         }
         let stat = rustix::fs::fstat(folder)?;
-        let mut header = self.header(&stat, EntryType::Directory);
-        self.attributes((folder, c"."))?;
+        let found = file_copy::attributes((folder, c"."))?;
+        let mut header = self.header_of(&stat, EntryType::Directory, &found)?;
         let path = match self.path.is_empty() {
             true => b"./".to_vec(),
             false => self.path.clone(),
         };
-        self.archive
-            .append_data(&mut header, as_path(&path), io::empty())?;
+        if !self.path.is_empty() || self.style != (Style::Layer { with_root: false }) {
+            self.attributes(found)?;
+            self.archive
+                .append_data(&mut header, as_path(&path), io::empty())?;
+        }
         // A container's /proc and /sys are nobody's files.
         let entered = above.is_some_and(|device| device != stat.st_dev);
         if entered && in_root::refuse_kernel_file_systems(folder).is_err() {
             return Ok(());
         }
-        for name in file_copy::entries(folder)? {
+        let mut names = file_copy::entries(folder)?;
+        if self.style != Style::Files {
+            names.sort_unstable();
+            if is_opaque(folder) {
+                self.mark(b".wh..wh..opq", b"")?;
+            }
+        }
+        for name in names {
             match self.entry(folder, &name, stat.st_dev) {
                 // Removed meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -121,8 +156,25 @@ impl<'a, W: Write> Packer<'a, W> {
         Ok(())
     }
 
+    /// An empty file in the current directory that says what is not there.
+    fn mark(&mut self, prefix: &[u8], name: &[u8]) -> io::Result<()> {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Regular);
+        header.set_mode(0o600);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(0);
+        let path = [&self.path, prefix, name].concat();
+        self.archive
+            .append_data(&mut header, as_path(&path), io::empty())
+    }
+
     fn entry(&mut self, folder: BorrowedFd<'_>, name: &CStr, device: u64) -> io::Result<()> {
         let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if self.style != Style::Files && is_whiteout(&stat) {
+            return self.mark(b".wh.", name.to_bytes());
+        }
         let before = self.path.len();
         self.path.extend_from_slice(name.to_bytes());
         let outcome = match FileType::from_raw_mode(stat.st_mode) {
@@ -160,7 +212,8 @@ impl<'a, W: Write> Packer<'a, W> {
             FileType::RegularFile => self.regular(folder, name),
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(folder, name, Vec::new())?;
-                self.attributes((folder, name))?;
+                let found = file_copy::attributes((folder, name))?;
+                self.attributes(found)?;
                 self.link(self.header(stat, EntryType::Symlink), target.as_bytes())
             }
             kind => {
@@ -172,7 +225,8 @@ impl<'a, W: Write> Packer<'a, W> {
                 let mut header = self.header(stat, of_kind);
                 header.set_device_major(rustix::fs::major(stat.st_rdev))?;
                 header.set_device_minor(rustix::fs::minor(stat.st_rdev))?;
-                self.attributes((folder, name))?;
+                let found = file_copy::attributes((folder, name))?;
+                self.attributes(found)?;
                 let path = self.path.clone();
                 self.archive
                     .append_data(&mut header, as_path(&path), io::empty())
@@ -199,19 +253,24 @@ impl<'a, W: Write> Packer<'a, W> {
         let Some((file, stat)) = in_root::open_regular(folder, name)? else {
             return Ok(());
         };
-        self.attributes((folder, name))?;
-        let size = u64::try_from(stat.st_size).unwrap_or(0);
-        let mut header = self.header(&stat, EntryType::Regular);
-        header.set_size(size);
+        let found = file_copy::attributes_of(file.as_fd())?;
+        let mut header = self.header_of(&stat, EntryType::Regular, &found)?;
+        self.attributes(found)?;
         let path = self.path.clone();
+        if header.entry_type() != EntryType::Regular {
+            return self
+                .archive
+                .append_data(&mut header, as_path(&path), io::empty());
+        }
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        header.set_size(size);
         // The size was said: a file that grows is cut, one that shrinks ends in zeros.
         let data = std::fs::File::from(file).chain(io::repeat(0)).take(size);
         self.archive.append_data(&mut header, as_path(&path), data)
     }
 
     /// Of the entry that comes next.
-    fn attributes(&mut self, entry: (BorrowedFd<'_>, &CStr)) -> io::Result<()> {
-        let found = file_copy::attributes(entry)?;
+    fn attributes(&mut self, found: Vec<(Vec<u8>, Vec<u8>)>) -> io::Result<()> {
         let records: Vec<(String, Vec<u8>)> = found
             .into_iter()
             .filter_map(|(name, value)| {
@@ -230,6 +289,37 @@ impl<'a, W: Write> Packer<'a, W> {
         self.archive.append_pax_extensions(records)
     }
 
+    /// What a file or directory is, or in a layer what it stands for.
+    fn header_of(
+        &self,
+        stat: &Stat,
+        kind: EntryType,
+        attributes: &[(Vec<u8>, Vec<u8>)],
+    ) -> io::Result<Header> {
+        let mut header = self.header(stat, kind);
+        let noted = attributes
+            .iter()
+            .find(|(name, _)| name == STAT_XATTR.as_bytes())
+            .and_then(|(_, value)| StandIn::parse(value));
+        let Some(noted) = noted.filter(|_| self.style != Style::Files) else {
+            return Ok(header);
+        };
+        // An owner that could be given is the true one, whatever was noted before.
+        if (stat.st_uid, stat.st_gid) == (0, 0) {
+            header.set_uid(u64::from(noted.uid));
+            header.set_gid(u64::from(noted.gid));
+        }
+        if let Some((device, major, minor)) = noted.device
+            && kind == EntryType::Regular
+            && stat.st_size == 0
+        {
+            header.set_entry_type(device);
+            header.set_device_major(major)?;
+            header.set_device_minor(minor)?;
+        }
+        Ok(header)
+    }
+
     fn header(&self, stat: &Stat, kind: EntryType) -> Header {
         let mut header = Header::new_gnu();
         let (uid, gid) = (self.owner)(stat);
@@ -240,6 +330,33 @@ impl<'a, W: Write> Packer<'a, W> {
         header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
         header.set_size(0);
         header
+    }
+}
+
+/// What [`STAT_XATTR`] says.
+struct StandIn {
+    uid: u32,
+    gid: u32,
+    device: Option<(EntryType, u32, u32)>,
+}
+
+impl StandIn {
+    fn parse(value: &[u8]) -> Option<StandIn> {
+        let text = std::str::from_utf8(value).ok()?;
+        let mut words = text.split(' ');
+        let uid = words.next()?.parse().ok()?;
+        let gid = words.next()?.parse().ok()?;
+        let kind = match words.next()? {
+            "c" => Some(EntryType::Char),
+            "b" => Some(EntryType::Block),
+            _ => None,
+        };
+        let numbers = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some(StandIn {
+            uid,
+            gid,
+            device: kind.map(|kind| (kind, numbers.0, numbers.1)),
+        })
     }
 }
 

@@ -52,16 +52,28 @@ pub fn copy_content(
     let writing =
         OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let target = rustix::fs::openat(to, name, writing, Mode::from(0o600))?;
-    if stat.st_size == 0 || rustix::fs::ioctl_ficlone(&target, &source).is_ok() {
-        return Ok(());
+    match copy_bytes(&source, &target, stat.st_size.cast_unsigned())? {
+        true => Ok(()),
+        // A layer's file never becomes shorter, so this one is damaged.
+        false => Err(Errno::IO),
     }
-    rustix::fs::ftruncate(&target, stat.st_size.cast_unsigned())?;
+}
+
+/// Copies the first `size` bytes to an empty file, by reflink where the file system can. `false` if
+/// the source has become shorter meanwhile: the rest is a hole then.
+pub fn copy_bytes(source: &OwnedFd, target: &OwnedFd, size: u64) -> Result<bool> {
+    if size == 0 || rustix::fs::ioctl_ficlone(target, source).is_ok() {
+        return Ok(true);
+    }
+    rustix::fs::ftruncate(target, size)?;
     let mut at = 0;
-    while let Some((begin, end)) = next_data(&source, at, stat.st_size.cast_unsigned())? {
-        copy_range(&source, &target, begin, end)?;
+    while let Some((begin, end)) = next_data(source, at, size)? {
+        if !copy_range(source, target, begin, end.min(size))? {
+            return Ok(false);
+        }
         at = end;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The next stretch of a file that is not a hole, from `at` on.
@@ -81,15 +93,15 @@ fn next_data(file: &OwnedFd, at: u64, size: u64) -> Result<Option<(u64, u64)>> {
     }
 }
 
-fn copy_range(source: &OwnedFd, target: &OwnedFd, begin: u64, end: u64) -> Result<()> {
+/// `false` if the source ends before.
+fn copy_range(source: &OwnedFd, target: &OwnedFd, begin: u64, end: u64) -> Result<bool> {
     let (mut from, mut to) = (begin, begin);
     while from < end {
         let length = usize::try_from(end - from)
             .unwrap_or(usize::MAX)
             .min(1 << 30);
         match rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), length) {
-            // The file became shorter: a layer never does, so it is damaged.
-            Ok(0) => return Err(Errno::IO),
+            Ok(0) => return Ok(false),
             Ok(_) | Err(Errno::INTR) => {}
             Err(Errno::XDEV | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => {
                 return copy_by_hand(source, target, from, end);
@@ -97,16 +109,16 @@ fn copy_range(source: &OwnedFd, target: &OwnedFd, begin: u64, end: u64) -> Resul
             Err(errno) => return Err(errno),
         }
     }
-    Ok(())
+    Ok(true)
 }
 
-fn copy_by_hand(source: &OwnedFd, target: &OwnedFd, mut at: u64, end: u64) -> Result<()> {
+fn copy_by_hand(source: &OwnedFd, target: &OwnedFd, mut at: u64, end: u64) -> Result<bool> {
     let mut buffer = vec![0; 128 << 10];
     while at < end {
         let length = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
         let count = rustix::io::pread(source, &mut buffer[..length], at)?;
         if count == 0 {
-            return Err(Errno::IO);
+            return Ok(false);
         }
         let mut written = 0;
         while written < count {
@@ -115,15 +127,33 @@ fn copy_by_hand(source: &OwnedFd, target: &OwnedFd, mut at: u64, end: u64) -> Re
         }
         at += count as u64;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Extended attributes of an entry, also of symlinks and devices, which cannot be opened: through
 /// the link in /proc that stands for their directory.
 pub fn attributes(entry: (BorrowedFd<'_>, &CStr)) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let path = attribute_path(entry);
+    attributes_by(
+        |names| rustix::fs::llistxattr(&path, names),
+        |name, value| rustix::fs::lgetxattr(&path, name, value),
+    )
+}
+
+/// Those of an open file or directory.
+pub fn attributes_of(file: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    attributes_by(
+        |names| rustix::fs::flistxattr(file, names),
+        |name, value| rustix::fs::fgetxattr(file, name, value),
+    )
+}
+
+fn attributes_by(
+    list: impl Fn(&mut [u8]) -> Result<usize>,
+    get: impl Fn(&[u8], &mut [u8]) -> Result<usize>,
+) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut names = vec![0; 64 << 10];
-    let length = match rustix::fs::llistxattr(&path, &mut names) {
+    let length = match list(&mut names) {
         Ok(length) => length,
         Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         Err(errno) => return Err(errno),
@@ -138,7 +168,7 @@ pub fn attributes(entry: (BorrowedFd<'_>, &CStr)) -> Result<Vec<(Vec<u8>, Vec<u8
             continue;
         }
         let mut value = vec![0; 64 << 10];
-        let size = match rustix::fs::lgetxattr(&path, name, &mut value[..]) {
+        let size = match get(name, &mut value) {
             // Removed since it was listed.
             Err(Errno::NODATA) => continue,
             other => other?,

@@ -25,4 +25,5 @@ pub mod process;
 pub mod seccomp;
 pub mod signals;
 pub mod tree_removal;
+pub mod tree_size;
 pub mod user_namespace;

@@ -112,6 +112,65 @@ pub fn host_pid(pidfd: impl AsFd) -> io::Result<i32> {
         .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
+/// Kills the process group whose leader a child of this process is, and the child. Nothing is done
+/// to a process that is no child: its number could not be trusted.
+pub fn kill_group(leader: impl AsFd) -> io::Result<()> {
+    let id = rustix::process::WaitId::PidFd(leader.as_fd());
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    // Not reaped, the number is its own.
+    rustix::process::waitid(id, look)?;
+    if let Ok(Some(pid)) = number_here(&leader) {
+        let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+    }
+    signal(&leader, libc::SIGKILL)
+}
+
+/// The number that the process has in this one's pid namespace, which may lie below that of the
+/// mounted /proc.
+fn number_here(pidfd: impl AsFd) -> io::Result<Option<Pid>> {
+    let numbers = |path: &str| -> io::Result<Vec<i32>> {
+        let text = read_small(path)?;
+        let text = String::from_utf8_lossy(&text);
+        let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let numbers = line.unwrap_or_default().split_ascii_whitespace();
+        Ok(numbers.filter_map(|number| number.parse().ok()).collect())
+    };
+    let depth = numbers("/proc/self/status")?.len();
+    let theirs = numbers(&format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd()))?;
+    let number = depth.checked_sub(1).and_then(|place| theirs.get(place));
+    Ok(number.copied().and_then(Pid::from_raw))
+}
+
+/// Reaps children that have ended, but not `spared`: somebody wants its exit code.
+pub fn reap_others(spared: impl AsFd) {
+    while let Some(pid) = ended_child() {
+        // If the spared one has not ended even now, it is another that had.
+        let at_once = Some(std::time::Duration::ZERO);
+        if !matches!(wait_ended(&spared, at_once), Ok(false)) {
+            return;
+        }
+        let id = rustix::process::WaitId::Pid(pid);
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        if rustix::process::waitid(id, ended).is_err() {
+            return;
+        }
+    }
+}
+
+/// A child that has ended and is not reaped yet.
+fn ended_child() -> Option<Pid> {
+    let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: all zeroes is a valid `siginfo_t`; the number stays 0 if no child has ended.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` is writable.
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, &mut info, look) };
+    if result == -1 {
+        return None;
+    }
+    // SAFETY: waitid(2) fills this field, or leaves it 0.
+    Pid::from_raw(unsafe { info.si_pid() })
+}
+
 /// This process's number in the pid namespace of the mounted /proc.
 pub fn own_host_pid() -> io::Result<i32> {
     let link = fs::read_link("/proc/self")?;

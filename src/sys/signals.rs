@@ -36,13 +36,17 @@ impl SignalSet {
     }
 
     pub fn of(signals: &[i32]) -> Self {
-        let mut set = Self::empty();
-        for signal in signals {
-            // SAFETY: the set is initialised; an invalid number is refused by the call (EINVAL)
-            // and leaves the set as it is.
-            unsafe { libc::sigaddset(&mut set.0, *signal) };
-        }
-        set
+        signals
+            .iter()
+            .fold(Self::empty(), |set, signal| set.with(*signal))
+    }
+
+    #[must_use]
+    pub fn with(mut self, signal: i32) -> Self {
+        // SAFETY: the set is initialised; an invalid number is refused by the call (EINVAL) and
+        // leaves the set as it is.
+        unsafe { libc::sigaddset(&mut self.0, signal) };
+        self
     }
 }
 
@@ -67,6 +71,20 @@ pub fn descriptor(set: &SignalSet) -> io::Result<OwnedFd> {
     }
     // SAFETY: the descriptor is new and nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Stops this process as SIGTSTP does by default, though that may be blocked, and returns when it is
+/// continued. Nothing happens where nobody could continue it (an orphaned process group).
+pub fn stop_here() {
+    restore_default(libc::SIGTSTP);
+    let stop = SignalSet::of(&[libc::SIGTSTP]);
+    // SAFETY: raise(3) takes a number; the set is initialised and outlives both calls, which change
+    // the mask of this thread only.
+    unsafe {
+        libc::raise(libc::SIGTSTP);
+        libc::sigprocmask(libc::SIG_UNBLOCK, &stop.0, std::ptr::null_mut());
+        libc::sigprocmask(libc::SIG_BLOCK, &stop.0, std::ptr::null_mut());
+    }
 }
 
 /// The number of the next pending signal, if there is one.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     moves::{self, Move},
-    streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING, terminal_size},
+    streams::{self, DetachKeys, Flow, Input, Outflow, Terminal, WITHOUT_WAITING, terminal_size},
 };
 use crate::{
     engine::{
@@ -272,14 +272,19 @@ fn note(store: Option<&Store>, event: &model_event::Event) {
 /// Leaves a process behind that keeps a terminal open, and its output flowing, until the program
 /// has ended: without one the terminal would hang up at once.
 fn hold(terminal: &OwnedFd) -> Result<()> {
+    let what = || "cannot leave the terminal open".to_owned();
+    rustix::io::ioctl_fionbio(terminal, false).system(what)?;
     fork::fork(fork::Namespaces::NONE, || {
         exec::close_all_but(&[terminal.as_fd()]);
+        // Neither the caller's terminal nor what this command waited for concerns it.
+        let _ = rustix::process::setsid();
+        let _ = signals::block_only(&signals::SignalSet::empty());
         let mut buffer = vec![0; 4 << 10];
         while !matches!(streams::read(terminal, &mut buffer), Input::Ended) {}
         0
     })
     .map(drop)
-    .system(|| "cannot leave the terminal open".to_owned())
+    .system(what)
 }
 
 /// Our ends of the pipes that stand between the program and this command's streams.
@@ -347,14 +352,20 @@ fn own_pipe(stream: BorrowedFd<'_>) -> Option<OwnedFd> {
 /// been seen; its exit code, or `None` if the user detached.
 fn relay(plan: &ExecPlan, started: Started, ends: Ends) -> Result<Option<i32>> {
     let what = || "cannot watch the program".to_owned();
-    let _raw = if started.terminal.is_some() && plan.interactive {
+    let wants_raw = started.terminal.is_some() && plan.interactive;
+    let mut caught = signals::SignalSet::of(&[libc::SIGWINCH]);
+    if wants_raw {
+        caught = Terminal::SIGNALS
+            .iter()
+            .fold(caught, |set, signal| set.with(*signal));
+    }
+    signals::block_only(&caught).system(what)?;
+    let caught = signals::descriptor(&caught).system(what)?;
+    let raw = if wants_raw {
         Terminal::make_raw()?
     } else {
         None
     };
-    let caught = signals::SignalSet::of(&[libc::SIGWINCH]);
-    signals::block_only(&caught).system(what)?;
-    let resized = signals::descriptor(&caught).system(what)?;
     let mut relay = Relay {
         keys: DetachKeys::new(&plan.detach_keys),
         takes_input: plan.interactive,
@@ -366,7 +377,8 @@ fn relay(plan: &ExecPlan, started: Started, ends: Ends) -> Result<Option<i32>> {
         output: Outflow::default(),
         error_output: Outflow::default(),
         program: started.init.pidfd,
-        resized,
+        raw,
+        caught,
     };
     // Ours alone, so they may refuse to wait.
     for end in relay.terminal.iter().chain(&relay.ends.input) {
@@ -386,13 +398,15 @@ struct Relay {
     output: Outflow,
     error_output: Outflow,
     program: OwnedFd,
-    resized: OwnedFd,
+    /// Our terminal, while it is lent to the program.
+    raw: Option<Terminal>,
+    caught: OwnedFd,
 }
 
 #[derive(Clone, Copy)]
 enum Source {
     Program,
-    Resized,
+    Signals,
     /// Our streams.
     Stdin,
     Stdout,
@@ -424,15 +438,30 @@ impl Relay {
                             Some(code.system(|| "cannot reap the program".to_owned())?);
                         self.takes_input = false;
                     }
-                    Source::Resized => self.resize(),
-                    Source::Stdin if self.take_input() => return Ok(None),
-                    Source::Stdin => {}
-                    Source::Stdout => {
-                        self.output.advance(streams::output(), WITHOUT_WAITING);
+                    Source::Signals => {
+                        if let Some(signal) = self.take_signals() {
+                            return Ok(Some(128 + signal));
+                        }
                     }
-                    Source::Stderr => {
-                        self.error_output
-                            .advance(streams::error_output(), WITHOUT_WAITING);
+                    Source::Stdin => {
+                        if self.take_input() {
+                            return self.leave_running();
+                        }
+                    }
+                    Source::Stdout | Source::Stderr => {
+                        let flow = match source {
+                            Source::Stdout => {
+                                self.output.advance(streams::output(), WITHOUT_WAITING)
+                            }
+                            _ => {
+                                let to = streams::error_output();
+                                self.error_output.advance(to, WITHOUT_WAITING)
+                            }
+                        };
+                        // The reader went away: that ends a program of a pipeline.
+                        if flow == Flow::NoReader {
+                            return Ok(Some(128 + libc::SIGPIPE));
+                        }
                     }
                     Source::Input => self.give_input(),
                     Source::Output | Source::ErrorOutput => self.take_output(source),
@@ -463,7 +492,7 @@ impl Relay {
                 Some(self.program.as_fd()),
                 when(self.exit_code.is_none(), read),
             ),
-            (Source::Resized, Some(self.resized.as_fd()), read),
+            (Source::Signals, Some(self.caught.as_fd()), read),
             (
                 Source::Stdin,
                 Some(streams::input()),
@@ -505,18 +534,41 @@ impl Relay {
         set.wait().system(|| "cannot watch the program".to_owned())
     }
 
-    fn resize(&self) {
-        while let Ok(Some(_)) = signals::next(&self.resized) {
-            if let (Some(terminal), Some((rows, columns))) = (&self.terminal, terminal_size()) {
-                let size = rustix::termios::Winsize {
-                    ws_row: rows,
-                    ws_col: columns,
-                    ws_xpixel: 0,
-                    ws_ypixel: 0,
-                };
-                let _ = rustix::termios::tcsetwinsize(terminal, size);
+    /// The signal that ends this command, if one came. Its terminal is given back on the way.
+    fn take_signals(&mut self) -> Option<i32> {
+        while let Ok(Some(signal)) = signals::next(&self.caught) {
+            let resumed = self
+                .raw
+                .as_ref()
+                .is_some_and(|raw| raw.suspend_or_resume(signal));
+            if resumed || signal == libc::SIGWINCH {
+                self.resize();
+            } else if !matches!(signal, libc::SIGTSTP | libc::SIGCONT) {
+                return Some(signal);
             }
         }
+        None
+    }
+
+    fn resize(&self) {
+        if let (Some(terminal), Some((rows, columns))) = (&self.terminal, terminal_size()) {
+            let size = rustix::termios::Winsize {
+                ws_row: rows,
+                ws_col: columns,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
+            let _ = rustix::termios::tcsetwinsize(terminal, size);
+        }
+    }
+
+    /// The user has detached: the program goes on, with its terminal.
+    fn leave_running(&mut self) -> Result<Option<i32>> {
+        if let Some(terminal) = &self.terminal {
+            self.to_program.finish(terminal);
+            hold(terminal)?;
+        }
+        Ok(None)
     }
 
     /// Whether the user has detached.
@@ -526,6 +578,7 @@ impl Relay {
             Input::Ended => {
                 self.takes_input = false;
                 self.ends.input = None;
+                self.to_program.push(&self.keys.rest());
             }
             Input::Bytes(count) if self.terminal.is_some() => {
                 let mut passed = Vec::with_capacity(count);
@@ -542,7 +595,7 @@ impl Relay {
         let Some(to) = self.terminal.as_ref().or(self.ends.input.as_ref()) else {
             return;
         };
-        if !self.to_program.advance(to, usize::MAX) {
+        if self.to_program.advance(to, usize::MAX) != Flow::Going {
             // The program has closed its end.
             self.takes_input = false;
             self.ends.input = None;

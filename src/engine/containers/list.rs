@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     ending::{exit_code, is_up},
-    pause,
+    health, pause,
 };
 use crate::{
     engine::{ContainerSize, ContainerSummary, Engine},
@@ -44,7 +44,11 @@ impl Engine {
             let image = images
                 .entry(record.image_id.clone())
                 .or_insert_with_key(|id: &Option<Digest>| self.image_config(id.as_ref()?).ok());
-            summaries.push(summary(&directory, record, status, image.as_ref(), size));
+            let defaults = image.as_ref().and_then(|image| image.config.as_ref());
+            let health = health::found(&directory, &record, defaults, &status)?;
+            let mut summary = summary(&directory, record, status, image.as_ref(), size);
+            summary.health = health.map(|health| health.status);
+            summaries.push(summary);
         }
         Ok(summaries)
     }
@@ -101,6 +105,7 @@ fn summary(
         command: [vec![record.path], record.args].concat(),
         created: record.created,
         state: status.state,
+        health: None,
         exit_code,
         started,
         finished,

@@ -1,13 +1,17 @@
 //! Containers: one file a verb, and the session between a command and a supervisor.
 
 mod cleanup;
+mod commit;
 mod conditions;
+mod copy;
 mod create;
 mod dependents;
+mod duplicate;
 mod ending;
 pub mod exec;
 mod exists;
 mod export;
+mod health;
 mod hook_folders;
 mod inspect;
 mod kill;
@@ -19,6 +23,7 @@ mod neighbours;
 mod own_ids;
 mod own_root;
 mod pause;
+mod prune;
 mod remove;
 mod rename;
 mod restart;
@@ -34,8 +39,8 @@ mod top;
 mod update;
 mod wait;
 
+pub use copy::{Copied, CopyEnd, CopyRequest};
 pub(in crate::engine) use run::absolute;
-pub(in crate::engine) use size::of_folder as measure;
 /// Docker's state of a container.
 pub(super) fn state_of(
     directory: &crate::storage::ContainerDir,

@@ -4,7 +4,7 @@
 //! let (directory, record) = store.find_container(name)?;
 //! let view = engine.root_view(&directory, &record, Scope::RootAlone)?;
 //! sys::in_root::open(view.root(), path, …)      every path, from this one descriptor
-//! view.inside_owner(&stat)                      what the container calls a file's owner
+//! inside(view.owners(), &stat)                  what the container calls a file's owner
 //! ```
 //!
 //! | scope | running | stopped |
@@ -64,11 +64,6 @@ impl RootView {
     /// The directory that is the container's `/`; only for paths (`O_PATH`).
     pub(in crate::engine) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
-    }
-
-    /// A file's user and group as the container knows them.
-    pub(in crate::engine) fn inside_owner(&self, stat: &Stat) -> (u32, u32) {
-        inside(self.owners.as_ref(), stat)
     }
 
     /// The maps by which owners in the view differ from those in the container.

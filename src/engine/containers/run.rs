@@ -17,7 +17,7 @@ use super::{
     neighbours::Neighbours,
     own_ids::Ownership,
     own_root,
-    session::{self, CaughtSignals, Session},
+    session::{self, CaughtSignals, Ended, Session},
 };
 use crate::{
     engine::{
@@ -188,8 +188,10 @@ impl Engine {
             .send(&socket)
             .map_err(|_| stopped())?;
         self.note_container(record, "attach", &[]);
-        let signals = CaughtSignals::begin(options)?;
-        self.watch((socket, signals), directory, record, options, attachment)
+        let raw = record.spec.tty && attachment.stdin;
+        let signals = CaughtSignals::begin(options, raw)?;
+        let ways = (socket, signals);
+        self.watch(ways, directory, record, options, (attachment, true))
     }
 
     /// Starts the container. Where the kernel refuses to stack its layers, and it has written nothing
@@ -296,6 +298,7 @@ impl Engine {
             logging: log_plan(record, image)?,
             auto_remove: record.spec.auto_remove,
             nameless_volumes: anonymous_volumes(&record.spec.mounts),
+            health: self.health_plan(record, image.config.as_ref()),
             timeout: record.spec.namespaces.timeout,
             about: About::new(record, image),
             shares_user_namespace: self.user.has_namespace(),
@@ -303,7 +306,10 @@ impl Engine {
         };
         self.note_mounts(record);
         self.user.finish_namespace()?;
-        let signals = attach.map(CaughtSignals::begin).transpose()?;
+        let raw = record.spec.tty && client.stdin;
+        let signals = attach
+            .map(|options| CaughtSignals::begin(options, raw))
+            .transpose()?;
         cgroup::prepare(&launch.sandbox.cgroup, &self.cgroup_caller());
         let socket = supervisor::launch(&launch, lock, &neighbours.held)?;
         let pid = session::await_start(&socket)?;
@@ -312,7 +318,8 @@ impl Engine {
         }
         match attach.zip(signals) {
             Some((options, signals)) => {
-                self.watch((socket, signals), directory, record, options, client)
+                let ways = (socket, signals);
+                self.watch(ways, directory, record, options, (client, false))
             }
             None => Ok(RunOutcome::Detached(record.id.clone())),
         }
@@ -324,7 +331,7 @@ impl Engine {
         directory: &ContainerDir,
         record: &ContainerRecord,
         options: &AttachOptions,
-        attachment: Attachment,
+        (attachment, redraw): (Attachment, bool),
     ) -> Result<RunOutcome> {
         let resized = |rows: u16, columns: u16| {
             let size = [rows, columns].map(|count| count.to_string());
@@ -338,11 +345,13 @@ impl Engine {
             terminal: record.spec.tty,
             attachment,
             options,
+            redraw,
             resized: &resized,
         };
         Ok(match session.run()? {
-            Some(code) => RunOutcome::Exited(code),
-            None => {
+            Ended::Exited(code) => RunOutcome::Exited(code),
+            Ended::Left(code) => RunOutcome::Left(code),
+            Ended::Detached => {
                 self.note_container(record, "detach", &[]);
                 RunOutcome::Detached(record.id.clone())
             }

@@ -3,12 +3,19 @@
 //!
 //! The command only copies. If it is killed, the container goes on; if the supervisor is, the
 //! socket closes and the command says so.
+//!
+//! Signals, as Docker has them: all that a program may wait for go to the container, but for the
+//! job control of the shell, which is about this command (Ctrl-Z stops it, the container goes on).
+//! The third SIGINT or SIGTERM is for this command too, or a program that listens to none could
+//! not be left. A reader of standard output that went away ends the command like any other, by
+//! SIGPIPE's code. A terminal in raw mode is given back on every way out, and while the command
+//! stands still.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::PollFlags;
 
-use super::streams::{self, DetachKeys, Input, Outflow, Terminal, WITHOUT_WAITING};
+use super::streams::{self, DetachKeys, Flow, Input, Outflow, Terminal, WITHOUT_WAITING};
 use crate::{
     engine::{
         AttachOptions,
@@ -62,9 +69,10 @@ pub(super) struct CaughtSignals {
 }
 
 impl CaughtSignals {
-    pub(super) fn begin(options: &AttachOptions) -> Result<CaughtSignals> {
+    /// `raw`: a terminal may be set to raw mode and must be given back.
+    pub(super) fn begin(options: &AttachOptions, raw: bool) -> Result<CaughtSignals> {
         let what = || "cannot catch signals".to_owned();
-        let caught = caught_signals(options);
+        let caught = caught_signals(options, raw);
         let before = signals::block_only(&caught).system(what)?;
         let descriptor = signals::descriptor(&caught).system(what)?;
         Ok(CaughtSignals { descriptor, before })
@@ -79,7 +87,7 @@ impl Drop for CaughtSignals {
 
 /// All that a program may wait for; not those that stop or break this very process. Without a
 /// proxy they act on this command alone.
-fn caught_signals(options: &AttachOptions) -> signals::SignalSet {
+fn caught_signals(options: &AttachOptions, raw: bool) -> signals::SignalSet {
     const OURS: [i32; 15] = [
         libc::SIGCHLD,
         libc::SIGPIPE,
@@ -97,14 +105,24 @@ fn caught_signals(options: &AttachOptions) -> signals::SignalSet {
         libc::SIGSYS,
         libc::SIGPROF,
     ];
-    if options.sig_proxy {
+    let set = if options.sig_proxy {
         OURS.iter().fold(signals::SignalSet::all(), |set, signal| {
             set.without(*signal)
         })
     } else {
         signals::SignalSet::of(&[libc::SIGWINCH])
+    };
+    if raw {
+        Terminal::SIGNALS
+            .iter()
+            .fold(set, |set, signal| set.with(*signal))
+    } else {
+        set
     }
 }
+
+/// How many of SIGINT and SIGTERM make the command go: Docker's number.
+const ENOUGH: u32 = 3;
 
 pub(super) struct Session<'a> {
     pub socket: OwnedFd,
@@ -114,20 +132,24 @@ pub(super) struct Session<'a> {
     pub terminal: bool,
     pub attachment: Attachment,
     pub options: &'a AttachOptions,
+    /// The program has been drawing for somebody else: it is made to draw again.
+    pub redraw: bool,
     /// Told the terminal's rows and columns, whenever the container was.
     pub resized: &'a dyn Fn(u16, u16),
 }
 
 impl Session<'_> {
-    /// Copies until the container ends: its exit code, or `None` if the user detached.
-    pub(super) fn run(&self) -> Result<Option<i32>> {
-        let _raw = if self.terminal && self.attachment.stdin {
+    /// Copies until the container ends or this command leaves it.
+    pub(super) fn run(&self) -> Result<Ended> {
+        let raw = if self.terminal && self.attachment.stdin {
             Terminal::make_raw()?
         } else {
             None
         };
         let mut copying = Copying {
             session: self,
+            raw,
+            interrupts: 0,
             keys: DetachKeys::new(&self.options.detach_keys),
             input_open: self.attachment.stdin,
             request: None,
@@ -135,14 +157,31 @@ impl Session<'_> {
             error_output: Outflow::default(),
             buffer: vec![0; MAX_PAYLOAD + 1],
         };
+        if self.redraw {
+            copying.resize_by(1);
+        }
         copying.resize();
         copying.run()
     }
 }
 
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The container, with this code.
+    Exited(i32),
+    /// The user has detached.
+    Detached,
+    /// This command was told to go, and ends with this code.
+    Left(u8),
+}
+
 /// A session at work.
 struct Copying<'a> {
     session: &'a Session<'a>,
+    /// The terminal, while it is lent to the container.
+    raw: Option<Terminal>,
+    interrupts: u32,
     keys: DetachKeys,
     input_open: bool,
     /// A packet that the supervisor has had no room for; no more is read meanwhile.
@@ -162,35 +201,46 @@ enum Source {
 }
 
 impl Copying<'_> {
-    fn run(&mut self) -> Result<Option<i32>> {
+    fn run(&mut self) -> Result<Ended> {
         loop {
             for (source, ready) in self.wait()? {
-                match source {
+                let ended = match source {
                     Source::Signals => self.forward_signals()?,
                     Source::Output => {
-                        self.output.advance(streams::output(), WITHOUT_WAITING);
+                        let flow = self.output.advance(streams::output(), WITHOUT_WAITING);
+                        self.left_by_reader(flow)
                     }
                     Source::ErrorOutput => {
-                        self.error_output
-                            .advance(streams::error_output(), WITHOUT_WAITING);
+                        let to = streams::error_output();
+                        let flow = self.error_output.advance(to, WITHOUT_WAITING);
+                        self.left_by_reader(flow)
                     }
-                    Source::Input if self.forward_input() => return Ok(None),
-                    Source::Input => {}
-                    Source::Socket => {
-                        if ready.contains(PollFlags::OUT) {
-                            self.send_request();
-                        }
-                        let news =
-                            ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
-                        if news && let Some(code) = self.show()? {
-                            self.output.finish(streams::output());
-                            self.error_output.finish(streams::error_output());
-                            return Ok(Some(code));
-                        }
-                    }
+                    Source::Input => self.forward_input(),
+                    Source::Socket => self.talk(ready)?,
+                };
+                if let Some(ended) = ended {
+                    return Ok(ended);
                 }
             }
         }
+    }
+
+    /// A pipe without a reader ends this command, as it ends every program of a pipeline.
+    fn left_by_reader(&self, flow: Flow) -> Option<Ended> {
+        (flow == Flow::NoReader).then_some(Ended::Left(128 + libc::SIGPIPE as u8))
+    }
+
+    fn talk(&mut self, ready: PollFlags) -> Result<Option<Ended>> {
+        if ready.contains(PollFlags::OUT) {
+            self.send_request();
+        }
+        let news = ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
+        if news && let Some(code) = self.show()? {
+            self.output.finish(streams::output());
+            self.error_output.finish(streams::error_output());
+            return Ok(Some(Ended::Exited(code)));
+        }
+        Ok(None)
     }
 
     fn wait(&self) -> Result<Vec<(Source, PollFlags)>> {
@@ -221,7 +271,7 @@ impl Copying<'_> {
     }
 
     /// Signals go to the container's first process directly: the supervisor may be busy with us.
-    fn forward_signals(&mut self) -> Result<()> {
+    fn forward_signals(&mut self) -> Result<Option<Ended>> {
         while let Some(signal) = signals::next(&self.session.signals.descriptor)
             .system(|| "cannot read signals".to_owned())?
         {
@@ -229,37 +279,84 @@ impl Copying<'_> {
                 self.resize();
                 continue;
             }
-            let Some(start) = self.session.directory.start_record()? else {
-                continue;
-            };
-            let init = process::open(start.init.pid, start.init.start_time);
-            if let Some(init) =
-                init.system(|| "cannot open the container's first process".to_owned())?
+            if let Some(raw) = &self.raw
+                && raw.suspend_or_resume(signal)
             {
-                // It may just be ending, which the socket tells.
-                let _ = process::signal(init, signal);
+                self.resize();
+                continue;
             }
+            if matches!(signal, libc::SIGTSTP | libc::SIGCONT) {
+                continue;
+            }
+            if !self.session.options.sig_proxy {
+                return Ok(Some(Ended::Left(128 + signal as u8)));
+            }
+            if matches!(signal, libc::SIGINT | libc::SIGTERM) {
+                self.interrupts += 1;
+                if self.interrupts == ENOUGH {
+                    return Ok(Some(Ended::Left(self.leave_running())));
+                }
+            }
+            self.signal_program(signal)?;
+        }
+        Ok(None)
+    }
+
+    fn signal_program(&self, signal: i32) -> Result<()> {
+        let Some(start) = self.session.directory.start_record()? else {
+            return Ok(());
+        };
+        let init = process::open(start.init.pid, start.init.start_time);
+        if let Some(init) =
+            init.system(|| "cannot open the container's first process".to_owned())?
+        {
+            // It may just be ending, which the socket tells.
+            let _ = process::signal(init, signal);
         }
         Ok(())
     }
 
+    /// The exit code of a command that has been asked to go often enough.
+    fn leave_running(&mut self) -> u8 {
+        self.raw = None;
+        let id = self.session.directory.id();
+        log::warn!(
+            "got {ENOUGH} SIGTERM/SIGINTs, forcefully exiting; container {} goes on, `coracle stop` ends it",
+            id.short()
+        );
+        1
+    }
+
     /// Tells the terminal's size, if there is one. Best effort: the next change tells it again.
     fn resize(&mut self) {
+        self.resize_by(0);
+    }
+
+    fn resize_by(&mut self, more: u16) {
         if !self.session.terminal {
             return;
         }
         if let Some((rows, columns)) = terminal_size() {
-            let _ = Request::Resize { rows, columns }.try_send(&self.session.socket);
-            (self.session.resized)(rows, columns);
+            let request = Request::Resize {
+                rows: rows.saturating_add(more),
+                columns: columns.saturating_add(more),
+            };
+            let _ = request.try_send(&self.session.socket);
+            if more == 0 {
+                (self.session.resized)(rows, columns);
+            }
         }
     }
 
-    /// Whether the user has detached.
-    fn forward_input(&mut self) -> bool {
+    fn forward_input(&mut self) -> Option<Ended> {
         match streams::read(streams::input(), &mut self.buffer[..MAX_PAYLOAD / 2]) {
             Input::Later => {}
             Input::Ended => {
                 self.input_open = false;
+                let held = self.keys.rest();
+                if !held.is_empty() {
+                    let _ = Request::Input(&held).send(&self.session.socket);
+                }
                 self.request = Some(Request::InputEnd.encode());
                 self.send_request();
             }
@@ -276,11 +373,11 @@ impl Copying<'_> {
                 }
                 if detached {
                     let _ = Request::Detach.send(&self.session.socket);
-                    return true;
+                    return Some(Ended::Detached);
                 }
             }
         }
-        false
+        None
     }
 
     fn send_request(&mut self) {

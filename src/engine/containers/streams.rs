@@ -4,9 +4,15 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::process::getpgrp;
+use rustix::termios::{
+    OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
+};
 
-use crate::model::{Context, Result};
+use crate::{
+    model::{Context, Result},
+    sys::signals,
+};
 
 pub(super) fn input() -> BorrowedFd<'static> {
     rustix::stdio::stdin()
@@ -26,7 +32,8 @@ pub(super) struct Terminal {
 }
 
 impl Terminal {
-    /// `None` if standard input is not a terminal.
+    /// `None` if standard input is not a terminal. In the background this stops the command, as for
+    /// every program that wants the terminal (SIGTTOU), until it is brought to the front.
     pub(super) fn make_raw() -> Result<Option<Terminal>> {
         let stdin = input();
         if !isatty(stdin) {
@@ -34,17 +41,56 @@ impl Terminal {
         }
         let what = || "cannot set the terminal to raw mode".to_owned();
         let before = tcgetattr(stdin).system(what)?;
-        let mut raw = before.clone();
+        let terminal = Terminal { before };
+        terminal.take().system(what)?;
+        Ok(Some(terminal))
+    }
+
+    /// Raw again, after this command stood still: a shell sets its own modes meanwhile.
+    pub(super) fn take(&self) -> std::result::Result<(), rustix::io::Errno> {
+        let mut raw = self.before.clone();
         raw.make_raw();
-        tcsetattr(stdin, OptionalActions::Now, &raw).system(what)?;
-        Ok(Some(Terminal { before }))
+        tcsetattr(input(), OptionalActions::Now, &raw)
+    }
+
+    /// As it was. A terminal that is gone, or that belongs to somebody else by now (a shell that put
+    /// this command into the background), is left alone.
+    pub(super) fn give_back(&self) {
+        let in_front = tcgetpgrp(input()).map(|group| group == getpgrp());
+        if in_front != Ok(false) {
+            let _ = tcsetattr(input(), OptionalActions::Now, &self.before);
+        }
+    }
+
+    /// What must not end or stop this command, or let it go on, without a word to the terminal.
+    pub(super) const SIGNALS: [i32; 6] = [
+        libc::SIGTSTP,
+        libc::SIGCONT,
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGTERM,
+    ];
+
+    /// Acts on a caught signal that stops this command or lets it go on; whether it was one.
+    pub(super) fn suspend_or_resume(&self, signal: i32) -> bool {
+        match signal {
+            libc::SIGTSTP => {
+                self.give_back();
+                signals::stop_here();
+            }
+            libc::SIGCONT => {}
+            _ => return false,
+        }
+        // A terminal that is gone tells so by its end of file.
+        let _ = self.take();
+        true
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // A terminal that is gone needs no restoring.
-        let _ = tcsetattr(input(), OptionalActions::Now, &self.before);
+        self.give_back();
     }
 }
 
@@ -60,6 +106,17 @@ pub(super) fn terminal_size() -> Option<(u16, u16)> {
 /// writable: `PIPE_BUF`, pipe(7). Those streams are shared with the caller, so they cannot be made
 /// non-blocking.
 pub(super) const WITHOUT_WAITING: usize = 4096;
+
+/// How a write went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    Going,
+    /// The reader of a pipe went away (EPIPE).
+    NoReader,
+    /// The place takes nothing (a full disk, a terminal that hung up): that is not the container's
+    /// fault, which runs on; what it said is in its log.
+    Dropped,
+}
 
 /// Bytes on their way to a reader that may be slow. Nothing is read for it while there are any, so
 /// they are few; and nobody waits for it, so signals and the other direction go on.
@@ -78,23 +135,24 @@ impl Outflow {
         self.pending.extend_from_slice(bytes);
     }
 
-    /// Writes at most `limit` bytes to a descriptor that poll(2) calls writable; whether it still has
-    /// a reader. One that went away is not an error of the container's: it runs on, and what it says
-    /// from here on is in its log.
-    pub(super) fn advance(&mut self, to: impl AsFd, limit: usize) -> bool {
+    /// Writes at most `limit` bytes to a descriptor that poll(2) calls writable.
+    pub(super) fn advance(&mut self, to: impl AsFd, limit: usize) -> Flow {
         let rest = &self.pending[self.written..];
         match rustix::io::write(to, &rest[..rest.len().min(limit)]) {
             Ok(count) => self.written += count,
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-            Err(_) => {
+            Err(errno) => {
                 self.clear();
-                return false;
+                return match errno {
+                    rustix::io::Errno::PIPE => Flow::NoReader,
+                    _ => Flow::Dropped,
+                };
             }
         }
         if self.written == self.pending.len() {
             self.clear();
         }
-        true
+        Flow::Going
     }
 
     /// Writes what is left, however long it takes.
@@ -148,21 +206,38 @@ impl DetachKeys {
 
     /// Appends to `passed` what is for the program; whether the sequence is complete.
     pub(super) fn filter(&mut self, typed: &[u8], passed: &mut Vec<u8>) -> bool {
+        if self.sequence.is_empty() {
+            passed.extend_from_slice(typed);
+            return false;
+        }
         for &byte in typed {
-            if self.sequence.get(self.matched) == Some(&byte) {
-                self.matched += 1;
-                if self.matched == self.sequence.len() {
-                    return true;
-                }
+            // What was begun may end in the beginning of another try (`aab` in `aaab`).
+            while self.matched > 0 && self.sequence[self.matched] != byte {
+                passed.push(self.sequence[0]);
+                let held = &self.sequence[1..self.matched];
+                let shorter = (0..=held.len())
+                    .rev()
+                    .find(|&length| held.ends_with(&self.sequence[..length]))
+                    .unwrap_or(0);
+                passed.extend_from_slice(&held[..held.len() - shorter]);
+                self.matched = shorter;
+            }
+            if self.sequence[self.matched] != byte {
+                passed.push(byte);
                 continue;
             }
-            passed.extend_from_slice(&self.sequence[..self.matched]);
-            self.matched = usize::from(self.sequence.first() == Some(&byte));
-            if self.matched == 0 {
-                passed.push(byte);
+            self.matched += 1;
+            if self.matched == self.sequence.len() {
+                return true;
             }
         }
         false
+    }
+
+    /// What was held back, once nothing more can come.
+    pub(super) fn rest(&mut self) -> Vec<u8> {
+        let held = std::mem::take(&mut self.matched);
+        self.sequence[..held].to_vec()
     }
 }
 
@@ -200,5 +275,16 @@ mod tests {
             (b"\x10".to_vec(), true)
         );
         assert_eq!(typed(b"", &[b"\x10\x11"]), (b"\x10\x11".to_vec(), false));
+        assert_eq!(typed(b"aab", &[b"aaab"]), (b"a".to_vec(), true));
+        assert_eq!(typed(b"aab", &[b"a", b"a", b"c"]), (b"aac".to_vec(), false));
+        assert_eq!(typed(b"abab!", &[b"ababab!"]), (b"ab".to_vec(), true));
+    }
+
+    #[test]
+    fn nothing_typed_is_lost_at_the_end() {
+        let (mut keys, mut passed) = (DetachKeys::new(b"\x10\x11"), Vec::new());
+        assert!(!keys.filter(b"x\x10", &mut passed));
+        assert_eq!((passed, keys.rest()), (b"x".to_vec(), vec![0x10]));
+        assert_eq!(keys.rest(), b"");
     }
 }

@@ -1,26 +1,96 @@
 //! `--change` of `import` and `commit`: single Dockerfile instructions that alter what a container
-//! runs by default.
+//! runs by default, and how they go together with what it runs already ([`merge`]).
 
 use std::collections::BTreeMap;
 
-use crate::model::{Error, Result, image::ProcessDefaults};
+use serde_json::json;
 
-/// Applies `CMD`, `ENTRYPOINT`, `ENV`, `EXPOSE`, `LABEL`, `STOPSIGNAL`, `USER`, `VOLUME` or
-/// `WORKDIR`, as the Dockerfile reference describes them.
-///
-/// # Errors
-/// [`crate::model::ErrorKind::InvalidArgument`] for any other instruction or a bad argument.
-pub fn apply(defaults: &mut ProcessDefaults, change: &str) -> Result<()> {
+use crate::model::{Error, Result, health::HealthConfig, human, image::ProcessDefaults};
+
+/// Defaults that the instructions make of nothing. An entrypoint drops the command unless an
+/// instruction has set one.
+pub fn defaults(changes: &[String]) -> Result<ProcessDefaults> {
+    let mut made = ProcessDefaults::default();
+    let mut has_command = false;
+    for change in changes {
+        apply(&mut made, change)?;
+        match instruction(change).0.as_str() {
+            "CMD" => has_command = true,
+            "ENTRYPOINT" if !has_command => made.cmd = None,
+            _ => {}
+        }
+    }
+    Ok(made)
+}
+
+/// What is set in `ours` counts; the rest is as in `theirs`. Lists and sets are put together.
+pub fn merge(mut ours: ProcessDefaults, theirs: ProcessDefaults) -> ProcessDefaults {
+    let is_set = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let checks = (
+        HealthConfig::of_image(&ours),
+        HealthConfig::of_image(&theirs),
+    );
+    ours.user = ours.user.or(theirs.user);
+    ours.working_dir = ours.working_dir.or(theirs.working_dir);
+    ours.stop_signal = ours.stop_signal.or(theirs.stop_signal);
+    let env = ours.env.get_or_insert_default();
+    for variable in theirs.env.into_iter().flatten() {
+        let name = variable.split('=').next().unwrap_or_default();
+        let has = |other: &String| other.split('=').next() == Some(name);
+        if !env.iter().any(has) {
+            env.push(variable);
+        }
+    }
+    if !is_set(&ours.entrypoint) {
+        if !is_set(&ours.cmd) {
+            ours.cmd = theirs.cmd;
+        }
+        ours.entrypoint = ours.entrypoint.or(theirs.entrypoint);
+    }
+    for (key, value) in theirs.labels.into_iter().flatten() {
+        let labels = ours.labels.get_or_insert_default();
+        labels.entry(key).or_insert(value);
+    }
+    for port in theirs.exposed_ports.into_iter().flatten() {
+        add(&mut ours.exposed_ports, port.0);
+    }
+    for volume in theirs.volumes.into_iter().flatten() {
+        add(&mut ours.volumes, volume.0);
+    }
+    let check = match checks {
+        (Some(check), Some(below)) => Some(check.over(&below)),
+        (check, below) => check.or(below),
+    };
+    if let Some(check) = check {
+        ours.extra.insert(HEALTHCHECK.to_owned(), json!(check));
+    }
+    ours
+}
+
+const HEALTHCHECK: &str = "Healthcheck";
+const ON_BUILD: &str = "OnBuild";
+
+/// In capitals, and what follows.
+fn instruction(change: &str) -> (String, &str) {
     let change = change.trim();
     let (instruction, rest) = change
         .split_once(char::is_whitespace)
         .unwrap_or((change, ""));
-    let rest = rest.trim();
-    let refuse = |why: &str| Error::invalid(format!("invalid change {change:?}: {why}"));
+    (instruction.to_ascii_uppercase(), rest.trim())
+}
+
+/// Applies `CMD`, `ENTRYPOINT`, `ENV`, `EXPOSE`, `HEALTHCHECK`, `LABEL`, `ONBUILD`, `STOPSIGNAL`,
+/// `USER`, `VOLUME` or `WORKDIR`, as the Dockerfile reference describes them.
+///
+/// # Errors
+/// [`crate::model::ErrorKind::InvalidArgument`] for any other instruction or a bad argument.
+pub fn apply(defaults: &mut ProcessDefaults, change: &str) -> Result<()> {
+    let (instruction, rest) = instruction(change);
+    let refuse = |why: &str| Error::invalid(format!("invalid change {:?}: {why}", change.trim()));
     if rest.is_empty() {
         return Err(refuse("an argument is missing"));
     }
-    match instruction.to_ascii_uppercase().as_str() {
+    match instruction.as_str() {
         "CMD" => defaults.cmd = Some(program(rest)),
         "ENTRYPOINT" => defaults.entrypoint = Some(program(rest)),
         "ENV" => {
@@ -48,10 +118,66 @@ pub fn apply(defaults: &mut ProcessDefaults, change: &str) -> Result<()> {
         }
         "USER" => defaults.user = Some(rest.to_owned()),
         "WORKDIR" => defaults.working_dir = Some(workdir(defaults, rest)),
+        "HEALTHCHECK" => {
+            let check = health_check(rest).map_err(|why| refuse(&why))?;
+            defaults.extra.insert(HEALTHCHECK.to_owned(), check);
+        }
+        "ONBUILD" => {
+            let trigger = self::instruction(rest).0;
+            if matches!(trigger.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
+                return Err(refuse(&format!("{trigger} cannot be a trigger")));
+            }
+            let triggers = defaults.extra.entry(ON_BUILD.to_owned());
+            if let serde_json::Value::Array(list) = triggers.or_insert_with(|| json!([])) {
+                list.push(json!(rest));
+            }
+        }
         "STOPSIGNAL" => defaults.stop_signal = Some(rest.to_owned()),
-        _ => return Err(refuse("it is not an instruction that can be given here")),
+        other => {
+            return Err(Error::invalid(format!("{other} is not a valid change command"))
+                .with_hint("CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME and WORKDIR are"));
+        }
     }
     Ok(())
+}
+
+/// `[--interval=30s …] CMD …` or `NONE`, as the image configuration has it: times in nanoseconds.
+fn health_check(text: &str) -> std::result::Result<serde_json::Value, String> {
+    let mut check = HealthConfig::default();
+    let mut rest = text;
+    while let Some(option) = rest.strip_prefix("--") {
+        let (option, behind) = option
+            .split_once(char::is_whitespace)
+            .ok_or("CMD or NONE is missing")?;
+        let (name, value) = option.split_once('=').ok_or("an option has no value")?;
+        let time = || {
+            let length = human::parse_duration(value).map_err(|error| error.one_line())?;
+            i64::try_from(length.as_nanos()).map_err(|_| format!("{value:?} is too long"))
+        };
+        match name {
+            "interval" => check.interval = time()?,
+            "timeout" => check.timeout = time()?,
+            "start-period" => check.start_period = time()?,
+            "start-interval" => check.start_interval = time()?,
+            "retries" => {
+                let count = value.parse();
+                check.retries = count.map_err(|_| format!("{value:?} is not a number"))?;
+            }
+            _ => return Err(format!("unknown option --{name}")),
+        }
+        rest = behind.trim_start();
+    }
+    let (kind, command) = instruction(rest);
+    check.test = Some(match kind.as_str() {
+        "NONE" if command.is_empty() => vec!["NONE".to_owned()],
+        "CMD" if !command.is_empty() => match list(command) {
+            Some(words) => [vec!["CMD".to_owned()], words].concat(),
+            None => vec!["CMD-SHELL".to_owned(), command.to_owned()],
+        },
+        _ => return Err("expected CMD and a command, or NONE".to_owned()),
+    });
+    check.check().map_err(|error| error.one_line())?;
+    Ok(json!(check))
 }
 
 /// JSON is taken as it is, anything else is a line for the shell.
@@ -143,6 +269,63 @@ mod tests {
                 "Labels": {"x": "y"}, "StopSignal": "SIGQUIT"
             })
         );
+    }
+
+    #[test]
+    fn health_checks_and_triggers_are_docker_s_own_fields() {
+        let changes = [
+            "HEALTHCHECK --interval=1m --retries=2 CMD test -e /ok",
+            "ONBUILD RUN make",
+            "ONBUILD COPY . /src",
+        ];
+        let made = defaults(&changes.map(str::to_owned)).unwrap();
+        let json = serde_json::to_value(&made).unwrap();
+        assert_eq!(
+            json["Healthcheck"],
+            json!({"Interval": 60_000_000_000_i64, "Retries": 2, "Test": ["CMD-SHELL", "test -e /ok"]})
+        );
+        assert_eq!(json["OnBuild"], json!(["RUN make", "COPY . /src"]));
+        let none = defaults(&["healthcheck none".to_owned()]).unwrap();
+        assert_eq!(none.extra["Healthcheck"], json!({"Test": ["NONE"]}));
+        for bad in [
+            "HEALTHCHECK",
+            "HEALTHCHECK --x=1 CMD a",
+            "HEALTHCHECK CMD",
+            "HEALTHCHECK x",
+            "HEALTHCHECK --interval=1m",
+            "HEALTHCHECK --retries=a CMD b",
+            "ONBUILD FROM x",
+        ] {
+            assert!(defaults(&[bad.to_owned()]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_changed_counts_and_the_rest_stays() {
+        let words = |text: &str| Some(text.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        let theirs = || ProcessDefaults {
+            env: words("A=1 B=2"),
+            cmd: words("sh"),
+            entrypoint: words("tini --"),
+            labels: Some([("x".to_owned(), "1".to_owned())].into()),
+            ..ProcessDefaults::default()
+        };
+        let changed = |changes: &[&str]| {
+            let changes: Vec<String> = changes.iter().map(|&text| text.to_owned()).collect();
+            merge(defaults(&changes).unwrap(), theirs())
+        };
+        let same = changed(&[]);
+        assert_eq!((same.cmd, same.entrypoint), (words("sh"), words("tini --")));
+        let command = changed(&["CMD [\"a\"]", "ENV B=3", "LABEL y=2"]);
+        assert_eq!(
+            (command.cmd, command.entrypoint),
+            (words("a"), words("tini --"))
+        );
+        assert_eq!(command.env, words("B=3 A=1"));
+        assert_eq!(command.labels.unwrap().len(), 2);
+        // An entrypoint drops the command, as in a Dockerfile.
+        let entrypoint = changed(&["ENTRYPOINT [\"b\"]"]);
+        assert_eq!((entrypoint.cmd, entrypoint.entrypoint), (None, words("b")));
     }
 
     #[test]

@@ -66,10 +66,7 @@ pub fn import(
     tar: impl Read,
     options: &ImportOptions,
 ) -> Result<Digest> {
-    let mut defaults = ProcessDefaults::default();
-    for change in &options.changes {
-        changes::apply(&mut defaults, change)?;
-    }
+    let defaults = changes::defaults(&options.changes)?;
     let lease = store.lease()?;
     let layer = spool(&lease, tar)?;
     let config = configuration(options, defaults, layer.digest());

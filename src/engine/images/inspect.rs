@@ -1,6 +1,6 @@
 //! `image inspect`: Docker's keys in Docker's order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -63,6 +63,11 @@ impl Engine {
     /// The configuration of an image that is in the store.
     pub(crate) fn image_config(&self, id: &Digest) -> Result<ImageConfig> {
         ImageConfig::parse(&self.store.read_blob(id, MAX_DOCUMENT_BYTES)?)
+    }
+
+    pub fn image_labels(&self, record: &ImageRecord) -> Result<BTreeMap<String, String>> {
+        let config = self.image_config(&record.config)?.config;
+        Ok(config.and_then(|config| config.labels).unwrap_or_default())
     }
 
     fn graph_driver(&self, record: &ImageRecord) -> Result<Value> {

@@ -300,7 +300,11 @@ fn docker_images(archive: &Archive<'_>, list: &[u8]) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-pub(super) fn descriptor(media_type: &str, digest: &Digest, size: u64) -> serde_json::Value {
+pub(in crate::engine) fn descriptor(
+    media_type: &str,
+    digest: &Digest,
+    size: u64,
+) -> serde_json::Value {
     serde_json::json!({"mediaType": media_type, "digest": digest.as_str(), "size": size})
 }
 

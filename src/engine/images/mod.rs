@@ -8,6 +8,7 @@ pub mod ingest;
 mod inspect;
 mod list;
 pub mod load;
+mod prune;
 pub mod pull;
 mod remove;
 mod tag;

@@ -68,7 +68,7 @@ impl Engine {
     }
 
     /// One event for each tag that went, one for the image.
-    fn note_removals(&self, image: &Digest, removals: &[Removed]) {
+    pub(super) fn note_removals(&self, image: &Digest, removals: &[Removed]) {
         for removed in removals {
             let action = match removed {
                 Removed::Untagged(name) if !name.contains('@') => "untag",
@@ -81,7 +81,7 @@ impl Engine {
 
     /// Layers may have files of ids that only the user namespace can delete; entering it costs
     /// more than trying without.
-    fn delete(&self, garbage: Garbage) -> Result<()> {
+    pub(super) fn delete(&self, garbage: Garbage) -> Result<()> {
         match garbage.delete(&self.store).and(self.store.sweep()) {
             Err(error) if error.kind() == ErrorKind::Permission => {
                 self.enter_user_namespace()?;
@@ -160,7 +160,11 @@ fn refuse(
 
 /// The lines for one name that goes: the tag, and the digest if no other name of that repository
 /// still shows it.
-fn untagged(record: &ImageRecord, all: &[ImageRecord], going: &[&ImageRecord]) -> Vec<Removed> {
+pub(super) fn untagged(
+    record: &ImageRecord,
+    all: &[ImageRecord],
+    going: &[&ImageRecord],
+) -> Vec<Removed> {
     let Some(name) = &record.name else {
         return Vec::new();
     };

@@ -26,6 +26,7 @@ use std::{
 
 use rustix::{
     fs::{Mode, OFlags},
+    process::Pid,
     pty::OpenptFlags,
     thread::ThreadNameSpaceType,
 };
@@ -75,33 +76,17 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
     let pidfd = process::open(plan.init.pid, plan.init.start_time)
         .system(|| "cannot open the container's first process".to_owned())?
         .ok_or_else(stopped)?;
-    if let (Some(ids), Some(streams)) = (&plan.process.ids, &streams) {
-        nested::give_streams(streams, ids)?;
-    }
-    let cgroup = plan.cgroup.as_deref().map(open_cgroup).transpose()?;
-    let entrances: Vec<OwnedFd> = plan
-        .legacy_cgroups
-        .iter()
-        .map(|path| open_entrance(path))
-        .collect::<Result<_>>()?;
-    let pair = || packet::pair().system(|| "cannot make a socket".to_owned());
-    let ((ours, theirs), (program, program_to)) = (pair()?, pair()?);
-    let sockets = (theirs.as_fd(), program_to.as_fd());
-    let between = fork::fork_into(Namespaces::NONE, cgroup.as_ref().map(AsFd::as_fd), || {
-        let Err(error) = go_between(plan, pidfd.as_fd(), &entrances, streams.as_ref(), sockets);
-        super::report(theirs.as_fd(), &error)
-    });
-    let between = between.map_err(|error| not_forked(error, cgroup.is_some()))?;
-    drop((theirs, program_to, streams));
-    let arrived = super::await_program(ours.as_fd(), &|| Ok(()));
+    let (program, program_to) = packet::pair().system(|| "cannot make a socket".to_owned())?;
+    let entered = begin(plan, pidfd.as_fd(), streams, program_to.as_fd());
+    drop(program_to);
+    let (between, arrived) = entered?;
     let what = || "cannot start a process in the container".to_owned();
-    process::reap(&between.pidfd).system(what)?;
     let (_, program) = packet::receive(&program, &mut [0], true).system(what)?;
     match (arrived, program) {
         (Ok(terminal), Some(pidfd)) => Ok(Started {
             // The number is only for messages, and nobody here asks for it.
             init: Child {
-                pid: between.pid,
+                pid: between,
                 pidfd,
             },
             terminal,
@@ -115,6 +100,50 @@ pub fn join(plan: &JoinPlan, streams: Option<Streams>) -> Result<Started> {
             Err(error)
         }
     }
+}
+
+/// [`join`] for a process that leaves the program to its own parent, which has `init` open: the
+/// pidfd is sent to `told` as soon as there is a process. Returns when its program runs.
+pub fn join_for_parent(
+    plan: &JoinPlan,
+    init: BorrowedFd<'_>,
+    streams: Option<Streams>,
+    told: BorrowedFd<'_>,
+) -> Result<()> {
+    process::hide().system(|| "cannot hide this process".to_owned())?;
+    let (_, arrived) = begin(plan, init, streams, told)?;
+    arrived.map(drop)
+}
+
+/// Sends the process in between on its way, and waits until the program runs or a step has failed.
+/// Its number, and the terminal if there is one.
+fn begin(
+    plan: &JoinPlan,
+    init: BorrowedFd<'_>,
+    streams: Option<Streams>,
+    program_to: BorrowedFd<'_>,
+) -> Result<(Pid, Result<Option<OwnedFd>>)> {
+    if let (Some(ids), Some(streams)) = (&plan.process.ids, &streams) {
+        nested::give_streams(streams, ids)?;
+    }
+    let cgroup = plan.cgroup.as_deref().map(open_cgroup).transpose()?;
+    let entrances: Vec<OwnedFd> = plan
+        .legacy_cgroups
+        .iter()
+        .map(|path| open_entrance(path))
+        .collect::<Result<_>>()?;
+    let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
+    let sockets = (theirs.as_fd(), program_to);
+    let between = fork::fork_into(Namespaces::NONE, cgroup.as_ref().map(AsFd::as_fd), || {
+        let Err(error) = go_between(plan, init, &entrances, streams.as_ref(), sockets);
+        super::report(theirs.as_fd(), &error)
+    });
+    let between = between.map_err(|error| not_forked(error, cgroup.is_some()))?;
+    drop((theirs, streams));
+    let arrived = super::await_program(ours.as_fd(), &|| Ok(()));
+    process::reap(&between.pidfd)
+        .system(|| "cannot start a process in the container".to_owned())?;
+    Ok((between.pid, arrived))
 }
 
 fn stopped() -> Error {

@@ -45,7 +45,7 @@ use crate::{
     },
 };
 
-pub use join::{JoinPlan, join};
+pub use join::{JoinPlan, join, join_for_parent};
 
 /// Where the program's standard streams lead. `None` is the container's own /dev/null: through the
 /// host's a container could change that file's mode for everybody. With a terminal there are none.

@@ -7,6 +7,7 @@ use super::{Container, LaunchPlan};
 use crate::model::{
     container::ContainerRecord,
     event::{Attributes, Event, EventType, container_attributes},
+    health::HealthStatus,
     image::ImageConfig,
     mount::Mount,
 };
@@ -36,6 +37,15 @@ impl About {
 impl Container<'_> {
     pub(super) fn note_started(&self) {
         self.store.note_event(event(&self.plan, "start", []));
+    }
+
+    pub(super) fn note_health(&self, status: HealthStatus) {
+        let action = match status {
+            HealthStatus::Starting => "health_status: starting",
+            HealthStatus::Healthy => "health_status: healthy",
+            HealthStatus::Unhealthy => "health_status: unhealthy",
+        };
+        self.store.note_event(event(&self.plan, action, []));
     }
 
     /// The end of a run that took so many seconds, in Docker's order.

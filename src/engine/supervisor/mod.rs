@@ -29,6 +29,7 @@
 
 mod event_loop;
 mod events;
+pub mod health;
 mod log;
 pub mod network_files;
 mod orphans;
@@ -47,7 +48,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::events::About;
 use self::{
-    event_loop::EventLoop,
+    event_loop::{EventLoop, Turn},
+    health::HealthPlan,
     protocol::{After, Attachment, Event, Wish},
     restart::{End, Restarts},
 };
@@ -93,6 +95,9 @@ pub struct LaunchPlan {
     pub auto_remove: bool,
     /// What goes with the container when it is removed at its end.
     pub nameless_volumes: Vec<String>,
+    /// `None` if there is nothing to check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Box<HealthPlan>>,
     /// Seconds after which the container is killed.
     pub timeout: Option<u32>,
     /// What its events say of it.
@@ -273,7 +278,7 @@ impl Container<'_> {
             Err(error) => return self.failed_to_start(error),
         };
         loop {
-            let code = watch.run_until_exit()?;
+            let code = self.watch(&mut watch, &run)?;
             let end = End {
                 code,
                 wish: watch.wish(),
@@ -350,6 +355,21 @@ impl Container<'_> {
         Ok(run)
     }
 
+    /// Watches a run until it is over; the exit code.
+    fn watch(&mut self, watch: &mut EventLoop, run: &Run) -> Result<i32> {
+        self.look_after_health(watch, run);
+        loop {
+            match watch.run()? {
+                Turn::Exited(code) => return Ok(code),
+                Turn::Health(plan) => {
+                    self.plan.health = plan;
+                    self.look_after_health(watch, run);
+                }
+                Turn::HealthNews(status) => self.note_health(status),
+            }
+        }
+    }
+
     /// Does what a command does before it starts a container that was started before.
     fn begin_anew(
         &mut self,
@@ -357,6 +377,9 @@ impl Container<'_> {
         held: &[OwnedFd],
         restarts: u32,
     ) -> Result<Run> {
+        if let Some(plan) = watch.wanted_health() {
+            self.plan.health = plan;
+        }
         self.directory.forget_start()?;
         let record = self.directory.record()?;
         let hostname = self.plan.hostname.as_deref();

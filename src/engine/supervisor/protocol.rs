@@ -14,7 +14,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{model::ErrorKind, sys::packet};
+use crate::{
+    model::{ErrorKind, health::HealthStatus},
+    sys::packet,
+};
 
 /// Largest payload of one message.
 pub const MAX_PAYLOAD: usize = 64 << 10;
@@ -28,6 +31,11 @@ pub enum Request<'a> {
     Input(&'a [u8]),
     /// The end of the standard input.
     InputEnd,
+    /// Check the container's health now; the answer is [`Event::Checked`].
+    CheckHealth,
+    /// Another health check from now on: a [`HealthPlan`](super::health::HealthPlan) as JSON, or
+    /// `null`. The answer is [`Event::HealthTaken`].
+    Health(&'a [u8]),
     /// A signal for the program.
     Signal(i32),
     /// The client goes away on purpose: the program's standard input stays open for the next one.
@@ -111,6 +119,10 @@ pub enum Event<'a> {
     Notice(String),
     /// The program runs; the number of the container's first process.
     Started(i32),
+    /// A health check has ended: whether it passed, and how the container is. `None` if there is
+    /// nothing to check.
+    Checked(Option<(bool, HealthStatus)>),
+    HealthTaken,
     /// The program could not be started.
     Failed {
         kind: ErrorKind,
@@ -145,6 +157,8 @@ impl Request<'_> {
             }
             Request::Input(bytes) => [b"I", bytes].concat(),
             Request::InputEnd => vec![b'E'],
+            Request::CheckHealth => vec![b'C'],
+            Request::Health(plan) => [b"H", plan].concat(),
             Request::Signal(number) => [b"S", number.to_le_bytes().as_slice()].concat(),
             Request::Detach => vec![b'D'],
             Request::Resize { rows, columns } => {
@@ -175,6 +189,8 @@ impl Request<'_> {
             })),
             (b'I', bytes) => Some(Request::Input(bytes)),
             (b'E', []) => Some(Request::InputEnd),
+            (b'C', []) => Some(Request::CheckHealth),
+            (b'H', plan) => Some(Request::Health(plan)),
             (b'S', &[a, b, c, d]) => Some(Request::Signal(i32::from_le_bytes([a, b, c, d]))),
             (b'D', []) => Some(Request::Detach),
             (b'W', &[a, b, c, d]) => Some(Request::Resize {
@@ -206,6 +222,11 @@ impl Event<'_> {
                 };
                 (b'F', serde_json::to_vec(&failure).unwrap_or_default())
             }
+            Event::Checked(found) => {
+                let found = found.map(|(passed, status)| vec![u8::from(passed), letter(status)]);
+                (b'C', found.unwrap_or_default())
+            }
+            Event::HealthTaken => (b'H', Vec::new()),
             Event::Output(bytes) => (b'O', bytes.to_vec()),
             Event::ErrorOutput(bytes) => (b'R', bytes.to_vec()),
             Event::Exited(code) => (b'X', code.to_le_bytes().to_vec()),
@@ -230,12 +251,34 @@ impl Event<'_> {
                     hint: failure.hint,
                 })
             }
+            (b'C', []) => Some(Event::Checked(None)),
+            (b'C', &[passed, status]) => {
+                Some(Event::Checked(Some((passed != 0, of_letter(status)?))))
+            }
+            (b'H', []) => Some(Event::HealthTaken),
             (b'O', bytes) => Some(Event::Output(bytes)),
             (b'R', bytes) => Some(Event::ErrorOutput(bytes)),
             (b'X', &[a, b, c, d]) => Some(Event::Exited(i32::from_le_bytes([a, b, c, d]))),
             _ => None,
         }
     }
+}
+
+fn letter(status: HealthStatus) -> u8 {
+    match status {
+        HealthStatus::Starting => b's',
+        HealthStatus::Healthy => b'h',
+        HealthStatus::Unhealthy => b'u',
+    }
+}
+
+fn of_letter(letter: u8) -> Option<HealthStatus> {
+    Some(match letter {
+        b's' => HealthStatus::Starting,
+        b'h' => HealthStatus::Healthy,
+        b'u' => HealthStatus::Unhealthy,
+        _ => return None,
+    })
 }
 
 fn send(socket: impl AsFd, kind: u8, body: &[u8], wait: bool) -> io::Result<()> {

@@ -10,11 +10,12 @@ use serde_json::{Map, Value, json};
 use super::{Engine, supervisor};
 use crate::{
     model::{
-        ContainerId, Error, ErrorKind, Result,
+        ContainerId, Context, Error, ErrorKind, Result,
         event::EventType,
         volume::{ANONYMOUS_LABEL, LOCAL, VolumeRecord, check_volume_driver, check_volume_name},
     },
     storage::Durability,
+    sys::tree_size,
 };
 
 /// `volume create`
@@ -161,8 +162,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes those of the volumes that no container uses; which, and how many bytes their files
-    /// had.
+    /// Removes those of the volumes that no container uses; which, and how many bytes of the
+    /// disk that frees.
     pub fn prune_volumes(&self, names: &[String]) -> Result<(Vec<String>, u64)> {
         self.enter_user_namespace()?;
         let (mut removed, mut bytes) = (Vec::new(), 0);
@@ -182,9 +183,13 @@ impl Engine {
         Ok((removed, bytes))
     }
 
-    /// Bytes of a volume's files.
+    /// Bytes that a volume's files take on the disk.
     fn volume_size(&self, name: &str) -> Result<u64> {
-        super::containers::measure(&self.store.volume_data(name)?, name)
+        let data = self.store.volume_data(name)?;
+        let own = rustix::fs::fstat(&data).map_or(0, |stat| tree_size::blocks(&stat));
+        let whole = tree_size::on_disk(&data).system(|| format!("cannot measure {name}"))?;
+        // An empty directory is not what anybody asked to be rid of.
+        Ok(whole.saturating_sub(own))
     }
 }
 

@@ -36,6 +36,7 @@ use super::{
 use crate::model::{
     ContainerId, Context, Error, ErrorKind, Result,
     container::{ContainerRecord, ExitRecord, StartRecord},
+    health::HealthRecord,
     resources::Resources,
 };
 
@@ -116,6 +117,17 @@ impl ContainerDir {
     /// Written by whoever holds the lock.
     pub fn put_exit_record(&self, record: &ExitRecord, durability: Durability) -> Result<()> {
         self.put("exit.json", record, durability)
+    }
+
+    /// What the last health check of the last start found; `None` if there was none yet.
+    pub fn health(&self, start: &StartRecord) -> Result<Option<HealthRecord>> {
+        let record: Option<HealthRecord> = files::read_json(&self.dir, "health.json")?.good();
+        Ok(record.filter(|record| record.started == start.started))
+    }
+
+    /// Written by the supervisor, which holds the lock. Never flushed: it is of one run.
+    pub fn put_health(&self, record: &HealthRecord) -> Result<()> {
+        self.put("health.json", record, Durability::Volatile)
     }
 
     /// The limits that an update has left; `None` if there was none: those of the record.

@@ -12,13 +12,14 @@ use self::{
 };
 use super::{
     ending::{exit_code, exit_reason},
-    pause, update,
+    health, pause, update,
 };
 use crate::{
     engine::{Engine, plan},
     model::{
         Result,
         container::{ContainerRecord, ContainerState, NetworkMode},
+        health::HealthRecord,
         image::ProcessDefaults,
         mount::{Mount, Origin},
         signal::signal_name,
@@ -54,7 +55,11 @@ impl Engine {
         object.put("Created", json!(record.created));
         object.put("Path", json!(record.path));
         object.put("Args", json!(record.args));
-        object.put("State", state(&status));
+        let mut state = state(&status);
+        if let Some(health) = health::found(&directory, &record, Some(&image), &status)? {
+            state["Health"] = shown_health(&health);
+        }
+        object.put("State", state);
         let image_id = record.image_id.as_ref().map_or("", |id| id.as_str());
         object.put("Image", json!(image_id));
         object.put("ResolvConfPath", json!(file("resolv.conf")));
@@ -151,7 +156,7 @@ impl Engine {
         object.put("StdinOnce", json!(spec.interactive && spec.attach.stdin));
         object.put("Env", json!(environment(&spec.env, image)));
         object.put("Cmd", json!(command));
-        object.put_some("Healthcheck", image.extra.get("Healthcheck"));
+        object.put_some("Healthcheck", spec.health.shown(image));
         object.put("Image", json!(spec.image));
         object.put("Volumes", volumes(&spec.mounts));
         object.put(
@@ -228,6 +233,14 @@ fn state(status: &Status) -> Value {
     })
 }
 
+fn shown_health(health: &HealthRecord) -> Value {
+    json!({
+        "Status": health.status.to_string(),
+        "FailingStreak": health.failing_streak,
+        "Log": health.log,
+    })
+}
+
 /// The key of `NetworkSettings.Networks`; a container that shares another's network has none.
 fn network_name(record: &ContainerRecord) -> Option<&'static str> {
     match record.spec.network {
@@ -238,7 +251,7 @@ fn network_name(record: &ContainerRecord) -> Option<&'static str> {
 }
 
 /// Docker's order: what the user gave, then those of the image's variables that she did not.
-fn environment(given: &[String], image: &ProcessDefaults) -> Vec<String> {
+pub(super) fn environment(given: &[String], image: &ProcessDefaults) -> Vec<String> {
     let mut variables: Vec<String> = Vec::new();
     for variable in given {
         plan::set_variable(&mut variables, variable);
@@ -253,7 +266,7 @@ fn environment(given: &[String], image: &ProcessDefaults) -> Vec<String> {
 }
 
 /// The two lists that the command line was made of. A given entrypoint drops the image's command.
-fn entrypoint_and_command(
+pub(super) fn entrypoint_and_command(
     record: &ContainerRecord,
     image: &ProcessDefaults,
 ) -> (Option<Vec<String>>, Option<Vec<String>>) {

@@ -25,6 +25,8 @@ pub(super) struct Client {
     pub(super) attachment: Attachment,
     detached: bool,
     pub(super) gone: bool,
+    /// It has asked for a health check.
+    pub(super) awaits_check: bool,
     /// It has been told of the end, and goes when that has arrived.
     leaving: bool,
     /// Packets that its socket had no room for.
@@ -38,6 +40,7 @@ impl EventLoop {
             attachment,
             detached: false,
             gone: false,
+            awaits_check: false,
             leaving: false,
             waiting: VecDeque::new(),
         };
@@ -103,6 +106,8 @@ impl EventLoop {
             Request::Signal(number) => self.signal_init(number),
             Request::Wish(wish) => self.wish = self.wish.and(wish),
             Request::StartNow => self.start_now = self.init.is_none(),
+            Request::CheckHealth => self.check_health(index),
+            Request::Health(plan) => self.change_health(index, plan),
             Request::Detach => self.clients[index].detached = true,
             Request::Resize { rows, columns } => {
                 if let Some(terminal) = self
@@ -217,6 +222,12 @@ impl Client {
 
     fn is_done(&self) -> bool {
         self.gone || (self.leaving && self.waiting.is_empty())
+    }
+
+    /// Sends a short message, behind what waits already.
+    pub(super) fn tell(&mut self, event: &Event<'_>) {
+        self.waiting.push_back(event.encode());
+        self.flush();
     }
 
     pub(super) fn give(&mut self, stream: Stream, bytes: &[u8]) {

@@ -6,6 +6,7 @@
 //! holds the program back, as a full pipe would; nothing is dropped.
 
 mod clients;
+mod health;
 mod streams;
 
 use std::{
@@ -22,12 +23,13 @@ use rustix::{
 use self::clients::Client;
 pub(super) use self::streams::StreamEnds;
 use super::{
+    health::{HealthPlan, Monitor, Part},
     log::LogWriter,
     orphans::Orphans,
     protocol::{After, Wish},
 };
 use crate::{
-    model::{Context, Result},
+    model::{Context, Result, health::HealthStatus},
     sys::{poll::PollSet, process, signals},
 };
 
@@ -55,7 +57,22 @@ pub(super) struct EventLoop {
     /// The machine or the user's session is about to end: this process was told to.
     closing_down: bool,
     start_now: bool,
+    health: Option<Box<Monitor>>,
+    health_wanted: Option<Option<Box<HealthPlan>>>,
+    /// The container's health has changed to this, and nobody has noted it yet.
+    health_news: Option<HealthStatus>,
     buffer: Vec<u8>,
+}
+
+/// What the loop comes back with.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// The container has ended and all its output has been read; its exit code.
+    Exited(i32),
+    /// The container's health shall be looked after in another way from now on, or not at all.
+    Health(Option<Box<HealthPlan>>),
+    /// It has changed to this.
+    HealthNews(HealthStatus),
 }
 
 /// What a descriptor that has become ready belongs to.
@@ -68,6 +85,7 @@ enum Source {
     Input,
     Output(usize),
     Client(usize),
+    Health(Part),
 }
 
 impl EventLoop {
@@ -88,6 +106,9 @@ impl EventLoop {
             wish: Wish::default(),
             closing_down: false,
             start_now: false,
+            health: None,
+            health_wanted: None,
+            health_news: None,
             buffer: Vec::new(),
         }
     }
@@ -118,14 +139,20 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Runs until the container has ended and all its output has been read; its exit code.
-    pub(super) fn run_until_exit(&mut self) -> Result<i32> {
+    /// Runs until the container has ended, or something is to be done for its health.
+    pub(super) fn run(&mut self) -> Result<Turn> {
         loop {
+            if let Some(status) = self.health_news.take() {
+                return Ok(Turn::HealthNews(status));
+            }
             if let Some(code) = self.exit_code {
                 self.drain();
                 self.streams = StreamEnds::default();
                 self.pending_input = Vec::new();
-                return Ok(code);
+                return Ok(Turn::Exited(code));
+            }
+            if let Some(plan) = self.wanted_health() {
+                return Ok(Turn::Health(plan));
             }
             self.round()?;
         }
@@ -184,6 +211,7 @@ impl EventLoop {
             Source::Input => self.feed_input(),
             Source::Output(index) => self.read_output(index),
             Source::Client(index) => self.serve(index, ready),
+            Source::Health(part) => self.tend_health(part),
         }
         Ok(())
     }
@@ -205,6 +233,7 @@ impl EventLoop {
             // A /proc that cannot be read must not hide the end.
             let _ = orphans.end_all();
         }
+        self.end_health();
         self.timer = None;
         Ok(())
     }
@@ -222,6 +251,9 @@ impl EventLoop {
         }
         if let Some(timer) = &self.timer {
             set.add(Source::Timer, timer.as_fd(), PollFlags::IN);
+        }
+        if let Some(monitor) = &self.health {
+            monitor.watch(&mut set, Source::Health);
         }
         if let Some(input) = &self.streams.input
             && !self.pending_input.is_empty()
@@ -254,9 +286,7 @@ impl EventLoop {
         };
         while let Ok(Some(number)) = signals::next(descriptor) {
             if number == libc::SIGCHLD {
-                if let Some(orphans) = &self.orphans {
-                    orphans.reap();
-                }
+                self.reap_strays();
             } else if number != libc::SIGPIPE {
                 self.closing_down |= CLOSING_DOWN.contains(&number);
                 self.signal_init(number);

@@ -1,0 +1,42 @@
+//! `healthcheck run`: have a container's health checked now.
+
+use clap::Args;
+
+use super::{
+    Session,
+    failure::Failure,
+    parse, ui,
+    verb::{Arity, Class, Outcome, Verb},
+};
+
+#[derive(Args)]
+struct Flags {
+    /// End with 0 whatever the check finds
+    #[arg(long)]
+    ignore_result: bool,
+}
+
+pub const RUN: Verb = Verb {
+    spellings: &["healthcheck run"],
+    about: "Check the health of a container now",
+    usage: "[OPTIONS] CONTAINER",
+    arity: Arity::Exactly(1),
+    // 1 is what a failed check ends with.
+    class: Class::Run,
+    flags: Flags::augment_args,
+    run: |session, matches, names| run(session, &parse::flags(matches)?, &names),
+    ..Verb::PLAIN
+};
+
+fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
+    let [name] = names else {
+        let text = "'coracle healthcheck run' requires 1 argument";
+        return Err(Failure::Arity(text.to_owned()));
+    };
+    let verdict = session.engine()?.check_health(name)?;
+    if verdict.passed {
+        return Ok(0);
+    }
+    ui::line(&verdict.status.to_string())?;
+    Ok(u8::from(!flags.ignore_result))
+}

@@ -1,0 +1,115 @@
+//! What the commands that clean up share: the question, the filters, the last line.
+
+use std::{collections::BTreeMap, io::BufRead};
+
+use super::{failure::Failure, filter::Filters, times, ui};
+use crate::{
+    engine::{Engine, Removed},
+    model::{Result, human, image::ImageRecord},
+};
+
+/// Anything but `y` is no.
+pub fn confirm(command: &str, warning: &str) -> std::result::Result<(), Failure> {
+    let question = format!("{warning}\nAre you sure you want to continue? [y/N] ");
+    ui::raw(question.as_bytes())?;
+    let mut answer = String::new();
+    let _ = std::io::stdin().lock().read_line(&mut answer);
+    if answer.trim().eq_ignore_ascii_case("y") {
+        Ok(())
+    } else {
+        Err(Failure::Plain(format!("{command} has been cancelled"), 1))
+    }
+}
+
+/// Which objects the filters of a prune leave.
+pub struct Choice {
+    filters: Filters,
+    /// Nanoseconds after the epoch: only what is older.
+    until: Option<i128>,
+}
+
+impl Choice {
+    pub const FILTERS: [&'static str; 3] = ["label", "label!", "until"];
+
+    pub fn new(filters: Filters) -> Result<Choice> {
+        let until = filters.values("until").last();
+        let until = until.map(times::parse_moment).transpose()?;
+        Ok(Choice { filters, until })
+    }
+
+    pub fn filters(&self) -> &Filters {
+        &self.filters
+    }
+
+    /// `created` is RFC 3339. What does not say when it was made is old.
+    pub fn fits(&self, created: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.until
+            .is_none_or(|moment| times::nanoseconds(created) < moment)
+            && self.filters.accepts_labels(labels)
+            && self.filters.refuses_no_label(labels)
+    }
+
+    fn asks_for_labels(&self) -> bool {
+        self.filters.has("label") || self.filters.has("label!")
+    }
+}
+
+/// Removes and lists what `container prune` would; the bytes that are free now.
+pub fn containers(engine: &Engine, choice: &Choice) -> std::result::Result<u64, Failure> {
+    let (removed, bytes) =
+        engine.prune_containers(&|container| choice.fits(&container.created, &container.labels))?;
+    let ids = removed.iter().map(ToString::to_string);
+    list("Deleted Containers:", ids)?;
+    Ok(bytes)
+}
+
+/// The same for images.
+pub fn images(engine: &Engine, all: bool, choice: &Choice) -> std::result::Result<u64, Failure> {
+    let chosen = |image: &ImageRecord| {
+        let labels = match choice.asks_for_labels() {
+            true => engine.image_labels(image)?,
+            false => BTreeMap::new(),
+        };
+        Ok(choice.fits(image.created.as_deref().unwrap_or_default(), &labels))
+    };
+    let (removed, bytes) = engine.prune_images(all, &chosen)?;
+    let lines = removed.iter().map(|what| match what {
+        Removed::Untagged(name) => format!("untagged: {name}"),
+        Removed::Deleted(digest) => format!("deleted: {digest}"),
+    });
+    list("Deleted Images:", lines)?;
+    Ok(bytes)
+}
+
+/// The same for volumes without a name, or with `all` for every one.
+pub fn volumes(engine: &Engine, all: bool, filters: &Filters) -> std::result::Result<u64, Failure> {
+    let mut volumes = engine.volumes()?;
+    super::volume_ls::select(&mut volumes, filters)?;
+    let names: Vec<String> = volumes
+        .into_iter()
+        .filter(|volume| volume.used_by.is_empty() && (all || volume.anonymous))
+        .map(|volume| volume.name)
+        .collect();
+    let (removed, bytes) = engine.prune_volumes(&names)?;
+    list("Deleted Volumes:", removed.into_iter())?;
+    Ok(bytes)
+}
+
+pub fn total(bytes: u64) -> std::result::Result<(), Failure> {
+    ui::line(&format!(
+        "Total reclaimed space: {}",
+        human::short_size(bytes)
+    ))
+}
+
+fn list(heading: &str, lines: impl Iterator<Item = String>) -> std::result::Result<(), Failure> {
+    let mut lines = lines.peekable();
+    if lines.peek().is_none() {
+        return Ok(());
+    }
+    ui::line(heading)?;
+    for line in lines {
+        ui::line(&line)?;
+    }
+    ui::line("")
+}

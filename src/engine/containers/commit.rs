@@ -1,0 +1,471 @@
+//! `commit`: what a container has changed becomes a layer on top of its image's.
+//!
+//! ```text
+//! freeze        a container that runs stands still while its files are copied, and no longer
+//! take_changes  upper/ → a staged layer (storage::changes): from here on the container is free
+//! archive       staged layer → tar → gzip → blob, both digests in one pass (storage::new_layer)
+//! commit        blob, layer, configuration, manifest, record: one Lease::commit
+//! ```
+//!
+//! The layers of the image are named as they are, in the image's own archives. If those are gone
+//! (the image was removed, and only the container kept its files) everything becomes one layer.
+//!
+//! Killed anywhere before the commit nothing is to be seen, and the container runs: a child that
+//! waits for nothing else lets it go on when this process is gone.
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    process::Signal,
+};
+
+use super::inspect::{entrypoint_and_command, environment};
+use crate::{
+    engine::{
+        CommitRequest, Engine,
+        cgroup::Group,
+        images::{changes, load::descriptor},
+        supervisor,
+    },
+    model::{
+        Context, Digest, Error, ErrorKind, Reference, Result,
+        container::{ContainerRecord, ContainerState, RootRequest},
+        image::{
+            History, ImageConfig, ImageRecord, MAX_DOCUMENT_BYTES, ProcessDefaults, chain_ids,
+        },
+        manifest::{self, Compression, Document, Format},
+        mount::Mount,
+        signal::signal_name,
+    },
+    storage::{ContainerDir, LayerFacts, Lease, StagedBlob, StagedLayer, changes::Changes},
+    sys::{fork, process, signals},
+};
+
+impl Engine {
+    /// Makes an image of a container, running or not; the image's ID. `notice` is told what is
+    /// otherwise than asked for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchContainer`]; [`ErrorKind::InvalidArgument`] for a wrong change;
+    /// [`ErrorKind::Unsupported`] for a container whose root is a folder of the user's.
+    pub fn commit(
+        &self,
+        container: &str,
+        request: &CommitRequest,
+        notice: &dyn Fn(&str),
+    ) -> Result<Digest> {
+        let (directory, record) = self.store.find_container(container)?;
+        if record.spec.root != RootRequest::Image {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("cannot commit container {container}: it has no image"),
+            )
+            .with_hint("its root is a folder of yours: `coracle import` makes an image of an archive of it"));
+        }
+        let wanted = changes::defaults(&request.changes)?;
+        self.enter_user_namespace()?;
+        let image = record.image_id.as_ref().map(|id| self.image_config(id));
+        let image = image.transpose()?.unwrap_or_default();
+        let running = image.config.clone().unwrap_or_default();
+        let defaults = changes::merge(wanted, effective(&record, &running, request));
+
+        let frozen = self.freeze_for(request, &directory, notice);
+        let lease = self.store.lease()?;
+        let (layer, changes) = self.take(&lease, &directory, &record)?;
+        drop(frozen);
+        // Removed meanwhile: then some of its files may have been missing.
+        self.store.container(directory.id())?;
+        left_out(&changes, notice);
+
+        let below = if request.squash {
+            None
+        } else {
+            let found = self.layers_below(&lease, &record, &image, request.format)?;
+            if found.is_none() {
+                notice(
+                    "the archives of the image's layers are gone: the new image has one layer with everything",
+                );
+            }
+            found
+        };
+        let mut making = Making::new(&lease, request, &record, &image, defaults);
+        match below {
+            Some(below) => making.stack(below, layer, &changes)?,
+            None => making.squash(&layer)?,
+        }
+        let id = making.commit()?;
+        let name = request.reference.as_ref().map(Reference::familiar);
+        let more = [
+            ("comment", request.message.as_deref().unwrap_or_default()),
+            ("imageID", id.as_str()),
+            ("imageRef", name.as_deref().unwrap_or_default()),
+        ];
+        self.note_container(&record, "commit", &more);
+        Ok(id)
+    }
+
+    fn take(
+        &self,
+        lease: &Lease<'_>,
+        directory: &ContainerDir,
+        record: &ContainerRecord,
+    ) -> Result<(StagedLayer, Changes)> {
+        for layer in &record.layers {
+            if !lease.has_layer(layer)? {
+                // Says which, and what to do.
+                self.store.layer_facts(layer)?;
+            }
+        }
+        let shifted = !self.user.is_real_root() || directory.has_shifted_owners()?;
+        let ids = record.ids.as_ref().filter(|_| shifted);
+        let layer = lease.stage_new_layer()?;
+        let changes =
+            lease.take_changes(directory, &record.layers, ids, self.privilege(), &layer)?;
+        Ok((layer, changes))
+    }
+
+    /// The layers of the container's image as its manifest names them, kept from now on; `None` if
+    /// any of their archives is not there.
+    fn layers_below(
+        &self,
+        lease: &Lease<'_>,
+        record: &ContainerRecord,
+        image: &ImageConfig,
+        format: Format,
+    ) -> Result<Option<Vec<Below>>> {
+        let images = self.store.images()?;
+        let of_container = |other: &&ImageRecord| Some(&other.config) == record.image_id.as_ref();
+        let Some(parent) = images.iter().find(of_container) else {
+            return Ok(None);
+        };
+        for blob in [&parent.manifest].into_iter().chain(&parent.blobs) {
+            if !lease.has_blob(blob)? {
+                return Ok(None);
+            }
+        }
+        let text = self.store.read_blob(&parent.manifest, MAX_DOCUMENT_BYTES)?;
+        let Document::Manifest(manifest) = Document::parse(&text, None)? else {
+            return Ok(None);
+        };
+        if manifest.layers().len() != image.rootfs.diff_ids.len() {
+            return Ok(None);
+        }
+        let below = |layer: &oci_spec::image::Descriptor| {
+            let compression = manifest::layer_compression(layer.media_type().as_ref())?;
+            if format == Format::Docker && compression == Compression::Zstd {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "cannot write Docker's format: a layer of the image is compressed with zstd",
+                )
+                .with_hint("use --format oci, or --squash"));
+            }
+            Ok(Below {
+                media_type: format.layer_type(compression),
+                digest: manifest::digest_of(layer)?,
+                size: layer.size(),
+            })
+        };
+        let layers: Result<Vec<Below>> = manifest.layers().iter().map(below).collect();
+        layers.map(Some)
+    }
+
+    /// Lets the container stand still, if it runs and is to. One that cannot is committed all the
+    /// same, and that is said.
+    fn freeze_for(
+        &self,
+        request: &CommitRequest,
+        directory: &ContainerDir,
+        notice: &dyn Fn(&str),
+    ) -> Option<Frozen> {
+        if !request.pause {
+            return None;
+        }
+        let status = directory.state().ok()?;
+        if status.state != ContainerState::Running {
+            return None;
+        }
+        let frozen = match super::pause::group_of(&status) {
+            // Paused by hand: it stays so.
+            Ok(Some(group)) if group.is_frozen() => return None,
+            Ok(Some(group)) => Frozen::begin(group),
+            Ok(None) => Err(super::pause::no_group(
+                "cannot pause container",
+                directory.id().short(),
+            )),
+            Err(error) => Err(error),
+        };
+        match frozen {
+            Ok(frozen) => Some(frozen),
+            Err(error) => {
+                notice(&format!(
+                    "the container goes on running while its files are read: {}",
+                    error.one_line()
+                ));
+                None
+            }
+        }
+    }
+}
+
+/// A container that stands still as long as this lives, or this process.
+struct Frozen {
+    group: Group,
+    waiter: fork::Child,
+}
+
+impl Frozen {
+    fn begin(group: Group) -> Result<Frozen> {
+        let what = || "cannot pause the container".to_owned();
+        let flags = rustix::process::PidfdFlags::empty();
+        let own = rustix::process::pidfd_open(rustix::process::getpid(), flags).system(what)?;
+        let waiter = fork::fork(fork::Namespaces::NONE, || {
+            // Ctrl-C ends this process's parent too.
+            let _ = signals::block_only(&signals::SignalSet::all());
+            let mut polled = [PollFd::new(&own, PollFlags::IN)];
+            while poll(&mut polled, None) == Err(Errno::INTR) {}
+            i32::from(group.freeze(false).is_err())
+        })
+        .system(what)?;
+        let frozen = Frozen { group, waiter };
+        frozen.group.freeze(true).system(what)?;
+        Ok(frozen)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        if self.group.freeze(false).is_ok() {
+            let _ = rustix::process::pidfd_send_signal(&self.waiter.pidfd, Signal::KILL);
+            let _ = process::reap(&self.waiter.pidfd);
+        }
+    }
+}
+
+fn left_out(changes: &Changes, notice: &dyn Fn(&str)) {
+    let plural = |count: u64| if count == 1 { "" } else { "s" };
+    if changes.sockets > 0 {
+        let count = changes.sockets;
+        notice(&format!(
+            "{count} socket{} left out: an image has none",
+            plural(count)
+        ));
+    }
+    if changes.reserved_names > 0 {
+        let count = changes.reserved_names;
+        notice(&format!(
+            "{count} name{} beginning with \".wh.\" left out: in an image they mean something else",
+            plural(count)
+        ));
+    }
+}
+
+/// What the container runs, as an image says it: Docker's configuration of a container.
+fn effective(
+    record: &ContainerRecord,
+    image: &ProcessDefaults,
+    request: &CommitRequest,
+) -> ProcessDefaults {
+    let spec = &record.spec;
+    let (entrypoint, cmd) = entrypoint_and_command(record, image);
+    let mut labels = image.labels.clone().unwrap_or_default();
+    labels.extend(spec.labels.clone());
+    let mut volumes = image.volumes.clone().unwrap_or_default();
+    // Docker counts those without a name as the container's own.
+    let counts = |mount: &&Mount| {
+        let volume = mount.volume();
+        volume.is_some_and(|volume| volume.anonymous || request.include_volumes)
+    };
+    for mount in spec.mounts.iter().filter(counts) {
+        volumes.insert(mount.target.clone(), serde_json::json!({}));
+    }
+    let health = spec.health.shown(image);
+    let health = health.and_then(|check| serde_json::to_value(check).ok());
+    ProcessDefaults {
+        user: spec.user.clone().or(image.user.clone()),
+        exposed_ports: image.exposed_ports.clone(),
+        env: Some(environment(&spec.env, image)),
+        entrypoint,
+        cmd,
+        volumes: Some(volumes).filter(|volumes| !volumes.is_empty()),
+        working_dir: spec.workdir.clone().or(image.working_dir.clone()),
+        labels: Some(labels).filter(|labels| !labels.is_empty()),
+        stop_signal: spec
+            .stop_signal
+            .map(signal_name)
+            .or(image.stop_signal.clone()),
+        extra: health
+            .map(|check| ("Healthcheck".to_owned(), check))
+            .into_iter()
+            .collect(),
+    }
+}
+
+/// A layer that is in the store, as the new manifest names it.
+struct Below {
+    media_type: &'static str,
+    digest: Digest,
+    size: u64,
+}
+
+/// The image on its way.
+struct Making<'a> {
+    lease: &'a Lease<'a>,
+    request: &'a CommitRequest,
+    record: &'a ContainerRecord,
+    image: ImageConfig,
+    history: Vec<History>,
+    descriptors: Vec<Below>,
+    chain: Vec<Digest>,
+    size: u64,
+    blobs: Vec<StagedBlob>,
+    layers: Vec<StagedLayer>,
+}
+
+impl<'a> Making<'a> {
+    fn new(
+        lease: &'a Lease<'a>,
+        request: &'a CommitRequest,
+        record: &'a ContainerRecord,
+        below: &ImageConfig,
+        defaults: ProcessDefaults,
+    ) -> Self {
+        let given = below.config.clone().unwrap_or_default();
+        let command = entrypoint_and_command(record, &given).1;
+        let command = command.unwrap_or_default().join(" ");
+        let platform = |key: &str| {
+            below
+                .extra
+                .get(key)
+                .map(|value| (key.to_owned(), value.clone()))
+        };
+        let history = History {
+            created: Some(supervisor::now()),
+            created_by: Some(command),
+            author: request.author.clone(),
+            comment: request.message.clone(),
+            empty_layer: false,
+        };
+        Making {
+            lease,
+            request,
+            record,
+            image: ImageConfig {
+                created: history.created.clone(),
+                author: request.author.clone(),
+                architecture: below.architecture.clone(),
+                variant: below.variant.clone(),
+                os: below.os.clone(),
+                config: Some(defaults),
+                rootfs: below.rootfs.clone(),
+                history: below.history.clone(),
+                extra: ["os.version", "os.features"]
+                    .into_iter()
+                    .filter_map(platform)
+                    .collect(),
+            },
+            history: vec![history],
+            descriptors: Vec::new(),
+            chain: Vec::new(),
+            size: 0,
+            blobs: Vec::new(),
+            layers: Vec::new(),
+        }
+    }
+
+    /// The new layer on those below; none if nothing was changed.
+    fn stack(&mut self, below: Vec<Below>, layer: StagedLayer, changes: &Changes) -> Result<()> {
+        self.descriptors = below;
+        self.chain.clone_from(&self.record.layers);
+        for layer in &self.record.layers {
+            self.size += self.lease.store().layer_facts(layer)?.size;
+        }
+        if changes.is_empty() {
+            self.history[0].empty_layer = true;
+            return Ok(());
+        }
+        self.add(layer, changes)
+    }
+
+    fn squash(&mut self, layer: &StagedLayer) -> Result<()> {
+        let (squashed, changes) = self.lease.squash(&self.record.layers, layer)?;
+        self.image.rootfs.diff_ids.clear();
+        self.image.history = None;
+        self.add(squashed, &changes)
+    }
+
+    fn add(&mut self, mut layer: StagedLayer, changes: &Changes) -> Result<()> {
+        let archive = self
+            .lease
+            .archive_layer(layer.tree(), changes.root_changed)?;
+        self.image.rootfs.diff_ids.push(archive.diff_id.clone());
+        let chain_id = chain_ids(&self.image.rootfs.diff_ids).pop();
+        let chain_id = chain_id.unwrap_or_else(|| archive.diff_id.clone());
+        layer.seal_as(
+            &chain_id,
+            &LayerFacts {
+                diff_id: archive.diff_id,
+                size: changes.bytes,
+                entries: changes.entries,
+                opaque_root: false,
+            },
+        )?;
+        self.descriptors.push(Below {
+            media_type: self.request.format.layer_type(Compression::Gzip),
+            digest: archive.blob.digest().clone(),
+            size: archive.blob.size(),
+        });
+        self.chain.push(chain_id);
+        self.size = self.size.saturating_add(changes.bytes);
+        self.blobs.push(archive.blob);
+        self.layers.push(layer);
+        Ok(())
+    }
+
+    fn commit(mut self) -> Result<Digest> {
+        let mut history = self.image.history.take().unwrap_or_default();
+        history.append(&mut self.history);
+        self.image.history = Some(history);
+        self.image.rootfs.kind = "layers".to_owned();
+        let what = || "cannot write the image configuration".to_owned();
+        let config = serde_json::to_vec(&self.image).context(ErrorKind::System, what)?;
+        let config = self.lease.stage_document(&config)?;
+        let format = self.request.format;
+        let layers: Vec<serde_json::Value> = self
+            .descriptors
+            .iter()
+            .map(|layer| descriptor(layer.media_type, &layer.digest, layer.size))
+            .collect();
+        let manifest = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": format.manifest_type(),
+            "config": descriptor(format.config_type(), config.digest(), config.size()),
+            "layers": layers,
+        });
+        let manifest = self.lease.stage_document(manifest.to_string().as_bytes())?;
+        let id = config.digest().clone();
+        let record = ImageRecord {
+            name: self.request.reference.clone(),
+            manifest: manifest.digest().clone(),
+            config: id.clone(),
+            index: None,
+            blobs: self
+                .descriptors
+                .iter()
+                .map(|layer| layer.digest.clone())
+                .collect(),
+            layers: self.chain,
+            size: self.size,
+            created: self.image.created,
+            tagged: unix_now(),
+        };
+        self.blobs.extend([manifest, config]);
+        self.lease.commit(self.blobs, self.layers, &[record])?;
+        Ok(id)
+    }
+}
+
+fn unix_now() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |age| age.as_secs().cast_signed())
+}
