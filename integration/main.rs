@@ -11,6 +11,7 @@
 //! | run | exit codes, environment, user, mounts, names, pull policies |
 //! | isolation | what a container gets, sees and cannot do |
 //! | life | detached containers: logs, attach, stop, kill, wait, rm, restarts of nothing |
+//! | lifecycle | which command is legal in which state; several containers, however they are chosen; rename, update, wait |
 //! | exec | a second process, with and without a terminal |
 //! | images | load, import, tag, list, inspect, remove |
 //! | pull | http, https, digests, platforms, packings |
@@ -59,6 +60,7 @@ mod flags;
 mod images;
 mod isolation;
 mod life;
+mod lifecycle;
 mod many;
 mod modes;
 mod namespaces;
