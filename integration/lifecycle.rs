@@ -494,7 +494,7 @@ fn update_for_the_next_start(case: &Case) {
         "echo $KEPT $GONE $NEW; ulimit -n",
     ])
     .ok();
-    case.engine("start -a box").ok().prints("1 1\n1024");
+    case.engine("start -a box").ok().contains("1 1\n");
     case.engine("update --env KEPT=2 --env NEW=3 --unsetenv GONE --ulimit nofile=77:77 box")
         .ok()
         .prints("box");
