@@ -69,25 +69,18 @@ impl Terminal {
         command.args(["--ctty", "--wait"]).args(words);
         command.env("TERM", "xterm");
         command.stdin(end()).stdout(end()).stderr(end());
-        let child = command.spawn().unwrap();
-        let mut terminal = Terminal {
-            master: File::from(master),
+        let master = File::from(master);
+        set_size(&master, 24, 80);
+        Terminal {
+            child: command.spawn().unwrap(),
+            master,
             slave,
-            child,
             seen: String::new(),
-        };
-        terminal.resize(24, 80);
-        terminal
+        }
     }
 
     pub fn resize(&mut self, rows: u16, columns: u16) {
-        let size = Winsize {
-            ws_row: rows,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&self.master, size).unwrap();
+        set_size(&self.master, rows, columns);
     }
 
     pub fn send(&mut self, keys: &str) {
@@ -156,6 +149,16 @@ impl Terminal {
     pub fn seen(&self) -> &str {
         &self.seen
     }
+}
+
+fn set_size(master: &File, rows: u16, columns: u16) {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(master, size).unwrap();
 }
 
 impl Drop for Terminal {

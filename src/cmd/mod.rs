@@ -9,8 +9,8 @@
 //! filter    --filter                               times     ages, dates, --since
 //! container_flags  what run and create share       progress  pulls, as lines or bars
 //! unsupported  Docker's flags that are not there   each      several objects, one by one
-//! chosen    --all, --filter, --latest, --cidfile         refused   commands that are not there
-//! chosen    --latest, --cidfile                   prune     the question before cleaning up
+//! chosen    --all, --filter, --latest, --cidfile   refused   commands that are not there
+//! prune     the question before cleaning up        container_filters, container_rows  `ps`
 //! NAME      one command: its flags, then one function
 //! ```
 //!
@@ -21,7 +21,9 @@ mod account_flags;
 mod bundle_flags;
 mod chosen;
 mod columns;
+mod container_filters;
 mod container_flags;
+mod container_rows;
 mod device_flags;
 mod each;
 mod env;
@@ -56,6 +58,7 @@ mod commit;
 mod container_prune;
 mod cp;
 mod create;
+mod diff;
 mod doctor;
 mod events;
 mod exec;
@@ -71,6 +74,7 @@ mod kill;
 mod load;
 mod logs;
 mod pause;
+mod port;
 mod ps;
 mod pull;
 mod refused;
@@ -84,7 +88,9 @@ mod spec;
 mod start;
 mod stats;
 mod stop;
+mod system_boot;
 mod system_prune;
+mod system_resume;
 mod tag;
 mod top;
 mod update;

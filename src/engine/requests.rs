@@ -10,6 +10,7 @@ use crate::model::{
     manifest::Format,
     mount::Mount,
     resources::Resources,
+    restart::RestartPolicy,
 };
 
 /// How an image that is not in the store is fetched for `run` and `create`. Whether it is at all
@@ -159,6 +160,24 @@ pub struct ContainerSummary {
     pub platform: Platform,
     /// Bytes of the writable layer and of the image; measured only when asked for.
     pub size: Option<ContainerSize>,
+    /// `80/tcp`, as the image says.
+    pub exposed: Vec<String>,
+    /// Those that can be reached from outside; none, as long as there are no networks.
+    pub ports: Vec<PublishedPort>,
+    pub restart: RestartPolicy,
+    /// Of the first process, as the host counts; 0 if there is none.
+    pub pid: i32,
+}
+
+/// A port of a container that stands for one of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedPort {
+    /// In the container.
+    pub port: u16,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+    pub host_ip: std::net::IpAddr,
+    pub host_port: u16,
 }
 
 /// What a health check that was asked for has brought.
@@ -249,6 +268,7 @@ pub struct LogOptions {
     pub until: Option<i128>,
     /// The last so many lines.
     pub tail: Option<u64>,
+    pub details: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,13 +277,30 @@ pub enum LogStream {
     Stderr,
 }
 
-/// One record of the log: usually a line with its newline.
-#[derive(Clone, Debug)]
-pub struct LogLine {
+/// One record of a log: usually a line with its newline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogRecord<'a> {
     pub stream: LogStream,
     /// RFC 3339 with nanoseconds, UTC.
-    pub time: String,
-    pub text: Vec<u8>,
+    pub time: &'a str,
+    /// `NAME=VALUE` of each attribute, commas between them; only if they are asked for.
+    pub details: &'a str,
+    pub text: &'a [u8],
+}
+
+/// Takes what `logs` reads.
+pub trait LogSink {
+    /// Which containers there are, before anything is read.
+    fn begin(&mut self, containers: &[(ContainerId, String)]);
+
+    /// A record of the container with this number among those that were named.
+    ///
+    /// # Errors
+    /// They end the reading.
+    fn record(&mut self, container: usize, record: &LogRecord<'_>) -> Result<()>;
+
+    /// There is no more for now.
+    fn pause(&mut self) -> Result<()>;
 }
 
 /// One finding of `doctor`.

@@ -61,6 +61,40 @@ pub struct LogPlan {
     pub buffer: Option<u64>,
 }
 
+/// How long a frame of a `local` log is, before and after compression. In the file it is a
+/// skippable frame (RFC 8878, 3.1.2), so that any zstd program can read the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    pub compressed: u32,
+    pub records: u32,
+}
+
+impl FrameHeader {
+    pub const LENGTH: usize = 16;
+    /// A skippable frame of eight bytes.
+    const BEGINNING: [u8; 8] = [0x5c, 0x2a, 0x4d, 0x18, 8, 0, 0, 0];
+
+    pub fn encode(self) -> [u8; Self::LENGTH] {
+        let mut out = [0; Self::LENGTH];
+        out[..8].copy_from_slice(&Self::BEGINNING);
+        out[8..12].copy_from_slice(&self.compressed.to_le_bytes());
+        out[12..].copy_from_slice(&self.records.to_le_bytes());
+        out
+    }
+
+    /// `None` if a frame does not begin so.
+    pub fn parse(bytes: &[u8; Self::LENGTH]) -> Option<FrameHeader> {
+        let number = |at: usize| {
+            let digits = bytes[at..at + 4].try_into().unwrap_or_default();
+            u32::from_le_bytes(digits)
+        };
+        bytes.starts_with(&Self::BEGINNING).then(|| FrameHeader {
+            compressed: number(8),
+            records: number(12),
+        })
+    }
+}
+
 const DEFAULT_SIZE: u64 = 10_000_000;
 const DEFAULT_FILES: u32 = 3;
 const DEFAULT_BUFFER: u64 = 1 << 20;

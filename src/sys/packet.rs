@@ -3,7 +3,7 @@
 use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use rustix::net::{
@@ -68,6 +68,9 @@ pub fn connect_datagram(path: &str) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Most descriptors that one message carries.
+const MOST_DESCRIPTORS: usize = 2;
+
 /// Sends `head` and `body` as one message, with at most one descriptor. A peer that is gone is
 /// `BrokenPipe`, not a signal.
 pub fn send(
@@ -77,10 +80,21 @@ pub fn send(
     descriptor: Option<impl AsFd>,
     wait: bool,
 ) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let descriptor = descriptor.as_ref().map(AsFd::as_fd);
+    send_with(socket, head, body, descriptor.as_slice(), wait)
+}
+
+/// The same with at most two descriptors.
+pub fn send_with(
+    socket: impl AsFd,
+    head: &[u8],
+    body: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    wait: bool,
+) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors = descriptor.as_ref().map(|descriptor| [descriptor.as_fd()]);
-    if let Some(descriptors) = &descriptors {
+    if !descriptors.is_empty() {
         ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
     }
     let mut flags = SendFlags::NOSIGNAL;
@@ -104,7 +118,17 @@ pub fn receive(
     buffer: &mut [u8],
     wait: bool,
 ) -> io::Result<(usize, Option<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let (length, descriptors) = receive_with(socket, buffer, wait)?;
+    Ok((length, descriptors.into_iter().next()))
+}
+
+/// The same with all descriptors that came along.
+pub fn receive_with(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+    wait: bool,
+) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut flags = RecvFlags::CMSG_CLOEXEC;
     if !wait {
         flags |= RecvFlags::DONTWAIT;
@@ -129,10 +153,12 @@ pub fn receive(
                 "message too long",
             ));
         }
-        let descriptor = ancillary.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
-        });
-        return Ok((message.bytes, descriptor));
+        let mut descriptors = Vec::new();
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(received) = message {
+                descriptors.extend(received);
+            }
+        }
+        return Ok((message.bytes, descriptors));
     }
 }

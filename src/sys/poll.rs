@@ -1,6 +1,6 @@
 //! Waiting for several descriptors at once, poll(2), each with what it means to the caller.
 
-use std::os::fd::BorrowedFd;
+use std::{os::fd::BorrowedFd, time::Duration};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -33,6 +33,12 @@ impl<'fd, Source: Copy> PollSet<'fd, Source> {
     /// signal that interrupts this brings none.
     pub fn wait(self) -> Result<Vec<(Source, PollFlags)>, Errno> {
         self.poll(None)
+    }
+
+    /// The same, but not for ever: none when the time is over.
+    pub fn wait_at_most(self, limit: Duration) -> Result<Vec<(Source, PollFlags)>, Errno> {
+        let limit = Timespec::try_from(limit).map_err(|_| Errno::INVAL)?;
+        self.poll(Some(&limit))
     }
 
     /// Those that are ready already.

@@ -274,11 +274,13 @@ fn note(store: Option<&Store>, event: &model_event::Event) {
 fn hold(terminal: &OwnedFd) -> Result<()> {
     let what = || "cannot leave the terminal open".to_owned();
     rustix::io::ioctl_fionbio(terminal, false).system(what)?;
+    // This command only has to end now.
+    signals::block_only(&signals::SignalSet::all()).system(what)?;
     fork::fork(fork::Namespaces::NONE, || {
         exec::close_all_but(&[terminal.as_fd()]);
-        // Neither the caller's terminal nor what this command waited for concerns it.
+        // The caller's terminal concerns it no more, but may have hung up already.
         let _ = rustix::process::setsid();
-        let _ = signals::block_only(&signals::SignalSet::empty());
+        let _ = signals::block_only(&signals::SignalSet::of(&[libc::SIGHUP]));
         let mut buffer = vec![0; 4 << 10];
         while !matches!(streams::read(terminal, &mut buffer), Input::Ended) {}
         0

@@ -1,5 +1,6 @@
 //! Containers: one file a verb, and the session between a command and a supervisor.
 
+mod changes;
 mod cleanup;
 mod commit;
 mod conditions;
@@ -17,7 +18,7 @@ mod inspect;
 mod kill;
 mod list;
 mod log_plan;
-mod logs;
+pub mod logs;
 mod moves;
 mod neighbours;
 mod own_ids;
@@ -27,6 +28,7 @@ mod prune;
 mod remove;
 mod rename;
 mod restart;
+mod resume;
 mod root_view;
 mod run;
 mod runtime_spec;
@@ -39,6 +41,7 @@ mod top;
 mod update;
 mod wait;
 
+pub use changes::{Change, ChangeKind};
 pub use copy::{Copied, CopyEnd, CopyRequest};
 pub(in crate::engine) use run::absolute;
 /// Docker's state of a container.

@@ -26,7 +26,7 @@ use crate::{
         plan::{self, ContainerFiles, RootSource},
         supervisor::{
             self, About, LaunchPlan, network_files,
-            protocol::{Attachment, Request},
+            protocol::{self, Attachment, Request},
             socket_name,
         },
     },
@@ -36,6 +36,7 @@ use crate::{
         host::HostFacts,
         image::ImageConfig,
         mount::anonymous_volumes,
+        restart::RestartPolicy,
         user_namespace::IdMaps,
     },
     storage::{ContainerDir, ContainerLock, Driver, shifted},
@@ -85,7 +86,7 @@ impl Engine {
 
     /// Starts a container that does not run. One that does is left alone, as Docker does.
     pub fn start(&self, container: &str, options: StartOptions) -> Result<RunOutcome> {
-        let (directory, mut record) = self.store.find_container(container)?;
+        let (directory, record) = self.store.find_container(container)?;
         if self.store.remove_if_over(&record.id)? {
             // Its supervisor was killed before it could remove it.
             return Err(Error::new(
@@ -108,6 +109,17 @@ impl Engine {
                 }
             };
         };
+        self.start_held(directory, record, lock, options.attach.as_ref())
+    }
+
+    /// Starts a container whose lock is held.
+    pub(super) fn start_held(
+        &self,
+        directory: ContainerDir,
+        mut record: ContainerRecord,
+        lock: ContainerLock,
+        attach: Option<&AttachOptions>,
+    ) -> Result<RunOutcome> {
         let neighbours = self.open_neighbours(&record.spec)?;
         self.begin_namespace_for(&record.spec, &neighbours)?;
         let has_volumes = record
@@ -136,11 +148,11 @@ impl Engine {
             image,
             first_start,
         };
-        if options.attach.is_some() {
+        if attach.is_some() {
             self.store
                 .note_event(container_event(&created.record, &created.image, "attach"));
         }
-        self.launch(created, &neighbours, false, options.attach.as_ref())
+        self.launch(created, &neighbours, false, attach)
     }
 
     /// A restart that is being waited for begins at once.
@@ -181,9 +193,12 @@ impl Engine {
         let socket = packet::connect(self.store.socket_folder()?, &socket_name(&record.id))
             .map_err(|_| stopped())?;
         let attachment = Attachment {
-            stdin: options.stdin && record.spec.interactive,
+            stdin: options.stdin && takes_input(record),
             output: true,
         };
+        if !record.spec.tty {
+            protocol::hand_over_outputs(&socket).map_err(|_| stopped())?;
+        }
         Request::Attach(attachment)
             .send(&socket)
             .map_err(|_| stopped())?;
@@ -277,7 +292,7 @@ impl Engine {
         plan::close_devices(&mut sandbox);
         let client = match attach {
             Some(options) => Attachment {
-                stdin: options.stdin && record.spec.interactive,
+                stdin: options.stdin && takes_input(record),
                 output: true,
             },
             None => Attachment::default(),
@@ -297,6 +312,7 @@ impl Engine {
             client,
             logging: log_plan(record, image)?,
             auto_remove: record.spec.auto_remove,
+            starts_after_boot: record.spec.restart != RestartPolicy::No,
             nameless_volumes: anonymous_volumes(&record.spec.mounts),
             health: self.health_plan(record, image.config.as_ref()),
             timeout: record.spec.namespaces.timeout,
@@ -455,6 +471,11 @@ impl Engine {
             shifted::Kind::Metadata => {}
         }
     }
+}
+
+/// Whether the supervisor has the other end of the container's standard input.
+fn takes_input(record: &ContainerRecord) -> bool {
+    record.spec.interactive && !record.spec.logging.driver.passes_through()
 }
 
 /// The supervisor works from `/`: a store given by a relative path must stay found.

@@ -30,7 +30,7 @@
 mod event_loop;
 mod events;
 pub mod health;
-mod log;
+pub(super) mod log;
 pub mod network_files;
 mod orphans;
 pub mod protocol;
@@ -93,6 +93,8 @@ pub struct LaunchPlan {
     pub client: Attachment,
     pub logging: LogPlan,
     pub auto_remove: bool,
+    /// It has a restart policy.
+    pub starts_after_boot: bool,
     /// What goes with the container when it is removed at its end.
     pub nameless_volumes: Vec<String>,
     /// `None` if there is nothing to check.
@@ -116,6 +118,10 @@ pub fn launch(plan: &LaunchPlan, lock: ContainerLock, held: &[OwnedFd]) -> Resul
     let text = serde_json::to_vec(plan).context(ErrorKind::InvalidArgument, what)?;
     let memory = process::memory_file(c"plan", &text).system(what)?;
     let (ours, theirs) = packet::pair().system(what)?;
+    if plan.client.output && !plan.sandbox.process.terminal {
+        // Before it exists: not a byte goes another way.
+        protocol::hand_over_outputs(&ours).system(what)?;
+    }
     let mut namespaces = match plan.sandbox.namespaces.placement.pid {
         Place::Own => fork::Namespaces::PID,
         Place::Host | Place::Joined => fork::Namespaces::NONE,
@@ -150,27 +156,40 @@ fn become_supervisor(
     // No folder of the caller's stays busy, none of its terminals open. The plan's paths of layers
     // are relative to the root.
     rustix::process::chdir(root).system(what)?;
+    let passed = passed_streams(launch).system(what)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .system(what)?;
     rustix::stdio::dup2_stdin(&null).system(what)?;
     rustix::stdio::dup2_stdout(&null).system(what)?;
     rustix::stdio::dup2_stderr(&null).system(what)?;
     let program = exec::own_program().system(what)?;
-    let numbers = handed_over(own, &program, held).system(what)?;
+    let numbers = handed_over(own, &program, held, &passed).system(what)?;
     let [role, id] = [ROLE, id.as_str()].map(|text| CString::new(text).unwrap_or_default());
     let arguments = [role, id, numbers];
     Err(exec::exec_descriptor(&program, &arguments, &[])).system(what)
 }
 
-/// The three of its own, the program, then those of the plan's joins.
+/// The command's own streams, which the container is given with `--log-driver passthrough`: three,
+/// or none.
+fn passed_streams(launch: &LaunchPlan) -> std::io::Result<Vec<OwnedFd>> {
+    if !launch.logging.driver.passes_through() {
+        return Ok(Vec::new());
+    }
+    use rustix::stdio::{stderr, stdin, stdout};
+    let streams = [stdin(), stdout(), stderr()];
+    streams.iter().map(BorrowedFd::try_clone_to_owned).collect()
+}
+
+/// The three of its own, the program, those of the plan's joins, then the streams that it passes.
 fn handed_over(
     own: [BorrowedFd<'_>; 3],
     program: &OwnedFd,
     held: &[OwnedFd],
+    passed: &[OwnedFd],
 ) -> std::io::Result<CString> {
     let mut all = own.to_vec();
     all.push(program.as_fd());
-    all.extend(held.iter().map(AsFd::as_fd));
+    all.extend(held.iter().chain(passed).map(AsFd::as_fd));
     exec::hand_over(&all)
 }
 
@@ -214,13 +233,17 @@ fn supervise(
     plan: &OwnedFd,
     client: &mut Option<OwnedFd>,
     lock: OwnedFd,
-    held: Vec<OwnedFd>,
+    mut held: Vec<OwnedFd>,
 ) -> Result<()> {
     let text = process::read_whole(plan).system(|| "cannot read the plan".to_owned())?;
     let plan: LaunchPlan = serde_json::from_slice(&text).context(ErrorKind::System, || {
         "cannot understand the plan".to_owned()
     })?;
     drop(text);
+    let passed = match plan.logging.driver.passes_through() {
+        true => held.split_off(held.len().saturating_sub(3)),
+        false => Vec::new(),
+    };
     signals::block_only(&signals::SignalSet::all()).system(|| "cannot block signals".to_owned())?;
     let store = Store::open_checked(&plan.root, &plan.runroot)?;
     let directory = store.container(&plan.id)?;
@@ -230,6 +253,7 @@ fn supervise(
         sockets: store.socket_folder()?,
         lock: ContainerLock::from_inherited(lock),
         plan,
+        passed,
     };
     container.run(client, held)
 }
@@ -242,6 +266,8 @@ struct Container<'a> {
     sockets: OwnedFd,
     lock: ContainerLock,
     plan: LaunchPlan,
+    /// The streams of the command that started this, if the container is given them.
+    passed: Vec<OwnedFd>,
 }
 
 /// A run of the program.
@@ -270,7 +296,9 @@ impl Container<'_> {
     /// All runs of the program, and the time between them.
     fn run(mut self, client: &mut Option<OwnedFd>, held: Vec<OwnedFd>) -> Result<()> {
         let socket = self.listen()?;
-        let log = log::LogWriter::open(&self.plan.logging, &self.directory)?;
+        let logging = &self.plan.logging;
+        let files = || self.directory.log_files(logging.path.as_deref());
+        let log = log::LogWriter::open(logging, files)?;
         let mut watch = EventLoop::new(socket, log);
         let mut restarts = Restarts::default();
         let mut run = match self.begin(&mut watch, client, &held, 0) {
@@ -426,6 +454,17 @@ impl Container<'_> {
         if self.plan.sandbox.process.terminal {
             return Ok((None, event_loop::StreamEnds::default()));
         }
+        if let [input, output, error_output] = self.passed.as_slice() {
+            let what = || "cannot pass on the streams".to_owned();
+            let borrowed = |stream: &OwnedFd| stream.try_clone().map(Stream::Borrowed).system(what);
+            let stdin = self.plan.interactive.then(|| borrowed(input));
+            let streams = Streams {
+                stdin: stdin.transpose()?,
+                stdout: Some(borrowed(output)?),
+                stderr: Some(borrowed(error_output)?),
+            };
+            return Ok((Some(streams), event_loop::StreamEnds::default()));
+        }
         let (streams, ends) = pipes(self.plan.interactive)?;
         Ok((Some(streams), ends))
     }
@@ -543,7 +582,12 @@ impl Container<'_> {
             legacy_cgroups: groups.legacy.groups.clone(),
             spares_device_rules: self.plan.sandbox.devices.spares_rules,
         };
-        self.directory.put_start_record(&record)?;
+        let durability = if self.plan.starts_after_boot {
+            Durability::Durable
+        } else {
+            Durability::Volatile
+        };
+        self.directory.put_start_record(&record, durability)?;
         Ok((record, pid))
     }
 

@@ -27,6 +27,10 @@ pub const MAX_PAYLOAD: usize = 64 << 10;
 pub enum Request<'a> {
     /// Legal once, first. Without any stream the client only learns of the end.
     Attach(Attachment),
+    /// Output and error output go straight into the two descriptors that come along, where the
+    /// supervisor can write to them without waiting; else they are sent as events. Legal once, before
+    /// [`Request::Attach`] or first on an inherited socket.
+    Outputs,
     /// Bytes for the program's standard input; legal after an attachment with `stdin`.
     Input(&'a [u8]),
     /// The end of the standard input.
@@ -155,6 +159,7 @@ impl Request<'_> {
                     u8::from(attachment.stdin) | u8::from(attachment.output) << 1,
                 ]
             }
+            Request::Outputs => vec![b'O'],
             Request::Input(bytes) => [b"I", bytes].concat(),
             Request::InputEnd => vec![b'E'],
             Request::CheckHealth => vec![b'C'],
@@ -187,6 +192,7 @@ impl Request<'_> {
                 stdin: bits & 1 != 0,
                 output: bits & 2 != 0,
             })),
+            (b'O', []) => Some(Request::Outputs),
             (b'I', bytes) => Some(Request::Input(bytes)),
             (b'E', []) => Some(Request::InputEnd),
             (b'C', []) => Some(Request::CheckHealth),
@@ -283,6 +289,12 @@ fn of_letter(letter: u8) -> Option<HealthStatus> {
 
 fn send(socket: impl AsFd, kind: u8, body: &[u8], wait: bool) -> io::Result<()> {
     packet::send(socket, &[kind], body, None::<&OwnedFd>, wait)
+}
+
+/// [`Request::Outputs`] with this process's own standard output and error.
+pub fn hand_over_outputs(socket: impl AsFd) -> io::Result<()> {
+    let outputs = [rustix::stdio::stdout(), rustix::stdio::stderr()];
+    packet::send_with(socket, &Request::Outputs.encode(), &[], &outputs, true)
 }
 
 /// Sends a piece of output without copying it; `WouldBlock` if the client is slow.

@@ -8,6 +8,7 @@
 //! (or calls itself otherwise) is a leftover that whoever wants the name takes: see [`names`].
 
 mod leftovers;
+mod listing;
 pub mod log_files;
 mod names;
 mod removal;
@@ -24,7 +25,11 @@ use rustix::{
     io::Errno,
 };
 
-pub use self::{staging::StagedContainer, status::Status};
+pub use self::{
+    listing::{Listed, ListedRecord},
+    staging::StagedContainer,
+    status::Status,
+};
 
 use super::{
     Durability, FOLDER, Store,
@@ -108,10 +113,10 @@ impl ContainerDir {
         Ok(files::read_json(&self.dir, "exit.json")?.good())
     }
 
-    /// Written by the supervisor, which holds the lock. Never flushed: it means nothing after a
-    /// reboot.
-    pub fn put_start_record(&self, record: &StartRecord) -> Result<()> {
-        self.put("state.json", record, Durability::Volatile)
+    /// Written by the supervisor, which holds the lock. After a reboot it only tells that the
+    /// container ran, so that it is flushed for those that are then to run again.
+    pub fn put_start_record(&self, record: &StartRecord, durability: Durability) -> Result<()> {
+        self.put("state.json", record, durability)
     }
 
     /// Written by whoever holds the lock.

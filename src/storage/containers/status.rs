@@ -1,6 +1,9 @@
 //! What a container does now: the lock and two records make it up.
 
-use crate::model::container::{ContainerState, ExitRecord, StartRecord};
+use crate::model::{
+    container::{ContainerState, ExitRecord, StartRecord},
+    restart::LastRun,
+};
 
 /// What is known about a container's life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +46,20 @@ impl Status {
         let of_exit = || self.exit.as_ref()?.started.as_deref();
         let start = self.start.as_ref().map(|start| start.started.as_str());
         start.or_else(of_exit)
+    }
+
+    /// What a restart policy asks when the machine has started.
+    pub fn last_run(&self) -> LastRun {
+        let restarts = self.restarts();
+        match (&self.start, &self.exit) {
+            (_, Some(exit)) if exit.started.is_some() || restarts > 0 => LastRun::Ended {
+                code: exit.code,
+                by_hand: exit.by_hand,
+                restarts,
+            },
+            (Some(_), None) => LastRun::Unseen { restarts },
+            _ => LastRun::Never,
+        }
     }
 
     /// How often the supervisor has started the program anew since a command did.

@@ -56,7 +56,8 @@ impl Engine {
         object.put("Path", json!(record.path));
         object.put("Args", json!(record.args));
         let mut state = state(&status);
-        if let Some(health) = health::found(&directory, &record, Some(&image), &status)? {
+        if let Some(health) = health::found(&directory, &record.spec.health, Some(&image), &status)?
+        {
             state["Health"] = shown_health(&health);
         }
         object.put("State", state);

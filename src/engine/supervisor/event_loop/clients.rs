@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::PollFlags;
 
 use super::{
     super::{
@@ -15,6 +15,7 @@ use super::{
         protocol::{self, Attachment, Event, MAX_PAYLOAD, Request},
     },
     EventLoop, Source,
+    direct::Direct,
 };
 use crate::sys::{packet, poll::PollSet, process};
 
@@ -31,6 +32,8 @@ pub(super) struct Client {
     leaving: bool,
     /// Packets that its socket had no room for.
     pub(super) waiting: VecDeque<Vec<u8>>,
+    /// Its own streams, if it has handed them over.
+    pub(super) direct: [Option<Direct>; 2],
 }
 
 impl EventLoop {
@@ -43,8 +46,13 @@ impl EventLoop {
             awaits_check: false,
             leaving: false,
             waiting: VecDeque::new(),
+            direct: [None, None],
         };
         self.clients.push(client);
+        if attachment.output && !self.streams.is_terminal {
+            // It has handed over its streams, or will not any more.
+            self.serve(self.clients.len() - 1, PollFlags::IN);
+        }
     }
 
     pub(super) fn accept(&mut self) {
@@ -68,9 +76,13 @@ impl EventLoop {
             return;
         }
         self.buffer.resize(MAX_PAYLOAD + 1, 0);
-        let received = packet::receive(&self.clients[index].socket, &mut self.buffer, false);
-        let length = match received {
-            Ok((length, _)) => length,
+        let socket = &self.clients[index].socket;
+        let mut descriptors = Vec::new();
+        let length = match packet::receive_with(socket, &mut self.buffer, false) {
+            Ok((length, received)) => {
+                descriptors = received;
+                length
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(_) => 0,
         };
@@ -84,8 +96,10 @@ impl EventLoop {
             return;
         }
         let packet = std::mem::take(&mut self.buffer);
-        if let Some(request) = Request::parse(&packet[..length]) {
-            self.answer(index, &request);
+        match Request::parse(&packet[..length]) {
+            Some(Request::Outputs) => self.clients[index].take_outputs(descriptors),
+            Some(request) => self.answer(index, &request),
+            None => {}
         }
         self.buffer = packet;
     }
@@ -101,7 +115,7 @@ impl EventLoop {
                 self.pending_input.extend_from_slice(bytes);
                 self.feed_input();
             }
-            Request::Input(_) => {}
+            Request::Input(_) | Request::Outputs => {}
             Request::InputEnd => self.end_input(),
             Request::Signal(number) => self.signal_init(number),
             Request::Wish(wish) => self.wish = self.wish.and(wish),
@@ -184,27 +198,23 @@ impl EventLoop {
         self.let_go(code);
         loop {
             self.clients.retain(|client| !client.is_done());
-            let mut polled: Vec<PollFd<'_>> = self
-                .clients
-                .iter()
-                .map(|client| PollFd::new(&client.socket, PollFlags::OUT))
-                .collect();
-            if polled.is_empty()
-                || matches!(poll(&mut polled, None), Err(errno) if errno != rustix::io::Errno::INTR)
-            {
+            let mut set = PollSet::with_capacity(2 * self.clients.len());
+            for (index, client) in self.clients.iter().enumerate() {
+                client.add_to(&mut set, index, PollFlags::empty());
+            }
+            if self.clients.is_empty() {
                 return;
             }
-            let ready: Vec<bool> = polled
-                .iter()
-                .map(|entry| !entry.revents().is_empty())
-                .collect();
-            for (client, _) in self
-                .clients
-                .iter_mut()
-                .zip(ready)
-                .filter(|(_, ready)| *ready)
-            {
-                client.flush();
+            let Ok(ready) = set.wait() else { return };
+            for (source, flags) in ready {
+                match source {
+                    Source::Direct(index, stream) => self.clients[index].advance(stream),
+                    Source::Client(index) if flags.intersects(PollFlags::HUP | PollFlags::ERR) => {
+                        self.clients[index].gone = true;
+                    }
+                    Source::Client(index) => self.clients[index].flush(),
+                    _ => {}
+                }
             }
         }
     }
@@ -213,7 +223,8 @@ impl EventLoop {
 impl Client {
     /// The program is held back until it has taken what it was sent.
     pub(super) fn is_congested(&self) -> bool {
-        !self.waiting.is_empty() && !self.leaving
+        let direct = self.direct.iter().flatten().any(Direct::is_congested);
+        (direct || !self.waiting.is_empty()) && !self.leaving
     }
 
     pub(super) fn wants_output(&self) -> bool {
@@ -230,7 +241,59 @@ impl Client {
         self.flush();
     }
 
+    /// What it has to be waited for, besides what it may say.
+    pub(super) fn add_to<'fd>(
+        &'fd self,
+        set: &mut PollSet<'fd, Source>,
+        index: usize,
+        mut flags: PollFlags,
+    ) {
+        for (stream, direct) in [Stream::Stdout, Stream::Stderr].iter().zip(&self.direct) {
+            if let Some(direct) = direct.as_ref().filter(|direct| direct.is_congested()) {
+                let source = Source::Direct(index, *stream);
+                set.add(source, direct.descriptor(), PollFlags::OUT);
+            }
+        }
+        if !self.waiting.is_empty() && !self.owes_output() {
+            flags |= PollFlags::OUT;
+        }
+        set.add(Source::Client(index), self.socket.as_fd(), flags);
+    }
+
+    fn take_outputs(&mut self, descriptors: Vec<OwnedFd>) {
+        for (direct, descriptor) in self.direct.iter_mut().zip(descriptors) {
+            *direct = Some(Direct::new(descriptor));
+        }
+    }
+
+    /// A stream of its own has room again.
+    pub(super) fn advance(&mut self, stream: Stream) {
+        if let Some(direct) = &mut self.direct[stream as usize] {
+            direct.advance();
+        }
+        if self.leaving {
+            self.flush();
+        }
+    }
+
+    /// Nothing else is told before its streams have all that they are to have.
+    fn owes_output(&self) -> bool {
+        self.leaving && self.direct.iter().flatten().any(Direct::owes)
+    }
+
     pub(super) fn give(&mut self, stream: Stream, bytes: &[u8]) {
+        if let Some(direct) = &mut self.direct[stream as usize] {
+            if direct.give(bytes) {
+                return;
+            }
+            self.direct[stream as usize] = None;
+        }
+        for packet in bytes.chunks(MAX_PAYLOAD) {
+            self.pass_on(stream, packet);
+        }
+    }
+
+    fn pass_on(&mut self, stream: Stream, bytes: &[u8]) {
         let error_stream = stream == Stream::Stderr;
         if self.waiting.is_empty() {
             match protocol::send_output(&self.socket, error_stream, bytes) {
@@ -251,6 +314,13 @@ impl Client {
     }
 
     fn flush(&mut self) {
+        if self.owes_output() {
+            return;
+        }
+        if self.leaving {
+            // Whoever reads them sees their end no later than the command does.
+            self.direct = [None, None];
+        }
         while let Some(packet) = self.waiting.front() {
             match protocol::send_packet(&self.socket, packet, false) {
                 Ok(()) => {

@@ -6,6 +6,7 @@
 //! holds the program back, as a full pipe would; nothing is dropped.
 
 mod clients;
+mod direct;
 mod health;
 mod streams;
 
@@ -24,7 +25,7 @@ use self::clients::Client;
 pub(super) use self::streams::StreamEnds;
 use super::{
     health::{HealthPlan, Monitor, Part},
-    log::LogWriter,
+    log::{LogWriter, Stream},
     orphans::Orphans,
     protocol::{After, Wish},
 };
@@ -36,6 +37,9 @@ use crate::{
 /// What an init system sends to processes before it kills them. The container's own end then is none
 /// that a policy has to mend.
 const CLOSING_DOWN: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
+
+/// So long after the last output its room is kept.
+const BUSY: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct EventLoop {
@@ -62,6 +66,8 @@ pub(super) struct EventLoop {
     /// The container's health has changed to this, and nobody has noted it yet.
     health_news: Option<HealthStatus>,
     buffer: Vec<u8>,
+    /// There was output lately, and the room for it is kept for what follows.
+    busy: bool,
 }
 
 /// What the loop comes back with.
@@ -86,6 +92,8 @@ enum Source {
     Output(usize),
     Client(usize),
     Health(Part),
+    /// A stream of that client's own.
+    Direct(usize, Stream),
 }
 
 impl EventLoop {
@@ -110,6 +118,7 @@ impl EventLoop {
             health_wanted: None,
             health_news: None,
             buffer: Vec::new(),
+            busy: false,
         }
     }
 
@@ -212,6 +221,7 @@ impl EventLoop {
             Source::Output(index) => self.read_output(index),
             Source::Client(index) => self.serve(index, ready),
             Source::Health(part) => self.tend_health(part),
+            Source::Direct(index, stream) => self.clients[index].advance(stream),
         }
         Ok(())
     }
@@ -271,12 +281,17 @@ impl EventLoop {
             if self.pending_input.is_empty() {
                 flags |= PollFlags::IN;
             }
-            if !client.waiting.is_empty() {
-                flags |= PollFlags::OUT;
-            }
-            set.add(Source::Client(index), client.socket.as_fd(), flags);
+            client.add_to(&mut set, index, flags);
         }
-        set.wait().system(|| "cannot wait for events".to_owned())
+        let what = || "cannot wait for events".to_owned();
+        if !self.busy {
+            return set.wait().system(what);
+        }
+        let ready = set.wait_at_most(BUSY).system(what)?;
+        if ready.is_empty() {
+            self.rest();
+        }
+        Ok(ready)
     }
 
     /// A signal to the supervisor (a shutdown, most likely) is meant for the container.

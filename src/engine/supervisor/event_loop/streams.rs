@@ -4,11 +4,26 @@ use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{
-    super::{log::Stream, protocol::MAX_PAYLOAD},
-    EventLoop,
+use super::{super::log::Stream, EventLoop};
+use crate::{
+    model::{Context, Result},
+    sys::process,
 };
-use crate::model::{Context, Result};
+
+/// Read at once.
+const PIECE: usize = 128 << 10;
+/// What a pipe holds, pipe(7), and what it may be made to hold.
+const DEFAULT_PIPE: usize = 64 << 10;
+pub(super) const LARGE_PIPE: usize = 256 << 10;
+
+/// What came of [`EventLoop::pass_directly`].
+enum Passed {
+    Nothing,
+    /// So many bytes into a pipe of the client with this number.
+    Bytes(usize, usize),
+    /// The client has no room.
+    Later,
+}
 
 /// Our ends of the program's streams.
 #[derive(Debug, Default)]
@@ -16,6 +31,8 @@ pub(in super::super) struct StreamEnds {
     pub(super) input: Option<OwnedFd>,
     pub(super) outputs: Vec<Option<(Stream, OwnedFd)>>,
     pub(super) is_terminal: bool,
+    /// Which of the pipes were made larger.
+    is_large: [bool; 2],
 }
 
 impl StreamEnds {
@@ -32,6 +49,7 @@ impl StreamEnds {
             input,
             outputs,
             is_terminal: false,
+            is_large: [false; 2],
         }
     }
 
@@ -44,6 +62,7 @@ impl StreamEnds {
             input: Some(master),
             outputs: vec![Some((Stream::Stdout, output))],
             is_terminal: true,
+            is_large: [true; 2],
         })
     }
 }
@@ -121,13 +140,26 @@ impl EventLoop {
             return;
         };
         let stream = *stream;
-        self.buffer.resize(MAX_PAYLOAD, 0);
-        let count = match rustix::io::read(output, &mut self.buffer) {
+        self.busy = true;
+        let (first, most) = match self.pass_directly(stream, output) {
+            Passed::Nothing => (None, PIECE),
+            Passed::Bytes(client, count) => (Some(client), count),
+            // What is left when the container has ended is kept for the client.
+            Passed::Later if self.exit_code.is_some() => (None, PIECE),
+            Passed::Later => return,
+        };
+        self.buffer.resize(PIECE, 0);
+        let count = match rustix::io::read(output, &mut self.buffer[..most]) {
             Ok(count) => count,
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
             // A terminal whose other side is closed.
             Err(_) => 0,
         };
+        if count >= DEFAULT_PIPE && !self.streams.is_large[index] {
+            // The program is faster than this: larger pieces cost both less. Best effort.
+            self.streams.is_large[index] = true;
+            let _ = rustix::pipe::fcntl_setpipe_size(output, LARGE_PIPE);
+        }
         if count == 0 {
             self.end_output(index);
             return;
@@ -136,13 +168,50 @@ impl EventLoop {
         if let Some(log) = &mut self.log {
             log.write(stream, bytes);
         }
-        for client in self
-            .clients
-            .iter_mut()
-            .filter(|client| client.wants_output())
+        let clients = self.clients.iter_mut().enumerate();
+        for (_, client) in
+            clients.filter(|(number, client)| client.wants_output() && Some(*number) != first)
         {
             client.give(stream, bytes);
         }
+    }
+
+    /// Duplicates output into a client's pipe, without copying it (tee(2)); it is still to be read.
+    fn pass_directly(&self, stream: Stream, output: &OwnedFd) -> Passed {
+        for (number, client) in self.clients.iter().enumerate() {
+            let Some(direct) = &client.direct[stream as usize] else {
+                continue;
+            };
+            if client.wants_output() && direct.takes_pages() {
+                return match direct.duplicate(output, PIECE) {
+                    Ok(0) => Passed::Nothing,
+                    Ok(count) => Passed::Bytes(number, count),
+                    Err(rustix::io::Errno::AGAIN) => Passed::Later,
+                    // No reader any more, most likely: it is found out by writing.
+                    Err(_) => Passed::Nothing,
+                };
+            }
+        }
+        Passed::Nothing
+    }
+
+    /// Gives back the room of a busy time.
+    pub(super) fn rest(&mut self) {
+        self.busy = false;
+        self.buffer = Vec::new();
+        if let Some(log) = &mut self.log {
+            log.rest();
+        }
+        let streams = &mut self.streams;
+        for (output, is_large) in streams.outputs.iter().zip(&mut streams.is_large) {
+            if let Some((_, pipe)) = output
+                && *is_large
+                && !streams.is_terminal
+            {
+                *is_large = rustix::pipe::fcntl_setpipe_size(pipe, DEFAULT_PIPE).is_err();
+            }
+        }
+        process::forget_program_pages();
     }
 
     /// A stream that has ended leaves an empty place, so that the numbers of this round stay right.

@@ -2,13 +2,18 @@
 //!
 //! **Nothing torn stays.** A write that fails half-way is taken back (ftruncate(2)), so the file
 //! always ends with a whole record, and what could not be written is counted. A kill in the middle
-//! of a write leaves a torn record at the end; readers skip it.
+//! of a write leaves a torn record at the end: the next start ends its line (or takes its frame
+//! away), and readers skip it.
 //!
-//! In a framed file (`local`) each write is one zstd frame; limits count what is in the frames.
+//! In a framed file (`local`) each write is one zstd frame behind its [`FrameHeader`]; limits count
+//! what is in the frames.
 
 use std::{io, os::fd::OwnedFd};
 
-use crate::{model::log::LogLimits, storage::containers::log_files::LogFiles};
+use crate::{
+    model::log::{FrameHeader, LogLimits},
+    storage::containers::log_files::LogFiles,
+};
 
 /// Fast, and several times smaller for text.
 const LEVEL: i32 = 1;
@@ -41,11 +46,47 @@ impl FileLog {
             lost: 0,
             why: String::new(),
         };
-        if framed && length > 0 {
-            // What is in its frames is not known: the next record begins a file.
-            log.size = u64::MAX;
+        if length > 0 && framed {
+            log.walk_frames()?;
+        } else if length > 0 {
+            log.end_line();
         }
         Ok(log)
+    }
+
+    /// Counts what is in the frames that an earlier supervisor wrote, and takes a torn one away.
+    fn walk_frames(&mut self) -> io::Result<()> {
+        let Some(file) = &self.newest else {
+            return Ok(());
+        };
+        let (mut end, mut size) = (0, 0);
+        let mut header = [0; FrameHeader::LENGTH];
+        while rustix::io::pread(file, &mut header, end)? == header.len() {
+            let Some(frame) = FrameHeader::parse(&header) else {
+                break;
+            };
+            let next = end + header.len() as u64 + u64::from(frame.compressed);
+            if next > self.length {
+                break;
+            }
+            (end, size) = (next, size + u64::from(frame.records));
+        }
+        if end < self.length {
+            rustix::fs::ftruncate(file, end)?;
+        }
+        (self.length, self.size) = (end, size);
+        Ok(())
+    }
+
+    /// Ends a record that an earlier supervisor did not come to write to its end.
+    fn end_line(&mut self) {
+        let mut last = [b'\n'];
+        if let Some(file) = &self.newest
+            && rustix::io::pread(file, &mut last, self.length - 1).is_ok()
+            && last != *b"\n"
+        {
+            let _ = self.write(b"\n");
+        }
     }
 
     /// What was lost so far, as a line for the log.
@@ -131,7 +172,7 @@ impl FileLog {
         };
         let frame;
         let bytes = if self.framed {
-            frame = zstd::bulk::compress(records, LEVEL)?;
+            frame = framed(records)?;
             &frame
         } else {
             records
@@ -162,4 +203,15 @@ impl FileLog {
             _ => error.to_string(),
         };
     }
+}
+
+/// One frame with its header.
+fn framed(records: &[u8]) -> io::Result<Vec<u8>> {
+    let compressed = zstd::bulk::compress(records, LEVEL)?;
+    let too_long = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let header = FrameHeader {
+        compressed: u32::try_from(compressed.len()).map_err(too_long)?,
+        records: u32::try_from(records.len()).map_err(too_long)?,
+    };
+    Ok([header.encode().as_slice(), &compressed].concat())
 }
