@@ -21,6 +21,7 @@ cases! {
     pull: root ordinary;
     run: root ordinary;
     remove_container: root ordinary;
+    rename_container: root ordinary;
     remove_image: root ordinary;
     tag: root ordinary;
     create_volume: root ordinary;
@@ -266,6 +267,40 @@ fn run(case: &Case) {
         let left = std::fs::read_dir(case.root().join("containers")).map_or(0, Iterator::count);
         assert_eq!(left, 0, "directories of containers");
     });
+}
+
+fn rename_container(case: &Case) {
+    everywhere(
+        case,
+        &["rename", "before", "after"],
+        |case| {
+            case.load_busybox();
+            case.engine("rm -f before after");
+            case.engine("run -d --name before --network none localhost/busybox sleep 1000")
+                .ok();
+        },
+        |case| {
+            // It has one of the names, by which it is found, and runs on.
+            let listed = case
+                .words(&["ps", "-a", "--format", "{{.Names}} {{.State}}"])
+                .ok();
+            let name = match listed.stdout.trim() {
+                "before running" => "before",
+                "after running" => "after",
+                _ => panic!("{listed}"),
+            };
+            let other = if name == "after" { "before" } else { "after" };
+            case.words(&["exec", name, "true"]).ok();
+            case.words(&["container", "exists", other]).exits(1);
+            // The other is free.
+            case.words(&["rename", name, other]).ok();
+            case.words(&["rename", other, "before"]).ok();
+            case.engine("create --name after --network none localhost/busybox true")
+                .ok();
+            case.engine("rm -f before after").ok();
+            assert_eq!(names_in(case, "names"), [""; 0]);
+        },
+    );
 }
 
 fn remove_container(case: &Case) {

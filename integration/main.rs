@@ -14,6 +14,7 @@
 //! | restart | restart policies, the time between two runs, what runs after a reboot |
 //! | events | what happened, as it happens and afterwards |
 //! | list | `ps` with its filters and formats, `port`, `inspect`; who waits for whom |
+//! | lifecycle | which command is legal in which state; several containers, however they are chosen; rename, update, wait |
 //! | logs | drivers, rotation, following, exact bytes, a full disk |
 //! | exec | a second process, with and without a terminal |
 //! | health | checks, what they find, what is done about it |
@@ -71,6 +72,7 @@ mod health;
 mod images;
 mod isolation;
 mod life;
+mod lifecycle;
 mod list;
 mod logs;
 mod many;
