@@ -23,6 +23,8 @@
 //! | many | a hundred at once |
 //! | devices | devices, CDI, secrets, users, time zones, variables |
 //! | crash | killed anywhere, and asked again |
+//! | crash_life | the same of what acts on containers: start, restarts, stop, rm, logs, the end itself |
+//! | reliability | numbers that mean somebody else, clocks, boots, full disks |
 //! | power | cut anywhere, and asked again |
 //! | volumes | volumes and mounts: content, owners, life, archives |
 //! | namespaces | shared with the host and with other containers |
@@ -51,6 +53,7 @@ mod bad_input;
 mod bundle;
 mod cgroups;
 mod crash;
+mod crash_life;
 mod devices;
 mod escape;
 mod exec;
@@ -66,6 +69,7 @@ mod perf;
 mod power;
 mod pull;
 mod regressions;
+mod reliability;
 mod run;
 mod security;
 mod shell;
