@@ -11,7 +11,9 @@
 //! | run | exit codes, environment, user, mounts, names, pull policies |
 //! | isolation | what a container gets, sees and cannot do |
 //! | life | detached containers: logs, attach, stop, kill, wait, rm, restarts of nothing |
+//! | logs | drivers, rotation, following, exact bytes, a full disk |
 //! | exec | a second process, with and without a terminal |
+//! | health | checks, what they find, what is done about it |
 //! | images | load, import, tag, list, inspect, remove |
 //! | pull | http, https, digests, platforms, packings |
 //! | tree | an unpacked image equals what umoci unpacks |
@@ -19,6 +21,7 @@
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
 //! | bundle | OCI runtime bundles, root folders, hooks |
 //! | figures | what containers do and use: top, stats, pause, update |
+//! | files | cp, export, diff: what is copied, where it lands, whose it is |
 //! | flags | every flag of `run`, one row each, seen from inside or from the kernel |
 //! | many | a hundred at once |
 //! | devices | devices, CDI, secrets, users, time zones, variables |
@@ -58,10 +61,13 @@ mod devices;
 mod escape;
 mod exec;
 mod figures;
+mod files;
 mod flags;
+mod health;
 mod images;
 mod isolation;
 mod life;
+mod logs;
 mod many;
 mod modes;
 mod namespaces;

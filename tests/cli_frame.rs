@@ -439,8 +439,8 @@ fn a_wrong_count_is_code_1() {
             "coracle: 'coracle tag' requires 2 arguments",
         ),
         (
-            vec!["logs", "a", "b"],
-            "coracle: 'coracle logs' requires 1 argument",
+            vec!["logs"],
+            "coracle: 'coracle logs' requires at least 1 argument",
         ),
         (
             vec!["images", "a", "b"],

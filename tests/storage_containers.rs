@@ -320,7 +320,8 @@ fn the_lock_says_who_lives() {
     assert!(dir.is_held().unwrap());
     assert!(dir.try_hold().unwrap().is_none());
     seen(ContainerState::Created);
-    dir.put_start_record(&started("t1")).unwrap();
+    dir.put_start_record(&started("t1"), Durability::Volatile)
+        .unwrap();
     seen(ContainerState::Running);
     let exit = ExitRecord {
         code: 3,
@@ -341,7 +342,8 @@ fn the_lock_says_who_lives() {
     let lock = dir.try_hold().unwrap().unwrap();
     dir.forget_start().unwrap();
     seen(ContainerState::Exited);
-    dir.put_start_record(&started("t3")).unwrap();
+    dir.put_start_record(&started("t3"), Durability::Volatile)
+        .unwrap();
     seen(ContainerState::Running);
     drop(lock);
     seen(ContainerState::Exited);
@@ -414,12 +416,15 @@ fn what_was_to_be_removed_at_its_end_is_swept() {
     let (_, created) = add("created");
     drop(created);
     let (dir, running) = add("running");
-    dir.put_start_record(&started("t1")).unwrap();
+    dir.put_start_record(&started("t1"), Durability::Volatile)
+        .unwrap();
     let (dir, killed) = add("killed");
-    dir.put_start_record(&started("t1")).unwrap();
+    dir.put_start_record(&started("t1"), Durability::Volatile)
+        .unwrap();
     drop(killed);
     let (dir, kept, _) = world.add_container("kept", &image);
-    dir.put_start_record(&started("t1")).unwrap();
+    dir.put_start_record(&started("t1"), Durability::Volatile)
+        .unwrap();
     drop(kept);
 
     world.store.sweep().unwrap();

@@ -30,8 +30,38 @@ pub fn each(
     Ok(code)
 }
 
+/// For an engine's call that acts on all at once and tells of each by its place: prints the name, as
+/// typed, where the deed was done.
+pub fn told(names: &[String], act: impl FnOnce(&mut dyn FnMut(usize, Result<bool>))) -> Outcome {
+    let mut outcome = Ok(0);
+    act(&mut |place, done| {
+        match done {
+            Ok(false) => {}
+            Ok(true) => {
+                if let (Err(failure), Ok(_)) = (ui::line(&names[place]), &outcome) {
+                    outcome = Err(failure);
+                }
+            }
+            Err(error) => {
+                tell(&error);
+                outcome = std::mem::replace(&mut outcome, Ok(1)).map(|_| 1);
+            }
+        };
+    });
+    outcome
+}
+
 pub fn tell(error: &Error) {
     ui::error(&error.one_line(), error.hint());
+}
+
+/// With `--ignore` a container that is not there is passed over in silence, with `--force` after a
+/// word on it. Whether the deed was done.
+pub fn unless_missing(ignore: bool, force: bool, result: Result<()>) -> Result<bool> {
+    match result {
+        Err(error) if ignore && error.kind() == ErrorKind::NoSuchContainer => Ok(false),
+        other => forgive_missing(force, other),
+    }
 }
 
 /// With `--force` an object that is not there is told of, and no failure.

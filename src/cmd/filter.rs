@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use regex_lite::Regex;
+
 use super::failure::Failure;
 
 pub struct Filters(Vec<(String, String)>);
@@ -63,6 +65,16 @@ impl Filters {
             })
     }
 
+    /// The values of a key as regular expressions.
+    pub fn patterns(&self, key: &str) -> Patterns {
+        let values = self.values(key);
+        Patterns(
+            values
+                .map(|text| (text.to_owned(), Regex::new(text).ok()))
+                .collect(),
+        )
+    }
+
     /// A boolean filter such as `dangling`.
     pub fn boolean(&self, key: &str) -> Result<Option<bool>, Failure> {
         match self.values(key).last() {
@@ -77,85 +89,25 @@ impl Filters {
     }
 }
 
-/// Docker's regular expressions, as far as scripts use them on names: `^`, `$`, `.`, `[…]`, `\`,
-/// `*`, `+`, `?`, and alternatives with `|`, alone or in parentheses around the whole. A leading
-/// slash is the one that Docker puts before names.
-pub fn name_matches(pattern: &str, name: &str) -> bool {
-    let name: Vec<char> = name.chars().collect();
-    let (start, inner) = match pattern.strip_prefix('^') {
-        Some(rest) => (true, rest),
-        None => (false, pattern),
-    };
-    let inner = inner.strip_prefix('/').unwrap_or(inner);
-    let (end, body) = match inner.strip_suffix('$') {
-        Some(rest) if rest.ends_with(')') => (true, rest),
-        _ => (false, inner),
-    };
-    let grouped = body
-        .strip_prefix('(')
-        .and_then(|body| body.strip_suffix(')'));
-    let (choices, start_all, end_all) = match grouped {
-        Some(group) => (group, start, end),
-        None => (inner, false, false),
-    };
-    choices.split('|').enumerate().any(|(place, choice)| {
-        let (choice, own_start) = match choice.strip_prefix('^') {
-            Some(rest) => (rest.strip_prefix('/').unwrap_or(rest), true),
-            None => (choice, false),
-        };
-        let mut choice: Vec<char> = choice.chars().collect();
-        if end_all {
-            choice.push('$');
-        }
-        let anchored = own_start || start_all || (start && place == 0);
-        let starts = if anchored { 0 } else { name.len() };
-        (0..=starts).any(|from| matches_here(&choice, &name[from..]))
-    })
-}
+/// Docker's regular expressions of names and IDs: a text fits if it is one of them as they stand, or
+/// if one is found in it. What is no regular expression only fits itself.
+pub struct Patterns(Vec<(String, Option<Regex>)>);
 
-fn matches_here(pattern: &[char], text: &[char]) -> bool {
-    if pattern.is_empty() {
-        return true;
+impl Patterns {
+    /// Whether there is none, or one that fits.
+    pub fn accept(&self, text: &str) -> bool {
+        self.0.is_empty() || self.fits(text)
     }
-    if pattern == ['$'] {
-        return text.is_empty();
-    }
-    let fits = |text: &[char]| {
-        let letter = *text.first()?;
-        match pattern[0] {
-            '.' => Some(1),
-            _ => one(pattern, 0, letter),
-        }
-    };
-    let length = atom_length(pattern);
-    let (least, most, rest) = match pattern.get(length) {
-        Some('*') => (0, usize::MAX, &pattern[length + 1..]),
-        Some('+') => (1, usize::MAX, &pattern[length + 1..]),
-        Some('?') => (0, 1, &pattern[length + 1..]),
-        _ => (1, 1, pattern.get(length..).unwrap_or_default()),
-    };
-    let mut count = 0;
-    while count < most && count < text.len() && fits(&text[count..]).is_some() {
-        count += 1;
-    }
-    (least..=count)
-        .rev()
-        .any(|taken| matches_here(rest, &text[taken..]))
-}
 
-/// How many characters of the pattern stand for one of the text.
-fn atom_length(pattern: &[char]) -> usize {
-    match pattern[0] {
-        '\\' => 2.min(pattern.len()),
-        '[' => {
-            let inside = 1 + usize::from(pattern.get(1) == Some(&'^')) + 1;
-            let closing = pattern
-                .iter()
-                .skip(inside)
-                .position(|letter| *letter == ']');
-            closing.map_or(pattern.len(), |place| inside + place + 1)
-        }
-        _ => 1,
+    /// The same for a name, which Docker begins with a slash: patterns may say so, and need not.
+    pub fn accept_name(&self, name: &str) -> bool {
+        self.accept(name) || self.fits(&format!("/{name}"))
+    }
+
+    fn fits(&self, text: &str) -> bool {
+        self.0.iter().any(|(plain, regex)| {
+            plain == text || regex.as_ref().is_some_and(|regex| regex.is_match(text))
+        })
     }
 }
 
@@ -272,13 +224,14 @@ mod tests {
             ("[^a-z]x", "1x", true),
             ("", "web", true),
             ("[", "web", false),
-            (
-                "a**********************b",
-                "aaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-                false,
-            ),
+            ("[", "[", true),
+            ("^(?:web|db)-\\d{2}$", "db-07", true),
+            ("^(?i)WEB$", "web", true),
+            ("(a*)*b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaa", false),
         ] {
-            assert_eq!(name_matches(pattern, name), matches, "{pattern} {name}");
+            let filters = Filters(vec![("name".to_owned(), pattern.to_owned())]);
+            let fits = filters.patterns("name").accept_name(name);
+            assert_eq!(fits, matches, "{pattern} {name}");
         }
     }
 }

@@ -94,45 +94,56 @@ impl HealthFlags {
         if let Some(text) = given(&self.health_startup_cmd) {
             spec.startup.test = Some(parse_test(text));
         }
-        match given(&self.health_interval) {
-            Some("disable") => spec.by_hand = true,
-            Some(_) => spec.by_hand = false,
-            None => {}
+        if let Some(text) = given(&self.health_on_failure) {
+            spec.on_failure = text.parse()?;
         }
-        let disabled = |text: &Option<String>| text.as_deref() == Some("disable");
-        let interval = Some(&self.health_interval).filter(|text| !disabled(text));
+        self.change_times(spec)?;
+        self.change_counts(spec)?;
+        spec.config.check()
+    }
+
+    fn change_times(&self, spec: &mut HealthSpec) -> Result<()> {
+        let (config, startup) = (&mut spec.config, &mut spec.startup);
+        let interval = given(&self.health_interval);
+        if let Some(text) = interval {
+            spec.by_hand = text == BY_HAND;
+        }
         for (name, text, place) in [
-            ("interval", interval, &mut spec.config.interval),
             (
-                "timeout",
-                Some(&self.health_timeout),
-                &mut spec.config.timeout,
+                "interval",
+                interval.filter(|text| *text != BY_HAND),
+                &mut config.interval,
             ),
+            ("timeout", given(&self.health_timeout), &mut config.timeout),
             (
                 "start-period",
-                Some(&self.health_start_period),
-                &mut spec.config.start_period,
+                given(&self.health_start_period),
+                &mut config.start_period,
             ),
             (
                 "start-interval",
-                Some(&self.health_start_interval),
-                &mut spec.config.start_interval,
+                given(&self.health_start_interval),
+                &mut config.start_interval,
             ),
             (
                 "startup-interval",
-                Some(&self.health_startup_interval),
-                &mut spec.startup.interval,
+                given(&self.health_startup_interval),
+                &mut startup.interval,
             ),
             (
                 "startup-timeout",
-                Some(&self.health_startup_timeout),
-                &mut spec.startup.timeout,
+                given(&self.health_startup_timeout),
+                &mut startup.timeout,
             ),
         ] {
-            if let Some(text) = text.and_then(given) {
+            if let Some(text) = text {
                 *place = duration(name, text)?;
             }
         }
+        Ok(())
+    }
+
+    fn change_counts(&self, spec: &mut HealthSpec) -> Result<()> {
         if let Some(text) = given(&self.health_retries) {
             spec.config.retries = count("retries", text)?.into();
         }
@@ -148,10 +159,7 @@ impl HealthFlags {
         if let Some(text) = given(&self.health_max_log_size) {
             spec.log_size = Some(count("max-log-size", text)?);
         }
-        if let Some(text) = &self.health_on_failure {
-            spec.on_failure = text.parse()?;
-        }
-        spec.config.check()
+        Ok(())
     }
 
     fn has_settings(&self) -> bool {
@@ -176,6 +184,9 @@ impl HealthFlags {
         .any(|flag| given(flag).is_some())
     }
 }
+
+/// As an interval: checks are run by `healthcheck run` alone.
+const BY_HAND: &str = "disable";
 
 /// An empty value is none, as Docker has it.
 fn given(flag: &Option<String>) -> Option<&str> {
@@ -221,5 +232,86 @@ fn count(name: &str, text: &str) -> Result<u32> {
         _ => Err(Error::invalid(format!(
             "invalid argument {text:?} for --health-{name}: not a number"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches;
+
+    use super::*;
+
+    fn spec(words: &[&str]) -> std::result::Result<HealthSpec, String> {
+        let command = HealthFlags::augment_args(clap::Command::new("run")).no_binary_name(true);
+        let matches = command.try_get_matches_from(words).unwrap();
+        let flags = HealthFlags::from_arg_matches(&matches).unwrap();
+        let mut spec = HealthSpec::default();
+        match flags.change(&mut spec) {
+            Ok(()) => Ok(spec),
+            Err(error) => Err(error.one_line()),
+        }
+    }
+
+    #[test]
+    fn flags_make_a_check() {
+        let made = spec(&[
+            "--health-cmd=true",
+            "--health-interval=1m30s",
+            "--health-retries=4",
+            "--health-on-failure=stop",
+            "--health-startup-cmd=[\"up\"]",
+            "--health-startup-success=2",
+            "--health-max-log-size=0",
+        ])
+        .unwrap();
+        assert_eq!(made.config.test, Some(parse_test("true")));
+        assert_eq!(made.config.interval, 90_000_000_000);
+        assert_eq!(made.config.retries, 4);
+        assert_eq!(made.on_failure.to_string(), "stop");
+        assert_eq!(made.startup.test, Some(parse_test("[\"up\"]")));
+        assert_eq!((made.startup.success, made.log_size), (2, Some(0)));
+        assert!(!made.by_hand);
+        assert!(spec(&["--health-interval=disable"]).unwrap().by_hand);
+        assert_eq!(spec(&[]).unwrap(), HealthSpec::default());
+        let none = spec(&["--no-healthcheck"]).unwrap();
+        assert_eq!(none.config.test, Some(vec!["NONE".to_owned()]));
+    }
+
+    #[test]
+    fn nonsense_is_refused_in_dockers_words() {
+        for (words, says) in [
+            (
+                &["--health-interval=-1s"][..],
+                "--health-interval cannot be negative",
+            ),
+            (
+                &["--health-retries=-1"],
+                "--health-retries cannot be negative",
+            ),
+            (
+                &["--health-timeout=1us"],
+                "Timeout in Healthcheck cannot be less than 1ms",
+            ),
+            (
+                &["--health-timeout=soon"],
+                "invalid argument \"soon\" for --health-timeout",
+            ),
+            (
+                &["--health-retries=many"],
+                "invalid argument \"many\" for --health-retries",
+            ),
+            (
+                &["--no-healthcheck", "--health-cmd=true"],
+                "--no-healthcheck conflicts with --health-* options",
+            ),
+            (
+                &["--health-on-failure=reboot"],
+                "invalid on-failure action \"reboot\"",
+            ),
+            (&["--health-log-destination=/tmp"], "is not supported"),
+        ] {
+            let error = spec(words).unwrap_err();
+            assert!(error.contains(says), "{words:?}: {error}");
+        }
     }
 }

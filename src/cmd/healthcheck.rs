@@ -8,6 +8,7 @@ use super::{
     parse, ui,
     verb::{Arity, Class, Outcome, Verb},
 };
+use crate::model::health::HealthStatus;
 
 #[derive(Args)]
 struct Flags {
@@ -37,6 +38,10 @@ fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
     if verdict.passed {
         return Ok(0);
     }
-    ui::line(&verdict.status.to_string())?;
+    // Podman's words: of one that is still well enough too.
+    ui::line(match verdict.status {
+        HealthStatus::Starting => "starting",
+        HealthStatus::Healthy | HealthStatus::Unhealthy => "unhealthy",
+    })?;
     Ok(u8::from(!flags.ignore_result))
 }

@@ -22,8 +22,11 @@ struct Flags {
     /// Show how much a container has written
     #[arg(long, short = 's')]
     size: bool,
-    /// What the name stands for: container, image or volume
-    #[arg(long, value_name = "string")]
+    /// Show the container that was made last, too
+    #[arg(long, short = 'l')]
+    latest: bool,
+    /// What the name stands for: container, image, network or volume
+    #[arg(long, short = 't', value_name = "string")]
     r#type: Option<String>,
 }
 
@@ -31,14 +34,15 @@ pub const VERB: Verb = Verb {
     spellings: &["inspect"],
     about: "Show everything about containers, images and volumes",
     usage: "[OPTIONS] NAME|ID [NAME|ID...]",
-    arity: Arity::AtLeast(1),
+    arity: Arity::AtLeast(0),
     flags: Flags::augment_args,
-    run: |session, matches, names| {
+    run: |session, matches, mut names| {
         let flags: Flags = parse::flags(matches)?;
         let kind = match flags.r#type.as_deref() {
-            None => Kind::Any,
+            None | Some("" | "all") => Kind::Any,
             Some("container") => Kind::Container,
             Some("image") => Kind::Image,
+            Some("network") => Kind::Network,
             Some("volume") => Kind::Volume,
             Some(other) => {
                 return Err(Failure::Plain(
@@ -47,6 +51,11 @@ pub const VERB: Verb = Verb {
                 ));
             }
         };
+        add_latest(session, flags.latest, &mut names)?;
+        Arity::AtLeast(1).check("inspect", names.len(), matches)?;
+        if flags.size && matches!(kind, Kind::Image | Kind::Network | Kind::Volume) {
+            ui::notice("--size has no effect: only containers have one that is measured");
+        }
         run(session, kind, flags.size, flags.format.as_deref(), &names)
     },
     ..Verb::PLAIN
@@ -57,6 +66,9 @@ struct ContainerFlags {
     /// "json", or a template in Go's language
     #[arg(long, short = 'f', value_name = "string")]
     format: Option<String>,
+    /// Show the container that was made last, too
+    #[arg(long, short = 'l')]
+    latest: bool,
     /// Show how much a container has written
     #[arg(long, short = 's')]
     size: bool,
@@ -66,10 +78,12 @@ pub const CONTAINER: Verb = Verb {
     spellings: &["container inspect"],
     about: "Show everything about containers",
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    arity: Arity::AtLeast(1),
+    arity: Arity::AtLeast(0),
     flags: ContainerFlags::augment_args,
-    run: |session, matches, names| {
+    run: |session, matches, mut names| {
         let flags: ContainerFlags = parse::flags(matches)?;
+        add_latest(session, flags.latest, &mut names)?;
+        Arity::AtLeast(1).check("container inspect", names.len(), matches)?;
         run(
             session,
             Kind::Container,
@@ -141,7 +155,25 @@ enum Kind {
     Any,
     Container,
     Image,
+    Network,
     Volume,
+}
+
+fn add_latest(
+    session: &Session,
+    latest: bool,
+    names: &mut Vec<String>,
+) -> std::result::Result<(), Failure> {
+    if latest {
+        let newest = session
+            .engine()?
+            .containers(true, false)?
+            .into_iter()
+            .next();
+        let newest = newest.ok_or_else(|| Failure::Plain("there is no container".to_owned(), 1))?;
+        names.push(newest.id.to_string());
+    }
+    Ok(())
 }
 
 /// With a format, what was found is printed as it is found; without, all of it as one array, an
@@ -195,6 +227,11 @@ fn look_up(
             )
         })
     };
+    if kind == Kind::Network {
+        // There are none of one's own; `none` and `host` are words of `--network`.
+        let text = format!("network {name} not found");
+        return Err(Error::new(ErrorKind::InvalidArgument, text).into());
+    }
     if kind == Kind::Volume {
         return Ok(engine.inspect_volume(name)?);
     }

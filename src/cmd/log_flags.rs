@@ -31,6 +31,9 @@ impl LogFlags {
                 spec.logging.driver.name()
             );
         }
+        if spec.logging.driver == LogDriver::K8sFile && spec.logging.options.contains_key("tag") {
+            log::warn!("--log-opt tag has no effect with k8s-file: its lines have no room for one");
+        }
         Ok(())
     }
 }

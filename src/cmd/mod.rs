@@ -9,7 +9,8 @@
 //! filter    --filter                               times     ages, dates, --since
 //! container_flags  what run and create share       progress  pulls, as lines or bars
 //! unsupported  Docker's flags that are not there   each      several objects, one by one
-//! chosen    --latest, --cidfile                   prune     the question before cleaning up
+//! chosen    --all, --filter, --latest, --cidfile   refused   commands that are not there
+//! prune     the question before cleaning up        container_filters, container_rows  `ps`
 //! NAME      one command: its flags, then one function
 //! ```
 //!
@@ -20,7 +21,9 @@ mod account_flags;
 mod bundle_flags;
 mod chosen;
 mod columns;
+mod container_filters;
 mod container_flags;
+mod container_rows;
 mod device_flags;
 mod each;
 mod env;
@@ -55,21 +58,27 @@ mod commit;
 mod container_prune;
 mod cp;
 mod create;
+mod diff;
 mod doctor;
 mod events;
 mod exec;
+mod exists;
 mod export;
 mod image_prune;
 mod images;
 mod import;
 mod info;
+mod init;
 mod inspect;
 mod kill;
 mod load;
 mod logs;
 mod pause;
+mod port;
 mod ps;
 mod pull;
+mod refused;
+mod rename;
 mod restart;
 mod rm;
 mod rmi;
@@ -79,7 +88,9 @@ mod spec;
 mod start;
 mod stats;
 mod stop;
+mod system_boot;
 mod system_prune;
+mod system_resume;
 mod tag;
 mod top;
 mod update;

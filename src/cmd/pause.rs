@@ -4,10 +4,8 @@ use clap::Args;
 
 use super::{
     Session,
-    chosen::ChosenFlags,
-    each,
-    failure::Failure,
-    parse, ps,
+    chosen::{Choice, ChosenFlags},
+    each, parse,
     verb::{Arity, Outcome, Verb},
 };
 use crate::{
@@ -70,25 +68,18 @@ fn run(
     session: &Session,
     command: &str,
     flags: &Flags,
-    mut names: Vec<String>,
+    names: Vec<String>,
     state: ContainerState,
     act: impl Fn(&Engine, &str) -> Result<()>,
 ) -> Outcome {
-    let by_state = flags.all || !flags.filter.is_empty();
-    if by_state && (!names.is_empty() || flags.chosen.any()) {
-        let text = "conflicting options: --all and --filter take no names";
-        return Err(Failure::Plain(text.to_owned(), 1));
-    }
-    if !by_state {
-        names = flags.chosen.names(session, command, names)?;
-    }
+    let choice = Choice {
+        all: flags.all,
+        filters: &flags.filter,
+        ..flags.chosen.choice()
+    };
+    let names = choice.names(session, command, names, |container| {
+        container.state == state
+    })?;
     let engine = session.engine()?;
-    if by_state {
-        names = ps::fitting(engine, &flags.filter)?
-            .into_iter()
-            .filter(|container| container.state == state)
-            .map(|container| container.id.to_string())
-            .collect();
-    }
     each::print_names(&names, |name| act(engine, name))
 }

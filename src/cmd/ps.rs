@@ -1,33 +1,31 @@
 //! `ps`: the containers.
 
+use std::{thread, time::Duration};
+
 use clap::Args;
 
 use super::{
     Session,
+    container_filters::ContainerFilters,
+    container_rows::{HEADINGS, TABLE, TABLE_WITH_SIZE, Wanted, id, row, status},
     failure::Failure,
-    filter::{self, Filters},
     parse,
     template::{List, Row},
-    times, ui,
+    ui,
     verb::{Arity, Outcome, Verb},
 };
-use crate::{
-    engine::{ContainerSummary, Engine},
-    model::{
-        container::{ContainerState, NetworkMode},
-        health::HealthStatus,
-        human,
-        mount::{Mount, MountSource},
-    },
-};
+use crate::engine::{ContainerSummary, Engine};
 
 #[derive(Args)]
 struct Flags {
     /// Show containers that do not run, too
     #[arg(long, short = 'a')]
     all: bool,
-    /// Show those that fit: id, name, label, status, ancestor, before, since, exited, health, volume,
-    /// network
+    /// For Podman's sake: there are no containers but ours
+    #[arg(long, hide = true, alias = "storage")]
+    external: bool,
+    /// Show those that fit: ancestor, before, command, exited, expose, health, id, label, label!, name,
+    /// network, publish, restart-policy, since, status, until, volume
     #[arg(long, short = 'f', value_name = "filter")]
     filter: Vec<String>,
     /// "table", "table TEMPLATE", "json", or a template in Go's language
@@ -39,15 +37,33 @@ struct Flags {
     /// Show the newest, running or not
     #[arg(long, short = 'l')]
     latest: bool,
+    /// Show the namespaces' numbers
+    #[arg(long, alias = "namespace")]
+    ns: bool,
     /// Do not shorten values
     #[arg(long)]
     no_trunc: bool,
+    /// Do not print the table's headings
+    #[arg(long)]
+    noheading: bool,
+    /// For Podman's sake: columns of pods, of which there are none
+    #[arg(long, short = 'p', hide = true)]
+    pod: bool,
     /// Print IDs alone
     #[arg(long, short = 'q')]
     quiet: bool,
     /// Show how much the containers have written
     #[arg(long, short = 's')]
     size: bool,
+    /// Sort by command, created, id, image, names, runningfor, size or status
+    #[arg(long, value_name = "choice")]
+    sort: Option<String>,
+    /// For Podman's sake: what is shown is always asked of the kernel
+    #[arg(long, hide = true)]
+    sync: bool,
+    /// Show the list anew every so many seconds
+    #[arg(long, short = 'w', value_name = "uint")]
+    watch: Option<u64>,
 }
 
 pub const VERB: Verb = Verb {
@@ -60,67 +76,237 @@ pub const VERB: Verb = Verb {
     ..Verb::PLAIN
 };
 
-const FILTERS: &[&str] = &[
-    "ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status",
-    "volume",
-];
-
-const HEADINGS: &[(&str, &str)] = &[
+const NAMESPACES: &str = r"table {{.ID}}\t{{.Names}}\t{{.Pid}}\t{{.Cgroup}}\t{{.IPC}}\t{{.MNT}}\t{{.NET}}\t{{.PIDNS}}\t{{.USERNS}}\t{{.UTS}}";
+const NAMESPACE_HEADINGS: &[(&str, &str)] = &[
     ("ID", "CONTAINER ID"),
-    ("Image", "IMAGE"),
-    ("Command", "COMMAND"),
-    ("CreatedAt", "CREATED AT"),
-    ("RunningFor", "CREATED"),
-    ("Status", "STATUS"),
-    ("State", "STATE"),
-    ("Ports", "PORTS"),
     ("Names", "NAMES"),
-    ("Size", "SIZE"),
-    ("Labels", "LABELS"),
-    ("Mounts", "MOUNTS"),
-    ("LocalVolumes", "LOCAL VOLUMES"),
-    ("Networks", "NETWORKS"),
-    ("Platform", "PLATFORM"),
+    ("Pid", "PID"),
+    ("Cgroup", "CGROUPNS"),
+    ("IPC", "IPC"),
+    ("MNT", "MNT"),
+    ("NET", "NET"),
+    ("PIDNS", "PIDNS"),
+    ("USERNS", "USERNS"),
+    ("UTS", "UTS"),
 ];
+const POD_COLUMNS: &str = r"\t{{.Pod}}\t{{.PodName}}";
 
-const TABLE: &str = r"table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
-const TABLE_WITH_SIZE: &str = r"table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}\t{{.Size}}";
+/// Home, the rest of a line, and of the screen: a picture is replaced in place.
+const HOME: &str = "\x1b[H";
+const CLEAR: &str = "\x1b[2J";
+const CLEAR_LINE: &str = "\x1b[K\n";
+const CLEAR_BELOW: &str = "\x1b[J";
 
 fn run(session: &Session, flags: &Flags) -> Outcome {
-    let filters = Filters::parse(&flags.filter, FILTERS)?;
-    check_values(&filters)?;
-    let format = flags
-        .format
-        .as_deref()
-        .filter(|format| !format.is_empty())
-        .or(session.settings.ps_format.as_deref());
-    let size = flags.size || format.is_some_and(|format| format.contains(".Size"));
-    let last = if flags.latest { 1 } else { flags.last };
-    let engine = session.engine()?;
-    let all = flags.all || last > 0 || filters.has("status");
-    let mut containers = engine.containers(all, size)?;
-    select(&mut containers, &filters, engine)?;
-    if let Ok(last) = usize::try_from(last)
-        && last > 0
-    {
-        containers.truncate(last);
-    }
-    if flags.quiet && format.is_none_or(|format| format == "table") {
-        for container in &containers {
-            ui::line(id(container, flags.no_trunc))?;
-        }
+    check(flags)?;
+    let view = View::new(session, flags)?;
+    let Some(seconds) = flags.watch else {
+        ui::raw(view.show()?.as_bytes())?;
         return Ok(0);
-    }
-    let rows: Vec<Row> = containers
-        .iter()
-        .map(|container| row(container, flags.no_trunc))
-        .collect();
-    let list = List {
-        headings: HEADINGS,
-        default: if flags.size { TABLE_WITH_SIZE } else { TABLE },
     };
-    ui::raw(list.show(format, &rows)?.as_bytes())?;
-    Ok(0)
+    let live = ui::stdout_is_terminal();
+    if live {
+        ui::raw(CLEAR.as_bytes())?;
+    }
+    loop {
+        let text = view.show()?;
+        if live {
+            let lines = text.replace('\n', CLEAR_LINE);
+            ui::raw(format!("{HOME}{lines}{CLEAR_BELOW}").as_bytes())?;
+        } else {
+            ui::raw(text.as_bytes())?;
+        }
+        thread::sleep(Duration::from_secs(seconds));
+    }
+}
+
+fn check(flags: &Flags) -> Result<(), Failure> {
+    let refusal = if flags.watch == Some(0) {
+        "invalid interval 0: it must be at least a second"
+    } else if flags.ns && (flags.size || flags.quiet || flags.format.is_some()) {
+        "conflicting options: --ns does not go with --size, --quiet and --format"
+    } else if flags.latest && flags.last > 0 {
+        "conflicting options: --latest and --last"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::Plain(refusal.to_owned(), 125))
+}
+
+/// What is shown, once or again and again.
+struct View<'a> {
+    flags: &'a Flags,
+    engine: &'a Engine,
+    filters: ContainerFilters,
+    all: bool,
+    order: Option<Order>,
+    format: Option<&'a str>,
+    size: bool,
+}
+
+impl<'a> View<'a> {
+    fn new(session: &'a Session, flags: &'a Flags) -> Result<Self, Failure> {
+        let filters = ContainerFilters::parse(&flags.filter)?;
+        let order = flags.sort.as_deref().map(Order::parse).transpose()?;
+        let format = flags
+            .format
+            .as_deref()
+            .filter(|format| !format.is_empty())
+            .or(session.settings.ps_format.as_deref());
+        let engine = session.engine()?;
+        Ok(View {
+            flags,
+            all: flags.all
+                || flags.latest
+                || flags.last > 0
+                || ContainerFilters::wants_all(&filters),
+            filters: ContainerFilters::resolve(filters, engine)?,
+            size: flags.size
+                || order == Some(Order::Size)
+                || format.is_some_and(|format| format.contains(".Size")),
+            engine,
+            order,
+            format,
+        })
+    }
+
+    fn containers(&self) -> Result<Vec<ContainerSummary>, Failure> {
+        let mut containers = self.engine.containers(self.all, self.size)?;
+        containers.retain(|container| self.filters.accepts(container));
+        let last = if self.flags.latest {
+            1
+        } else {
+            self.flags.last
+        };
+        if let Ok(last) = usize::try_from(last)
+            && last > 0
+        {
+            containers.truncate(last);
+        }
+        if let Some(order) = self.order {
+            order.sort(&mut containers);
+        }
+        Ok(containers)
+    }
+
+    fn show(&self) -> Result<String, Failure> {
+        let containers = self.containers()?;
+        let whole = self.flags.no_trunc;
+        if self.flags.quiet && self.format.is_none_or(|format| format == "table") {
+            let ids = containers.iter();
+            return Ok(ids.map(|one| format!("{}\n", id(one, whole))).collect());
+        }
+        if self.flags.ns {
+            let rows = containers.iter().map(|one| self.namespaces(one));
+            let list = List {
+                headings: NAMESPACE_HEADINGS,
+                default: NAMESPACES,
+            };
+            return self.without_headings(list.show(None, &rows.collect::<Vec<Row>>())?, true);
+        }
+        let table = if self.flags.size {
+            TABLE_WITH_SIZE
+        } else {
+            TABLE
+        };
+        let pods = if self.flags.pod { POD_COLUMNS } else { "" };
+        let list = List {
+            headings: &[HEADINGS, &[("Pod", "POD ID"), ("PodName", "PODNAME")]].concat(),
+            default: &format!("{table}{pods}"),
+        };
+        let shown = self.format.filter(|format| *format != "table");
+        let wanted = Wanted::of(shown.unwrap_or(list.default));
+        let rows = containers.iter().map(|one| {
+            let mut row = row(one, whole, &wanted);
+            if self.flags.pod {
+                let none = ["Pod", "PodName"].map(|field| (field, String::new()));
+                row.fields.extend(none);
+            }
+            row
+        });
+        let text = list.show(self.format, &rows.collect::<Vec<Row>>())?;
+        let is_table = shown.is_none_or(|format| format.starts_with("table"));
+        self.without_headings(text, is_table)
+    }
+
+    fn without_headings(&self, text: String, is_table: bool) -> Result<String, Failure> {
+        match text.split_once('\n') {
+            Some((_, rows)) if self.flags.noheading && is_table => Ok(rows.to_owned()),
+            _ => Ok(text),
+        }
+    }
+
+    fn namespaces(&self, container: &ContainerSummary) -> Row {
+        let numbers = self.engine.namespace_numbers(container.pid);
+        let number = |kind: &str| numbers.get(kind).map_or_else(String::new, u64::to_string);
+        let pid = match container.pid {
+            0 => String::new(),
+            pid => pid.to_string(),
+        };
+        Row {
+            fields: vec![
+                ("ID", id(container, self.flags.no_trunc).to_owned()),
+                ("Names", container.name.clone()),
+                ("Pid", pid),
+                ("Cgroup", number("cgroup")),
+                ("IPC", number("ipc")),
+                ("MNT", number("mnt")),
+                ("NET", number("net")),
+                ("PIDNS", number("pid")),
+                ("USERNS", number("user")),
+                ("UTS", number("uts")),
+            ],
+            labels: Default::default(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Command,
+    Created,
+    Id,
+    Image,
+    Names,
+    RunningFor,
+    Size,
+    Status,
+}
+
+impl Order {
+    fn parse(text: &str) -> Result<Order, Failure> {
+        Ok(match text {
+            "command" => Order::Command,
+            "created" => Order::Created,
+            "id" => Order::Id,
+            "image" => Order::Image,
+            "names" => Order::Names,
+            "runningfor" => Order::RunningFor,
+            "size" => Order::Size,
+            "status" => Order::Status,
+            _ => {
+                return Err(Failure::Flag(format!(
+                    "invalid argument {text:?} for \"--sort\" flag: use command, created, id, image, names, runningfor, size or status"
+                )));
+            }
+        })
+    }
+
+    /// Least first, oldest first; what is equal stays in the order of the list.
+    fn sort(self, containers: &mut [ContainerSummary]) {
+        match self {
+            Order::Command => containers.sort_by(|a, b| a.command.cmp(&b.command)),
+            Order::Created => containers.sort_by(|a, b| a.created.cmp(&b.created)),
+            Order::Id => containers.sort_by(|a, b| a.id.cmp(&b.id)),
+            Order::Image => containers.sort_by(|a, b| a.image.cmp(&b.image)),
+            Order::Names => containers.sort_by(|a, b| a.name.cmp(&b.name)),
+            Order::RunningFor => containers.sort_by(|a, b| a.started.cmp(&b.started)),
+            Order::Size => {
+                containers.sort_by_key(|one| one.size.map_or(0, |size| size.writable));
+            }
+            Order::Status => containers.sort_by_cached_key(status),
+        }
+    }
 }
 
 /// All containers that fit the filters, which are `ps`'s.
@@ -128,421 +314,9 @@ pub(super) fn fitting(
     engine: &Engine,
     filters: &[String],
 ) -> Result<Vec<ContainerSummary>, Failure> {
-    let filters = Filters::parse(filters, FILTERS)?;
-    check_values(&filters)?;
+    let filters = ContainerFilters::parse(filters)?;
+    let filters = ContainerFilters::resolve(filters, engine)?;
     let mut containers = engine.containers(true, false)?;
-    select(&mut containers, &filters, engine)?;
+    containers.retain(|container| filters.accepts(container));
     Ok(containers)
-}
-
-fn select(
-    containers: &mut Vec<ContainerSummary>,
-    filters: &Filters,
-    engine: &Engine,
-) -> Result<(), Failure> {
-    let (before, since) = (
-        created(filters, "before", engine)?,
-        created(filters, "since", engine)?,
-    );
-    let ancestors = ancestors(filters, engine);
-    containers.retain(|container| {
-        filters.accepts("id", |id| container.id.as_str().starts_with(id))
-            && filters.accepts("name", |name| filter::name_matches(name, &container.name))
-            && filters.accepts_labels(&container.labels)
-            && filters.accepts("status", |status| status == container.state.to_string())
-            && filters.accepts("exited", |code| {
-                container.state == ContainerState::Exited
-                    && container.exit_code.map(|code| code.to_string()).as_deref() == Some(code)
-            })
-            && filters.accepts("health", |health| health == health_word(container))
-            && filters.accepts("network", |name| name == network(container))
-            && filters.accepts("volume", |volume| has_mount(container, volume))
-            && ancestors
-                .as_ref()
-                .is_none_or(|wanted| is_descendant(container, wanted))
-            && before
-                .as_ref()
-                .is_none_or(|moment| container.created < *moment)
-            && since
-                .as_ref()
-                .is_none_or(|moment| container.created > *moment)
-    });
-    Ok(())
-}
-
-fn check_values(filters: &Filters) -> Result<(), Failure> {
-    const STATES: &[&str] = &[
-        "created",
-        "running",
-        "paused",
-        "restarting",
-        "removing",
-        "exited",
-        "dead",
-    ];
-    let invalid = |key, value| Failure::Plain(format!("invalid filter '{key}={value}'"), 1);
-    for status in filters.values("status") {
-        if !STATES.contains(&status) {
-            return Err(invalid("status", status));
-        }
-    }
-    for health in filters.values("health") {
-        if !["none", "starting", "healthy", "unhealthy"].contains(&health) {
-            return Err(invalid("health", health));
-        }
-    }
-    for code in filters.values("exited") {
-        code.parse::<i32>().map_err(|_| invalid("exited", code))?;
-    }
-    Ok(())
-}
-
-/// When the container that a filter names was created.
-fn created(filters: &Filters, key: &str, engine: &Engine) -> Result<Option<String>, Failure> {
-    let Some(name) = filters.values(key).last() else {
-        return Ok(None);
-    };
-    let object = engine.inspect_container(name, false)?;
-    Ok(object["Created"].as_str().map(str::to_owned))
-}
-
-/// What an `ancestor` filter names, once as typed and once as the store knows it.
-struct Ancestor {
-    name: String,
-    id: Option<String>,
-    layers: usize,
-    top: Option<String>,
-}
-
-fn ancestors(filters: &Filters, engine: &Engine) -> Option<Vec<Ancestor>> {
-    if !filters.has("ancestor") {
-        return None;
-    }
-    let known = engine.images().unwrap_or_default();
-    let describe = |name: &str| {
-        let object = engine.inspect_image(name).ok();
-        let id = object.and_then(|object| object["Id"].as_str().map(str::to_owned));
-        let record = known
-            .iter()
-            .find(|record| Some(record.config.as_str()) == id.as_deref());
-        Ancestor {
-            name: name.to_owned(),
-            layers: record.map_or(0, |record| record.layers.len()),
-            top: record
-                .and_then(|record| record.layers.last())
-                .map(ToString::to_string),
-            id,
-        }
-    };
-    Some(filters.values("ancestor").map(describe).collect())
-}
-
-/// The same image, or one whose lower layers are that image's: a chain id names everything
-/// below it.
-fn is_descendant(container: &ContainerSummary, wanted: &[Ancestor]) -> bool {
-    wanted.iter().any(|ancestor| {
-        ancestor.id.is_some()
-            && ancestor.id.as_deref()
-                == container
-                    .image_id
-                    .as_ref()
-                    .map(crate::model::Digest::as_str)
-            || ancestor.name == container.image
-            || ancestor.top.as_deref().is_some_and(|top| {
-                container
-                    .layers
-                    .get(ancestor.layers - 1)
-                    .map(crate::model::Digest::as_str)
-                    == Some(top)
-            })
-    })
-}
-
-fn has_mount(container: &ContainerSummary, wanted: &str) -> bool {
-    container.mounts.iter().any(|mount| {
-        mount.target == wanted
-            || matches!(&mount.source, MountSource::Bind { source, .. } if source == wanted)
-            || mount.volume().is_some_and(|volume| volume.name == wanted)
-    })
-}
-
-fn local_volumes(container: &ContainerSummary) -> usize {
-    let volumes = container.mounts.iter().filter_map(Mount::volume);
-    volumes.count()
-}
-
-/// Who shares another's network is in none of her own.
-fn network(container: &ContainerSummary) -> &'static str {
-    match container.network {
-        NetworkMode::None => "none",
-        NetworkMode::Host => "host",
-        NetworkMode::Container(_) | NetworkMode::Path(_) => "",
-    }
-}
-
-fn id(container: &ContainerSummary, whole: bool) -> &str {
-    if whole {
-        container.id.as_str()
-    } else {
-        container.id.short()
-    }
-}
-
-fn row(container: &ContainerSummary, whole: bool) -> Row {
-    let labels: Vec<String> = container
-        .labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    Row {
-        fields: vec![
-            ("ID", id(container, whole).to_owned()),
-            ("Names", container.name.clone()),
-            ("Image", container.image.clone()),
-            ("Command", command(&container.command, whole)),
-            ("CreatedAt", times::go_text(&container.created)),
-            ("RunningFor", times::ago(&container.created)),
-            ("Ports", String::new()),
-            ("State", container.state.to_string()),
-            ("Status", status(container)),
-            ("Size", size(container)),
-            ("Labels", labels.join(",")),
-            ("Mounts", mounts(container, whole)),
-            ("LocalVolumes", local_volumes(container).to_string()),
-            ("Networks", network(container).to_owned()),
-            ("Platform", container.platform.to_string()),
-        ],
-        labels: container.labels.clone(),
-    }
-}
-
-/// Quoted, and cut to 20 columns unless the whole is wanted.
-fn command(words: &[String], whole: bool) -> String {
-    let joined: Vec<String> = words
-        .iter()
-        .enumerate()
-        .map(|(place, word)| {
-            if place > 0 && word.contains(' ') {
-                format!("'{word}'")
-            } else {
-                word.clone()
-            }
-        })
-        .collect();
-    let text = joined.join(" ");
-    quote(&if whole { text } else { ellipsis(&text, 20) })
-}
-
-fn ellipsis(text: &str, columns: usize) -> String {
-    if text.chars().count() <= columns {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(columns - 1).collect();
-    format!("{kept}…")
-}
-
-/// Go's `strconv.Quote`: what a container's author wrote must not move the reader's cursor.
-fn quote(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for letter in text.chars() {
-        match letter {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            control if control.is_ascii_control() => {
-                quoted.push_str(&format!("\\x{:02x}", control as u32));
-            }
-            control if control.is_control() => {
-                quoted.push_str(&format!("\\u{:04x}", control as u32));
-            }
-            plain => quoted.push(plain),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-fn health_word(container: &ContainerSummary) -> String {
-    match container.health {
-        Some(status) => status.to_string(),
-        None => "none".to_owned(),
-    }
-}
-
-fn status(container: &ContainerSummary) -> String {
-    let ago = |moment: &Option<String>| moment.as_deref().map_or_else(String::new, times::ago);
-    match container.state {
-        ContainerState::Created => "Created".to_owned(),
-        ContainerState::Running | ContainerState::Paused => {
-            let length = container.started.as_deref().and_then(times::since);
-            let remark = match (container.state, container.health) {
-                (ContainerState::Paused, _) => " (Paused)",
-                (_, Some(HealthStatus::Starting)) => " (health: starting)",
-                (_, Some(HealthStatus::Healthy)) => " (healthy)",
-                (_, Some(HealthStatus::Unhealthy)) => " (unhealthy)",
-                (_, None) => "",
-            };
-            let length = human::duration(length.unwrap_or_default());
-            format!("Up {length}{remark}")
-        }
-        ContainerState::Exited => format!(
-            "Exited ({}) {}",
-            container.exit_code.unwrap_or_default(),
-            ago(&container.finished)
-        )
-        .trim_end()
-        .to_owned(),
-        ContainerState::Restarting => format!(
-            "Restarting ({}) {}",
-            container.exit_code.unwrap_or_default(),
-            ago(&container.finished)
-        ),
-        ContainerState::Removing => "Removal In Progress".to_owned(),
-        ContainerState::Dead => "Dead".to_owned(),
-    }
-}
-
-fn size(container: &ContainerSummary) -> String {
-    match container.size {
-        Some(size) => format!(
-            "{} (virtual {})",
-            human::short_size(size.writable),
-            human::short_size(size.writable + size.image)
-        ),
-        None => "0B".to_owned(),
-    }
-}
-
-fn mounts(container: &ContainerSummary, whole: bool) -> String {
-    let names: Vec<String> = container
-        .mounts
-        .iter()
-        .filter_map(|mount| match &mount.source {
-            MountSource::Bind { source, .. } => Some(source),
-            MountSource::Volume(volume) => Some(&volume.name),
-            _ => None,
-        })
-        .map(|name| {
-            if whole {
-                name.clone()
-            } else {
-                ellipsis(name, 15)
-            }
-        })
-        .collect();
-    names.join(",")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(text: &[&str]) -> Vec<String> {
-        text.iter().map(|word| (*word).to_owned()).collect()
-    }
-
-    fn list() -> Vec<ContainerSummary> {
-        let moment = |seconds: i64| {
-            (jiff::Timestamp::now() - jiff::SignedDuration::from_secs(seconds)).to_string()
-        };
-        let container = |fill: u8, name: &str| ContainerSummary {
-            id: crate::model::ContainerId::from_random([fill; 32]),
-            name: name.to_owned(),
-            image: "alpine".to_owned(),
-            image_id: Some(crate::model::Digest::sha256([7; 32])),
-            layers: Vec::new(),
-            command: words(&["sleep", "1000"]),
-            created: moment(7205),
-            state: ContainerState::Created,
-            health: None,
-            exit_code: None,
-            started: None,
-            finished: None,
-            labels: std::collections::BTreeMap::from([("a".to_owned(), "b".to_owned())]),
-            mounts: Vec::new(),
-            network: NetworkMode::None,
-            platform: crate::model::Platform {
-                os: "linux".to_owned(),
-                architecture: "amd64".to_owned(),
-                variant: None,
-            },
-            size: None,
-        };
-        vec![
-            ContainerSummary {
-                state: ContainerState::Running,
-                started: Some(moment(65)),
-                ..container(0xab, "web")
-            },
-            ContainerSummary {
-                state: ContainerState::Exited,
-                exit_code: Some(137),
-                finished: Some(moment(200)),
-                ..container(0xcd, "relaxed_hopper")
-            },
-            container(0xef, "new"),
-        ]
-    }
-
-    fn show(format: Option<&str>) -> String {
-        let rows: Vec<Row> = list()
-            .iter()
-            .map(|container| row(container, false))
-            .collect();
-        let list = List {
-            headings: HEADINGS,
-            default: TABLE,
-        };
-        match list.show(format, &rows) {
-            Ok(text) => text,
-            Err(_) => panic!("{format:?} failed"),
-        }
-    }
-
-    #[test]
-    fn the_table_has_dockers_columns() {
-        insta::assert_snapshot!(show(None), @r#"
-        CONTAINER ID   IMAGE     COMMAND        CREATED       STATUS                       PORTS     NAMES
-        abababababab   alpine    "sleep 1000"   2 hours ago   Up About a minute                      web
-        cdcdcdcdcdcd   alpine    "sleep 1000"   2 hours ago   Exited (137) 3 minutes ago             relaxed_hopper
-        efefefefefef   alpine    "sleep 1000"   2 hours ago   Created                                new
-        "#);
-    }
-
-    #[test]
-    fn templates_choose_fields() {
-        insta::assert_snapshot!(
-            show(Some(r#"table {{.Names}}\t{{.State}}\t{{.Label "a"}}"#)), @"
-            NAMES            STATE     a
-            web              running   b
-            relaxed_hopper   exited    b
-            new              created   b
-            ");
-        insta::assert_snapshot!(
-            show(Some(r"{{.Image}} {{.Size}} {{.Platform}} {{.Networks}} {{.Ports}}|")), @"
-            alpine 0B linux/amd64 none |
-            alpine 0B linux/amd64 none |
-            alpine 0B linux/amd64 none |
-            ");
-        let json = show(Some("json"));
-        let first: serde_json::Value =
-            serde_json::from_str(json.lines().next().unwrap_or_default()).expect("JSON");
-        let keys: Vec<&String> = first.as_object().expect("an object").keys().collect();
-        insta::assert_snapshot!(format!("{keys:?}"), @r#"["Command", "CreatedAt", "ID", "Image", "Labels", "LocalVolumes", "Mounts", "Names", "Networks", "Platform", "Ports", "RunningFor", "Size", "State", "Status"]"#);
-    }
-
-    #[test]
-    fn commands_are_quoted_and_cut() {
-        assert_eq!(command(&words(&["sh"]), false), "\"sh\"");
-        assert_eq!(
-            command(&words(&["/docker-entrypoint.sh", "nginx"]), false),
-            "\"/docker-entrypoint.…\""
-        );
-        assert_eq!(
-            command(&words(&["sh", "-c", "echo \"a b\"\x1b[2J\n"]), true),
-            r#""sh -c 'echo \"a b\"\x1b[2J\n'""#
-        );
-    }
 }

@@ -1,15 +1,34 @@
 //! `restart`: stop containers and start them again.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::{
-    Session, each, parse,
+    Session,
+    chosen::{self, Choice},
+    each, parse,
     verb::{Arity, Outcome, Verb},
 };
 use crate::model::signal::parse_signal;
 
 #[derive(Args)]
 struct Flags {
+    /// All containers, whether they run or not
+    #[arg(long, short = 'a')]
+    all: bool,
+    /// The container whose ID is in this file, too
+    #[arg(long, value_name = "file")]
+    cidfile: Vec<PathBuf>,
+    /// Those that fit, as for ps
+    #[arg(long, short = 'f', value_name = "filter")]
+    filter: Vec<String>,
+    /// The container that was made last, instead of a name
+    #[arg(long, short = 'l')]
+    latest: bool,
+    /// All containers that run
+    #[arg(long)]
+    running: bool,
     /// Signal that asks the container to end
     #[arg(long, short = 's', value_name = "string")]
     signal: Option<String>,
@@ -28,14 +47,24 @@ pub const VERB: Verb = Verb {
     spellings: &["container restart", "restart"],
     about: "Restart containers",
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    arity: Arity::AtLeast(1),
+    arity: Arity::AtLeast(0),
     flags: Flags::augment_args,
-    run: |session, matches, names| run(session, &parse::flags(matches)?, &names),
+    run: |session, matches, names| run(session, &parse::flags(matches)?, names),
     ..Verb::PLAIN
 };
 
-fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
+fn run(session: &Session, flags: &Flags, names: Vec<String>) -> Outcome {
     let signal = flags.signal.as_deref().map(parse_signal).transpose()?;
+    let choice = Choice {
+        all: flags.all || flags.running,
+        filters: &flags.filter,
+        cidfiles: &flags.cidfile,
+        latest: flags.latest,
+        ..Choice::default()
+    };
+    let names = choice.names(session, "restart", names, |container| {
+        !flags.running || chosen::is_up(container)
+    })?;
     let engine = session.engine()?;
-    each::print_names(names, |name| engine.restart(name, signal, flags.timeout))
+    each::print_names(&names, |name| engine.restart(name, signal, flags.timeout))
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Session, each, env,
     failure::Failure,
-    filter::{Filters, name_matches},
+    filter::Filters,
     inspect, parse,
     template::{Inspect, List, Row},
     times, ui,
@@ -142,9 +142,10 @@ const HEADINGS: &[(&str, &str)] = &[
 fn list(session: &Session, flags: &ListFlags) -> Outcome {
     let filters = Filters::parse(&flags.filter, &["id", "name"])?;
     let mut secrets = session.engine()?.secrets()?;
+    let names = filters.patterns("name");
     secrets.retain(|secret| {
         filters.accepts("id", |prefix| secret.id.starts_with(prefix))
-            && filters.accepts("name", |pattern| name_matches(pattern, &secret.name))
+            && names.accept_name(&secret.name)
     });
     if flags.quiet {
         for secret in &secrets {

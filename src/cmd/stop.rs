@@ -1,20 +1,45 @@
 //! `stop`: ask containers to end, and kill those that do not.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::{
-    Session, each, parse,
+    Session,
+    chosen::{self, Choice},
+    each, parse,
     verb::{Arity, Outcome, Verb},
 };
 use crate::model::signal::parse_signal;
 
 #[derive(Args)]
 struct Flags {
+    /// All containers that run
+    #[arg(long, short = 'a')]
+    all: bool,
+    /// The container whose ID is in this file, too
+    #[arg(long, value_name = "file")]
+    cidfile: Vec<PathBuf>,
+    /// Those that run and fit, as for ps
+    #[arg(long, short = 'f', value_name = "filter")]
+    filter: Vec<String>,
+    /// A container that is not there is no error
+    #[arg(long, short = 'i')]
+    ignore: bool,
+    /// The container that was made last, instead of a name
+    #[arg(long, short = 'l')]
+    latest: bool,
     /// Signal that asks the container to end
     #[arg(long, short = 's', value_name = "string")]
     signal: Option<String>,
     /// Seconds to wait before SIGKILL, -1 waits for ever
-    #[arg(long, short = 't', alias = "time", value_name = "int")]
+    #[arg(
+        long,
+        short = 't',
+        alias = "time",
+        value_name = "int",
+        allow_hyphen_values = true
+    )]
     timeout: Option<i64>,
 }
 
@@ -22,14 +47,26 @@ pub const VERB: Verb = Verb {
     spellings: &["container stop", "stop"],
     about: "Stop running containers",
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    arity: Arity::AtLeast(1),
+    arity: Arity::AtLeast(0),
     flags: Flags::augment_args,
-    run: |session, matches, names| run(session, &parse::flags(matches)?, &names),
+    run: |session, matches, names| run(session, &parse::flags(matches)?, names),
     ..Verb::PLAIN
 };
 
-fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
+fn run(session: &Session, flags: &Flags, names: Vec<String>) -> Outcome {
     let signal = flags.signal.as_deref().map(parse_signal).transpose()?;
+    let choice = Choice {
+        all: flags.all,
+        filters: &flags.filter,
+        cidfiles: &flags.cidfile,
+        latest: flags.latest,
+        ignore: flags.ignore,
+    };
+    let names = choice.names(session, "stop", names, chosen::is_up)?;
     let engine = session.engine()?;
-    each::print_names(names, |name| engine.stop(name, signal, flags.timeout))
+    each::told(&names, |told| {
+        engine.stop_all(&names, signal, flags.timeout, &mut |place, stopped| {
+            told(place, each::unless_missing(flags.ignore, false, stopped));
+        });
+    })
 }

@@ -4,10 +4,11 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, clone, commit, container_prune, cp, create, doctor, events, exec, export, healthcheck,
-    image_prune, images, import, info, inspect, kill, load, logs, pause, ps, pull, restart, rm,
-    rmi, run, secret, spec, start, stats, stop, system_prune, tag, top, update, verb::Verb,
-    version, volume, volume_archive, volume_ls, volume_prune, wait,
+    attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec, exists, export,
+    healthcheck, image_prune, images, import, info, init, inspect, kill, load, logs, pause, port,
+    ps, pull, refused, rename, restart, rm, rmi, run, secret, spec, start, stats, stop,
+    system_boot, system_prune, system_resume, tag, top, update, verb::Verb, version, volume,
+    volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -35,6 +36,7 @@ pub static VERBS: &[&Verb] = &[
     &create::VERB,
     &logs::VERB,
     &events::VERB,
+    &port::VERB,
     &images::VERB,
     &pull::VERB,
     &rmi::VERB,
@@ -54,6 +56,17 @@ pub static VERBS: &[&Verb] = &[
     &cp::VERB,
     &clone::VERB,
     &commit::VERB,
+    &diff::VERB,
+    &rename::VERB,
+    &exists::CONTAINER,
+    &exists::IMAGE,
+    &init::VERB,
+    &init::CLEANUP,
+    &refused::CHECKPOINT,
+    &refused::RESTORE,
+    &refused::MOUNT,
+    &refused::UNMOUNT,
+    &refused::RUNLABEL,
     &export::VERB,
     &volume_ls::VERB,
     &volume::CREATE,
@@ -72,6 +85,8 @@ pub static VERBS: &[&Verb] = &[
     &image_prune::VERB,
     &system_prune::VERB,
     &info::VERB,
+    &system_resume::VERB,
+    &system_boot::VERB,
     &doctor::VERB,
     &version::VERB,
 ];

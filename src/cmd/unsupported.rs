@@ -229,6 +229,14 @@ pub static EXEC: &[Unsupported] = &[
     },
 ];
 
+pub static START: &[Unsupported] = &[
+    refused("checkpoint", NO_CHECKPOINTS),
+    refused("checkpoint-dir", NO_CHECKPOINTS),
+];
+
+pub const NO_CHECKPOINTS: &str =
+    "freeze the container with `coracle pause`, or keep its files with `coracle commit`";
+
 /// The words without the flags of the table, after a notice about those that were taken out.
 /// Looks no further than the `count`-th argument.
 pub fn take_out(

@@ -5,7 +5,7 @@ use clap::Args;
 use super::{
     Session,
     failure::Failure,
-    filter::{Filters, name_matches},
+    filter::Filters,
     parse,
     template::{List, Row},
     times, ui,
@@ -90,11 +90,12 @@ fn run(session: &Session, flags: &Flags) -> Outcome {
 pub fn select(volumes: &mut Vec<VolumeSummary>, filters: &Filters) -> Result<(), Failure> {
     let dangling = filters.boolean("dangling")?;
     let (since, until) = (moment(filters, "since")?, moment(filters, "until")?);
+    let names = filters.patterns("name");
     volumes.retain(|volume| {
         let created = times::nanoseconds(&volume.created);
         dangling.is_none_or(|wanted| volume.used_by.is_empty() == wanted)
             && filters.accepts("driver", |driver| driver == LOCAL)
-            && filters.accepts("name", |name| name_matches(name, &volume.name))
+            && names.accept_name(&volume.name)
             && filters.accepts_labels(&volume.labels)
             && filters.refuses_no_label(&volume.labels)
             && since.is_none_or(|moment| created >= moment)

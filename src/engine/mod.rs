@@ -3,6 +3,7 @@
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
 mod accounts;
+mod boot;
 pub mod bundle;
 pub mod cgroup;
 pub mod containers;
@@ -23,13 +24,14 @@ pub mod volumes;
 use std::path::PathBuf;
 
 pub use crate::model::RegistryOptions;
-pub use containers::{Copied, CopyEnd, CopyRequest};
+pub use boot::{Boot, BootOptions, Init};
+pub use containers::{Change, ChangeKind, Copied, CopyEnd, CopyRequest};
 pub use events::EventOptions;
 pub use requests::{
     AttachOptions, Check, CloneRequest, CommitRequest, ContainerSize, ContainerStats,
     ContainerSummary, CpuUsage, ExecSpec, Health, HealthVerdict, ImportRequest, IoUsage,
-    LoadRequest, LogOptions, LogRecord, LogSink, LogStream, MemoryUsage, PullSettings, Removed,
-    RunOptions, RunOutcome, StartOptions, Usage,
+    LoadRequest, LogOptions, LogRecord, LogSink, LogStream, MemoryUsage, PublishedPort,
+    PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
 };
 
 use crate::{

@@ -10,6 +10,7 @@ use crate::model::{
     manifest::Format,
     mount::Mount,
     resources::Resources,
+    restart::RestartPolicy,
 };
 
 /// How an image that is not in the store is fetched for `run` and `create`. Whether it is at all
@@ -159,6 +160,24 @@ pub struct ContainerSummary {
     pub platform: Platform,
     /// Bytes of the writable layer and of the image; measured only when asked for.
     pub size: Option<ContainerSize>,
+    /// `80/tcp`, as the image says.
+    pub exposed: Vec<String>,
+    /// Those that can be reached from outside; none, as long as there are no networks.
+    pub ports: Vec<PublishedPort>,
+    pub restart: RestartPolicy,
+    /// Of the first process, as the host counts; 0 if there is none.
+    pub pid: i32,
+}
+
+/// A port of a container that stands for one of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedPort {
+    /// In the container.
+    pub port: u16,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+    pub host_ip: std::net::IpAddr,
+    pub host_port: u16,
 }
 
 /// What a health check that was asked for has brought.

@@ -370,3 +370,114 @@ impl HealthRecord {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &[&str]) -> Vec<String> {
+        text.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    fn image(healthcheck: &str) -> ProcessDefaults {
+        let text = format!(r#"{{"Healthcheck": {healthcheck}}}"#);
+        serde_json::from_str(&text).unwrap()
+    }
+
+    const OF_IMAGE: &str = r#"{"Test": ["CMD", "/check", "-q"], "Interval": 5000000000,
+        "Timeout": 1500000000, "StartPeriod": 7000000000, "Retries": 2}"#;
+
+    #[test]
+    fn what_an_image_says_is_done() {
+        let check = HealthSpec::default().effective(&image(OF_IMAGE)).unwrap();
+        assert_eq!(check.probe.command, words(&["/check", "-q"]));
+        assert_eq!(check.probe.interval, Duration::from_secs(5));
+        assert_eq!(check.probe.timeout, Duration::from_millis(1500));
+        assert_eq!(check.start_period, Duration::from_secs(7));
+        assert_eq!(check.start_interval, START_INTERVAL);
+        assert_eq!(check.retries, 2);
+        assert_eq!((check.results, check.output), (5, 4096));
+    }
+
+    #[test]
+    fn flags_lie_over_the_image() {
+        let spec = HealthSpec {
+            config: HealthConfig {
+                retries: 9,
+                ..HealthConfig::default()
+            },
+            ..HealthSpec::default()
+        };
+        let shown = spec.shown(&image(OF_IMAGE)).unwrap();
+        let text = serde_json::to_string(&shown).unwrap();
+        let expected = r#"{"Test":["CMD","/check","-q"],"Interval":5000000000,"Timeout":1500000000,"StartPeriod":7000000000,"Retries":9}"#;
+        assert_eq!(text, expected);
+        let none = HealthSpec {
+            config: HealthConfig {
+                test: Some(parse_test("none")),
+                ..HealthConfig::default()
+            },
+            ..HealthSpec::default()
+        };
+        assert_eq!(none.effective(&image(OF_IMAGE)), None);
+    }
+
+    #[test]
+    fn lines_go_to_the_images_shell() {
+        let mut with_shell = image(r#"{"Test": ["CMD-SHELL", "a && b"]}"#);
+        let check = HealthSpec::default().effective(&with_shell).unwrap();
+        assert_eq!(check.probe.command, words(&["/bin/sh", "-c", "a && b"]));
+        assert_eq!(check.probe.interval, INTERVAL);
+        let shell = serde_json::json!(["/bin/bash", "-ec"]);
+        with_shell.extra.insert("Shell".to_owned(), shell);
+        let check = HealthSpec::default().effective(&with_shell).unwrap();
+        assert_eq!(check.probe.command, words(&["/bin/bash", "-ec", "a && b"]));
+    }
+
+    #[test]
+    fn nonsense_of_an_image_does_no_harm() {
+        for nothing in [
+            "null",
+            "7",
+            "{}",
+            r#"{"Test": null}"#,
+            r#"{"Test": []}"#,
+            r#"{"Test": ["NONE"]}"#,
+            r#"{"Test": ["CMD"]}"#,
+            r#"{"Test": ["SOMETHING", "else"]}"#,
+            r#"{"Test": "a"}"#,
+        ] {
+            let check = HealthSpec::default().effective(&image(nothing));
+            assert_eq!(check, None, "{nothing}");
+        }
+        let odd = image(r#"{"Test": ["CMD", "a"], "Interval": -5, "Timeout": 1, "Retries": -1}"#);
+        let check = HealthSpec::default().effective(&odd).unwrap();
+        assert_eq!(check.probe.interval, INTERVAL);
+        assert_eq!(check.probe.timeout, SHORTEST);
+        assert_eq!(check.retries, RETRIES);
+    }
+
+    #[test]
+    fn commands_are_lines_or_lists() {
+        for (text, expected) in [
+            (
+                "curl -f http://x || exit 1",
+                &["CMD-SHELL", "curl -f http://x || exit 1"][..],
+            ),
+            (r#"["a", "b c"]"#, &["CMD", "a", "b c"]),
+            (r#"["CMD-SHELL", "a b"]"#, &["CMD-SHELL", "a b"]),
+            ("[ -e /x ]", &["CMD-SHELL", "[ -e /x ]"]),
+            ("none", &["NONE"]),
+        ] {
+            assert_eq!(parse_test(text), words(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_spec_that_says_nothing_takes_no_room() {
+        let text = serde_json::to_string(&HealthSpec::default()).unwrap();
+        assert_eq!(text, "{}");
+        let spec: HealthSpec = serde_json::from_str(&text).unwrap();
+        assert_eq!(spec, HealthSpec::default());
+    }
+}

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod capability;
 pub mod cdi;
+pub mod condition;
 pub mod container;
 pub mod device;
 pub mod device_program;

@@ -40,6 +40,43 @@ impl RestartPolicy {
     }
 }
 
+/// What is known of a container's last run when the machine has started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastRun {
+    /// No program of it has ever run.
+    Never,
+    /// Nobody saw the end: it ran when the machine stopped, or its supervisor was killed.
+    Unseen { restarts: u32 },
+    Ended {
+        code: i32,
+        by_hand: bool,
+        restarts: u32,
+    },
+}
+
+impl RestartPolicy {
+    /// Whether a container that does not run is started when the machine has been.
+    pub fn holds_after_boot(self, last: LastRun) -> bool {
+        let (failed, by_hand, restarts) = match last {
+            LastRun::Never => return false,
+            LastRun::Unseen { restarts } => (true, false, restarts),
+            LastRun::Ended {
+                code,
+                by_hand,
+                restarts,
+            } => (code != 0, by_hand, restarts),
+        };
+        match self {
+            RestartPolicy::No => false,
+            RestartPolicy::Always => true,
+            RestartPolicy::UnlessStopped => !by_hand,
+            RestartPolicy::OnFailure { most } => {
+                failed && !by_hand && (most == 0 || restarts < most)
+            }
+        }
+    }
+}
+
 impl FromStr for RestartPolicy {
     type Err = Error;
 
@@ -108,6 +145,44 @@ mod tests {
             "on-failure:0".parse::<RestartPolicy>().unwrap(),
             RestartPolicy::OnFailure { most: 0 }
         );
+    }
+
+    #[test]
+    fn after_a_boot_the_policy_looks_at_the_last_run() {
+        use RestartPolicy::{Always, No, OnFailure, UnlessStopped};
+        let ended = |code, by_hand| LastRun::Ended {
+            code,
+            by_hand,
+            restarts: 2,
+        };
+        let unseen = LastRun::Unseen { restarts: 2 };
+        let (any, two, three) = (
+            OnFailure { most: 0 },
+            OnFailure { most: 2 },
+            OnFailure { most: 3 },
+        );
+        for (policy, last, starts) in [
+            (No, unseen, false),
+            (No, ended(1, false), false),
+            (Always, LastRun::Never, false),
+            (Always, unseen, true),
+            (Always, ended(0, false), true),
+            (Always, ended(0, true), true),
+            (UnlessStopped, LastRun::Never, false),
+            (UnlessStopped, unseen, true),
+            (UnlessStopped, ended(0, false), true),
+            (UnlessStopped, ended(0, true), false),
+            (any, LastRun::Never, false),
+            (any, unseen, true),
+            (any, ended(0, false), false),
+            (any, ended(1, false), true),
+            (any, ended(137, true), false),
+            (two, unseen, false),
+            (three, unseen, true),
+            (three, ended(1, false), true),
+        ] {
+            assert_eq!(policy.holds_after_boot(last), starts, "{policy} {last:?}");
+        }
     }
 
     #[test]

@@ -90,22 +90,18 @@ pub fn read(dir: impl AsFd, name: &str, limit: usize) -> rustix::io::Result<Opti
     };
     // A record is a few KiB. A read of a regular file that returns less than was asked for has
     // reached the end, so one call is enough.
-    let mut bytes = vec![0; 16 << 10];
-    let mut filled = 0;
+    let mut bytes = Vec::with_capacity(16 << 10);
     loop {
-        match rustix::io::read(&file, &mut bytes[filled..]) {
-            Ok(count) if filled + count < bytes.len() => {
-                bytes.truncate(filled + count);
-                break;
-            }
-            Ok(count) => filled += count,
+        match rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes)) {
+            Ok(_) if bytes.len() < bytes.capacity() => break,
+            Ok(_) => {}
             Err(Errno::INTR) => continue,
             Err(errno) => return Err(errno),
         }
-        if filled > limit {
+        if bytes.len() > limit {
             return Err(Errno::FBIG);
         }
-        bytes.resize(bytes.len() * 4, 0);
+        bytes.reserve(bytes.len() * 3);
     }
     if bytes.len() > limit {
         return Err(Errno::FBIG);

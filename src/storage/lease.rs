@@ -71,11 +71,11 @@ impl Store {
         })
     }
 
-    /// Removes what dead processes left in `tmp/`, and containers that should have been removed at
-    /// their end. If others are using the store, dead leases wait for the next sweep.
+    /// Removes what dead processes left in `tmp/`, containers that should have been removed at
+    /// their end, and names that stand for nothing. If others are using the store, dead leases wait for the next sweep.
     pub fn sweep(&self) -> Result<()> {
         let swept = self.sweep_staging();
-        swept.and(self.remove_ended())
+        swept.and(self.remove_ended()).and(self.free_dead_names())
     }
 
     /// One listing if there is nothing to do.

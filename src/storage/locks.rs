@@ -221,17 +221,55 @@ impl ObjectLock {
             Err(Errno::NOENT) => return Ok(false),
             Err(errno) => return Err(errno).system(|| format!("cannot open {name}")),
         };
-        let mut question = whole_file();
-        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut question))
-            .map_err(std::io::Error::from)
-            .system(|| format!("cannot examine {name}"))?;
-        Ok(i32::from(question.l_type) != libc::F_UNLCK)
+        Ok(holder_of(&file, held_range(), name)?.is_some())
     }
+
+    /// As [`Self::is_held`], and whether somebody has put the mark of [`Self::mark`] there.
+    pub fn look(dir: impl AsFd, name: &str) -> Result<(bool, bool)> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok((false, false)),
+            Err(errno) => return Err(errno).system(|| format!("cannot open {name}")),
+        };
+        if holder_of(&file, held_range(), name)?.is_none() {
+            return Ok((false, false));
+        }
+        // A holder of the whole file, as they were once made, has not marked it.
+        let mark = holder_of(&file, mark_range(), name)?;
+        Ok((true, mark == Some(MARK)))
+    }
+
+    /// A sign beside the lock that this process is about to take the object away, whoever holds the
+    /// lock meanwhile; gone with the process. `None` if somebody else has put it.
+    pub fn mark(dir: impl AsFd, name: &str) -> Result<Option<ObjectLock>> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::openat(dir, name, flags, Mode::empty())
+            .system(|| format!("cannot open {name}"))?;
+        Ok(try_lock_range(&file, mark_range())?.then_some(ObjectLock { file }))
+    }
+}
+
+/// Where in a lock file the mark lies: behind everything that is locked otherwise.
+const MARK: i64 = 1 << 62;
+
+/// Where the lock begins that keeps this one from being taken, if one does.
+fn holder_of(file: &OwnedFd, range: libc::flock, name: &str) -> Result<Option<i64>> {
+    let mut question = range;
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut question))
+        .map_err(std::io::Error::from)
+        .system(|| format!("cannot examine {name}"))?;
+    let held = i32::from(question.l_type) != libc::F_UNLCK;
+    Ok(held.then_some(question.l_start))
 }
 
 /// Takes the object lock of an open file (opened for writing) if it is free.
 pub(super) fn try_lock_file(file: impl AsFd) -> Result<bool> {
-    match fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&whole_file())) {
+    try_lock_range(file, held_range())
+}
+
+fn try_lock_range(file: impl AsFd, range: libc::flock) -> Result<bool> {
+    match fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&range)) {
         Ok(_) => Ok(true),
         Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(false),
         Err(errno) => {
@@ -240,12 +278,21 @@ pub(super) fn try_lock_file(file: impl AsFd) -> Result<bool> {
     }
 }
 
-fn whole_file() -> libc::flock {
+/// What "held" means: everything before the mark.
+fn held_range() -> libc::flock {
+    range(0, MARK)
+}
+
+fn mark_range() -> libc::flock {
+    range(MARK, 1)
+}
+
+fn range(start: i64, length: i64) -> libc::flock {
     libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
+        l_start: start,
+        l_len: length,
         // Must be 0 for open file description locks.
         l_pid: 0,
     }

@@ -238,14 +238,30 @@ impl<'a, W: Write> Packer<'a, W> {
         let path = self.path.clone();
         header.set_size(0);
         if target.len() > SHORT_LINK {
-            return self
-                .archive
-                .append_link(&mut header, as_path(&path), as_path(target));
+            self.long_link(target)?;
         }
-        // As it is: a target's text is its owner's.
-        header.set_link_name_literal(target)?;
+        // As it is: a target's text is its owner's, with all its dots and slashes.
+        header.set_link_name_literal(&target[..target.len().min(SHORT_LINK)])?;
         self.archive
             .append_data(&mut header, as_path(&path), io::empty())
+    }
+
+    /// GNU's entry for a target that is too long for the header that follows.
+    fn long_link(&mut self, target: &[u8]) -> io::Result<()> {
+        const NAME: &[u8] = b"././@LongLink";
+        let mut header = Header::new_gnu();
+        if let Some(gnu) = header.as_gnu_mut() {
+            gnu.name[..NAME.len()].copy_from_slice(NAME);
+        }
+        header.set_entry_type(EntryType::GNULongLink);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(target.len() as u64 + 1);
+        header.set_cksum();
+        let text = [target, b"\0"].concat();
+        self.archive.append(&header, text.as_slice())
     }
 
     fn regular(&mut self, folder: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {

@@ -219,9 +219,17 @@ pub fn wait_ended(pidfd: impl AsFd, limit: Option<std::time::Duration>) -> io::R
     }
 }
 
+/// Waits for any child; its status as [`reap`] gives it.
+pub fn reap_any() -> io::Result<i32> {
+    reap_id(rustix::process::WaitId::All)
+}
+
 /// Reaps a child that has ended; its status as a shell would give it (128+n after signal n).
 pub fn reap(pidfd: impl AsFd) -> io::Result<i32> {
-    let id = rustix::process::WaitId::PidFd(pidfd.as_fd());
+    reap_id(rustix::process::WaitId::PidFd(pidfd.as_fd()))
+}
+
+fn reap_id(id: rustix::process::WaitId<'_>) -> io::Result<i32> {
     loop {
         match rustix::process::waitid(id.clone(), WaitIdOptions::EXITED) {
             Ok(Some(status)) => {

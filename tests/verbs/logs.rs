@@ -178,6 +178,7 @@ fn without_a_log_there_is_nothing_or_a_reason() {
     let spec = ContainerSpec {
         logging: LogSpec {
             driver: LogDriver::None,
+            ..LogSpec::default()
         },
         ..ContainerSpec::default()
     };

@@ -3,6 +3,7 @@
 //! the end down, lets go of the lock, says the last word.
 
 mod ends;
+mod locked;
 mod logs;
 mod shown;
 mod world;

@@ -97,7 +97,9 @@ impl World {
             legacy_cgroups: Vec::new(),
             spares_device_rules: false,
         };
-        directory.put_start_record(&start).unwrap();
+        directory
+            .put_start_record(&start, Durability::Volatile)
+            .unwrap();
         let name = supervisor::socket_name(directory.id());
         let socket = packet::listen(self.store.socket_folder().unwrap(), &name).unwrap();
         rustix::io::ioctl_fionbio(&socket, false).unwrap();

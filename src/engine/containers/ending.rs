@@ -19,7 +19,7 @@ use crate::{
         protocol::{Attachment, Event, MAX_PAYLOAD, Request, Wish},
     },
     model::{
-        ContainerId, Context, Error, ErrorKind, Result,
+        Context, Error, ErrorKind, Result,
         container::{ContainerState, ProcessIdentity},
         signal::SIGKILL,
     },
@@ -248,21 +248,4 @@ pub(super) fn exit_reason(status: &Status) -> Option<String> {
     } else {
         "the machine stopped while the container ran".to_owned()
     })
-}
-
-pub(super) fn not_running(what: &str, typed: &str, directory: &ContainerDir) -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        format!(
-            "{what}: {typed}: container {} is not running",
-            directory.id()
-        ),
-    )
-}
-
-pub(super) fn restarting(id: &ContainerId) -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        format!("Container {id} is restarting, wait until the container is running"),
-    )
 }

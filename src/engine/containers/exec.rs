@@ -14,7 +14,7 @@ use rustix::event::PollFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ending::restarting,
+    moves::{self, Move},
     streams::{self, DetachKeys, Flow, Input, Outflow, Terminal, WITHOUT_WAITING, terminal_size},
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     model::{
         ContainerId, Context, Error, ErrorKind, Result,
         account::AccountSpec,
-        container::{ContainerRecord, ContainerState, StartRecord},
+        container::{ContainerRecord, StartRecord},
         device::default_rules,
         event as model_event,
         secret::SecretWay,
@@ -94,27 +94,16 @@ impl Engine {
     /// with the program's exit code, so this returns only failures.
     pub fn exec(&self, container: &str, spec: ExecSpec) -> Result<i32> {
         let (directory, record) = self.store.find_container(container)?;
+        let status = directory.state()?;
+        let state = super::pause::state(&status);
+        moves::check(Move::Exec, state, &record, container)?;
         let not_running = || {
             Error::new(
                 ErrorKind::Conflict,
-                format!("container {container} is not running"),
+                format!("container {} is not running", record.id),
             )
         };
-        let status = directory.state()?;
-        match status.state {
-            ContainerState::Running => {}
-            ContainerState::Restarting => return Err(restarting(directory.id())),
-            _ => return Err(not_running()),
-        }
         let start = status.start.ok_or_else(not_running)?;
-        if let Some(path) = &start.cgroup
-            && Group::open(path)?.is_some_and(|group| group.is_frozen())
-        {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!("container {container} is paused, unpause the container before exec"),
-            ));
-        }
         if let Some(path) = &start.cgroup
             && self.user.has_namespace()
         {

@@ -18,7 +18,7 @@ use crate::{
     model::{
         Context, Error, ErrorKind, Result,
         container::{ContainerRecord, ContainerState},
-        health::{HealthCheck, HealthRecord, HealthStatus},
+        health::{HealthCheck, HealthRecord, HealthSpec, HealthStatus},
         image::ProcessDefaults,
     },
     storage::{ContainerDir, containers::Status},
@@ -33,7 +33,8 @@ impl Engine {
     pub fn health(&self, container: &str) -> Result<Option<HealthStatus>> {
         let (directory, record) = self.store.find_container(container)?;
         let image = self.defaults_of(&record);
-        let found = found(&directory, &record, Some(&image), &directory.state()?)?;
+        let (health, status) = (&record.spec.health, directory.state()?);
+        let found = found(&directory, health, Some(&image), &status)?;
         Ok(found.map(|health| health.status))
     }
 
@@ -168,12 +169,12 @@ fn answer(socket: &OwnedFd, deadline: Option<Instant>, name: &str) -> Result<Ans
 /// that does not run counts as unhealthy, as with Docker.
 pub(super) fn found(
     directory: &ContainerDir,
-    record: &ContainerRecord,
+    spec: &HealthSpec,
     image: Option<&ProcessDefaults>,
     status: &Status,
 ) -> Result<Option<HealthRecord>> {
     let none = ProcessDefaults::default();
-    let check = record.spec.health.effective(image.unwrap_or(&none));
+    let check = spec.effective(image.unwrap_or(&none));
     let (Some(_), Some(start)) = (check, &status.start) else {
         return Ok(None);
     };

@@ -1,7 +1,8 @@
 //! `kill`: a signal for the container's first process.
 
 use super::{
-    ending::{Watch, goes_on, is_up, not_running},
+    ending::{Watch, goes_on, is_up},
+    moves::{self, Move},
     pause::thaw,
 };
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
         Engine,
         supervisor::protocol::{After, Wish},
     },
-    model::{Result, signal::SIGKILL},
+    model::{Result, container::ContainerState, signal::SIGKILL},
 };
 
 impl Engine {
@@ -22,7 +23,17 @@ impl Engine {
     /// [`ErrorKind::Conflict`](crate::model::ErrorKind::Conflict) if it does not run.
     pub fn kill(&self, container: &str, signal: i32) -> Result<()> {
         let (directory, record) = self.store.find_container(container)?;
-        let refusal = || not_running("cannot kill container", container, &directory);
+        // What the table finds legal now may be over when it is done.
+        let refusal = || {
+            let state = super::state_of(&directory).unwrap_or(ContainerState::Exited);
+            let over = match state {
+                ContainerState::Running | ContainerState::Paused | ContainerState::Restarting => {
+                    ContainerState::Exited
+                }
+                state => state,
+            };
+            moves::check(Move::Kill, over, &record, container).map(drop)
+        };
         let stop_signal = self.stop_signal(&record);
         while let Some(mut watch) = Watch::begin(&self.store, &directory)? {
             let status = directory.state()?;
@@ -50,6 +61,6 @@ impl Engine {
                 return Ok(());
             }
         }
-        Err(refusal())
+        refusal()
     }
 }

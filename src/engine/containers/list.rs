@@ -1,56 +1,111 @@
 //! `ps`: all containers at one glance.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
 
 use super::{
     ending::{exit_code, is_up},
     health, pause,
 };
 use crate::{
-    engine::{ContainerSize, ContainerSummary, Engine},
+    engine::{ContainerSize, ContainerSummary, Engine, PublishedPort},
     model::{
         Digest, Platform, Result,
         container::{ContainerRecord, ContainerState},
-        image::ImageConfig,
+        health::HealthStatus,
+        image::{ImageConfig, ProcessDefaults},
     },
-    storage::{ContainerDir, containers::Status},
+    storage::{ContainerDir, containers::Listed},
 };
 
 impl Engine {
     /// Newest first; without `all` only those that run. `size` measures the writable layers,
-    /// which walks them.
+    /// which walks them. Waits for no lock.
     pub fn containers(&self, all: bool, size: bool) -> Result<Vec<ContainerSummary>> {
         let mut images = HashMap::new();
         let mut summaries = Vec::new();
-        for (directory, record) in self.store.containers()?.into_iter().rev() {
-            let mut status = directory.state()?;
-            if !all && !is_up(&status) {
+        for mut listed in self.store.list_containers(all)? {
+            if !all && !is_up(&listed.status) || self.is_over(&listed) {
                 continue;
             }
-            // Its supervisor was killed before it could remove it.
-            if record.spec.auto_remove && status.state == ContainerState::Exited {
-                pause::remove_left_groups(&status);
-                if self.store.remove_if_over(&record.id).unwrap_or(true) {
-                    continue;
-                }
-            }
-            status.state = pause::state(&status);
-            let size = if size {
-                Some(self.container_size(&directory, &record)?)
-            } else {
-                None
-            };
+            listed.status.state = pause::state(&listed.status);
             // Many containers share an image. One that is damaged costs only its labels here.
             let image = images
-                .entry(record.image_id.clone())
+                .entry(listed.record.image_id.clone())
                 .or_insert_with_key(|id: &Option<Digest>| self.image_config(id.as_ref()?).ok());
-            let defaults = image.as_ref().and_then(|image| image.config.as_ref());
-            let health = health::found(&directory, &record, defaults, &status)?;
-            let mut summary = summary(&directory, record, status, image.as_ref(), size);
-            summary.health = health.map(|health| health.status);
+            let id = size.then(|| listed.record.id.clone());
+            let health = self.health_of(&listed, image.as_ref())?;
+            let mut summary = summary(listed, image.as_ref());
+            summary.health = health;
+            if let Some(id) = id {
+                let directory = self.store.container(&id)?;
+                let record = directory.record()?;
+                summary.size = Some(self.container_size(&directory, &record)?);
+            }
             summaries.push(summary);
         }
         Ok(summaries)
+    }
+
+    /// One that has ended counts as unhealthy, if it has a check.
+    fn health_of(
+        &self,
+        listed: &Listed,
+        image: Option<&ImageConfig>,
+    ) -> Result<Option<HealthStatus>> {
+        let none = ProcessDefaults::default();
+        let image = image.and_then(|image| image.config.as_ref());
+        let (record, status) = (&listed.record, &listed.status);
+        let check = record.spec.health.effective(image.unwrap_or(&none));
+        Ok(match (check, &status.start, &status.exit) {
+            (None, _, _) | (_, None, None) => None,
+            (Some(_), None, Some(_)) => Some(HealthStatus::Unhealthy),
+            (Some(_), Some(_), _) => {
+                let directory = self.store.container(&record.id)?;
+                let health = health::found(&directory, &record.spec.health, image, status)?;
+                health.map(|health| health.status)
+            }
+        })
+    }
+
+    /// Whether its supervisor was killed before it could remove it. It is removed now, unless that
+    /// had to wait for another command: then whoever comes next does it.
+    fn is_over(&self, listed: &Listed) -> bool {
+        let record = &listed.record;
+        if !record.spec.auto_remove || listed.status.state != ContainerState::Exited {
+            return false;
+        }
+        let is_busy = !matches!(self.store.try_lock_exclusive(), Ok(Some(_)));
+        if is_busy {
+            return !matches!(
+                self.store.container(&record.id).map(|dir| dir.is_held()),
+                Ok(Ok(true))
+            );
+        }
+        pause::remove_left_groups(&listed.status);
+        self.store.remove_if_over(&record.id).unwrap_or(true)
+    }
+
+    /// The ports of a container that can be reached from outside, running or not.
+    pub fn published_ports(&self, container: &str) -> Result<Vec<PublishedPort>> {
+        self.store.find_container(container)?;
+        Ok(published())
+    }
+
+    /// The numbers of a process's namespaces, by the kernel's names for them. Empty if it has ended.
+    pub fn namespace_numbers(&self, pid: i32) -> BTreeMap<String, u64> {
+        let number = |link: &Path| {
+            let text = std::fs::read_link(link).ok()?;
+            let (_, number) = text.to_str()?.split_once(":[")?;
+            number.strip_suffix(']')?.parse().ok()
+        };
+        let links = std::fs::read_dir(format!("/proc/{pid}/ns"));
+        let links = links.into_iter().flatten().flatten();
+        links
+            .filter_map(|link| Some((link.file_name().into_string().ok()?, number(&link.path())?)))
+            .collect()
     }
 
     /// Bytes of the writable layer and of the image.
@@ -77,27 +132,36 @@ impl Engine {
     }
 }
 
-fn summary(
-    directory: &ContainerDir,
-    record: ContainerRecord,
-    status: Status,
-    image: Option<&ImageConfig>,
-    size: Option<ContainerSize>,
-) -> ContainerSummary {
-    let exit_code = exit_code(&status);
-    let mut labels = image
-        .and_then(|image| image.config.as_ref()?.labels.clone())
+/// As long as containers have no networks, nothing of them can be reached.
+fn published() -> Vec<PublishedPort> {
+    Vec::new()
+}
+
+fn summary(listed: Listed, image: Option<&ImageConfig>) -> ContainerSummary {
+    let Listed { record, status } = listed;
+    let defaults = image.and_then(|image| image.config.as_ref());
+    let mut labels = defaults
+        .and_then(|config| config.labels.clone())
         .unwrap_or_default();
     labels.extend(record.spec.labels);
+    let exposed = defaults.and_then(|config| config.exposed_ports.as_ref());
     let platform = record
         .spec
         .platform
         .or_else(|| image.map(ImageConfig::platform))
         .unwrap_or_else(Platform::host);
-    let started = status.started().map(str::to_owned);
-    let finished = status.exit.map(|exit| exit.finished);
     ContainerSummary {
-        id: directory.id().clone(),
+        exposed: exposed.map_or_else(Vec::new, |ports| ports.keys().cloned().collect()),
+        ports: published(),
+        restart: record.spec.restart,
+        pid: match &status.start {
+            Some(start) if is_up(&status) || status.state == ContainerState::Paused => {
+                start.init.pid
+            }
+            _ => 0,
+        },
+        exit_code: exit_code(&status),
+        id: record.id,
         name: record.name,
         image: record.spec.image,
         image_id: record.image_id,
@@ -106,13 +170,12 @@ fn summary(
         created: record.created,
         state: status.state,
         health: None,
-        exit_code,
-        started,
-        finished,
+        started: status.started().map(str::to_owned),
+        finished: status.exit.map(|exit| exit.finished),
         labels,
         mounts: record.spec.mounts,
         network: record.spec.network,
         platform,
-        size,
+        size: None,
     }
 }

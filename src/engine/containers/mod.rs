@@ -1,11 +1,16 @@
 //! Containers: one file a verb, and the session between a command and a supervisor.
 
+mod changes;
+mod cleanup;
 mod commit;
+mod conditions;
 mod copy;
 mod create;
+mod dependents;
 mod duplicate;
 mod ending;
 pub mod exec;
+mod exists;
 mod export;
 mod health;
 mod hook_folders;
@@ -13,14 +18,17 @@ mod inspect;
 mod kill;
 mod list;
 mod log_plan;
-mod logs;
+pub mod logs;
+mod moves;
 mod neighbours;
 mod own_ids;
 mod own_root;
 mod pause;
 mod prune;
 mod remove;
+mod rename;
 mod restart;
+mod resume;
 mod root_view;
 mod run;
 mod runtime_spec;
@@ -33,6 +41,7 @@ mod top;
 mod update;
 mod wait;
 
+pub use changes::{Change, ChangeKind};
 pub use copy::{Copied, CopyEnd, CopyRequest};
 pub(in crate::engine) use run::absolute;
 /// Docker's state of a container.

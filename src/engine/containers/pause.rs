@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::ending::{not_running, restarting};
+use super::moves::{self, Move};
 use crate::{
     engine::{
         Engine,
@@ -22,13 +22,7 @@ impl Engine {
     /// [`ErrorKind::Conflict`] if it does not run or stands still already;
     /// [`ErrorKind::Unsupported`] if it has no cgroup.
     pub fn pause(&self, container: &str) -> Result<()> {
-        let (group, record) = self.group_to_freeze(container, "cannot pause container")?;
-        if group.is_frozen() {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!("container {container} is already paused"),
-            ));
-        }
+        let (group, record) = self.group_to_freeze(container, Move::Pause)?;
         let frozen = group.freeze(true);
         if frozen.is_err() {
             let _ = group.freeze(false);
@@ -43,13 +37,7 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::Conflict`] if it is not paused.
     pub fn unpause(&self, container: &str) -> Result<()> {
-        let (group, record) = self.group_to_freeze(container, "cannot unpause container")?;
-        if !group.is_frozen() {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!("container {container} is not paused"),
-            ));
-        }
+        let (group, record) = self.group_to_freeze(container, Move::Unpause)?;
         group
             .freeze(false)
             .system(|| format!("cannot unpause container {container}"))?;
@@ -57,15 +45,14 @@ impl Engine {
         Ok(())
     }
 
-    fn group_to_freeze(&self, container: &str, what: &str) -> Result<(Group, ContainerRecord)> {
+    fn group_to_freeze(&self, container: &str, wanted: Move) -> Result<(Group, ContainerRecord)> {
         let (directory, record) = self.store.find_container(container)?;
         let status = directory.state()?;
-        if status.state == ContainerState::Restarting {
-            return Err(restarting(directory.id()));
-        }
-        if status.state != ContainerState::Running {
-            return Err(not_running(what, container, &directory));
-        }
+        moves::check(wanted, state(&status), &record, container)?;
+        let what = match wanted {
+            Move::Pause => "cannot pause container",
+            _ => "cannot unpause container",
+        };
         let group = group_of(&status)?.ok_or_else(|| no_group(what, container))?;
         Ok((group, record))
     }
@@ -107,8 +94,14 @@ pub(super) fn remove_left_groups(status: &Status) {
     cgroup::v1::remove(&start.legacy_cgroups);
 }
 
-/// Docker's state: one that runs may stand still.
+/// Docker's state: one that runs may stand still, and any may be about to go.
 pub(super) fn state(status: &Status) -> ContainerState {
+    if status.removing {
+        return ContainerState::Removing;
+    }
+    if status.damaged {
+        return ContainerState::Dead;
+    }
     match group_of(status) {
         Ok(Some(group)) if group.is_frozen() => ContainerState::Paused,
         _ => status.state,

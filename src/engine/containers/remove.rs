@@ -1,12 +1,12 @@
 //! `rm`: a container and all that belongs to it.
 
-use super::ending::{Watch, is_up};
+use super::{
+    ending::{Watch, is_up},
+    moves::{self, Move},
+};
 use crate::{
     engine::Engine,
-    model::{
-        Error, ErrorKind, Result,
-        container::{ContainerRecord, ContainerState},
-    },
+    model::{Error, ErrorKind, Result, container::ContainerRecord},
     storage::ContainerDir,
 };
 
@@ -21,6 +21,14 @@ impl Engine {
     /// [`ErrorKind::Conflict`] if it runs and `force` is not set; [`ErrorKind::NoSuchContainer`].
     pub fn remove_container(&self, container: &str, force: bool, volumes: bool) -> Result<()> {
         let (directory, record) = self.store.find_container(container)?;
+        let wanted = match force {
+            true => Move::RemoveByForce,
+            false => Move::Remove,
+        };
+        moves::check(wanted, super::state_of(&directory)?, &record, container)?;
+        // Others see that it goes while this waits for its end. Somebody else may have said so, or
+        // the container be gone.
+        let _mark = directory.mark_removing();
         for _ in 0..TRIES {
             if is_gone(&self.store.container(directory.id()))? {
                 // It was removed by itself (`--rm`) or by somebody else.
@@ -44,7 +52,7 @@ impl Engine {
                 self.store.note_event(destroyed);
                 return Ok(());
             }
-            self.await_end(&directory, &record, force)?;
+            self.await_end(&directory, &record, wanted)?;
         }
         Err(busy(&record))
     }
@@ -54,7 +62,7 @@ impl Engine {
         &self,
         directory: &ContainerDir,
         record: &ContainerRecord,
-        force: bool,
+        wanted: Move,
     ) -> Result<()> {
         let watch = Watch::begin(&self.store, directory)?;
         let status = directory.state()?;
@@ -65,8 +73,10 @@ impl Engine {
                 watch.wait(Some(super::ending::END_LIMIT))?;
                 Ok(())
             }
-            Some(mut watch) if force => watch.kill(&status, true).map(drop),
-            _ if is_up(&status) && !force => Err(running(record, status.state)),
+            Some(mut watch) if wanted == Move::RemoveByForce => watch.kill(&status, true).map(drop),
+            _ if wanted == Move::Remove && is_up(&status) => {
+                moves::check(wanted, status.state, record, &record.name).map(drop)
+            }
             // Being started or removed, or over since we tried its lock.
             _ if directory.is_held()? => Err(busy(record)),
             _ => Ok(()),
@@ -80,17 +90,6 @@ fn is_gone(found: &Result<ContainerDir>) -> Result<bool> {
         Err(error) if error.kind() == ErrorKind::NoSuchContainer => Ok(true),
         Err(error) => Err(Error::new(error.kind(), error.one_line())),
     }
-}
-
-fn running(record: &ContainerRecord, state: ContainerState) -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        format!(
-            "cannot remove container \"/{}\": container is {state}: stop the container before removing or force remove",
-            record.name
-        ),
-    )
-    .with_hint(format!("`coracle rm -f {}` kills and removes it", record.name))
 }
 
 fn busy(record: &ContainerRecord) -> Error {

@@ -1,5 +1,6 @@
 //! `restart`: stopped, and started again by this program, whichever started it before.
 
+use super::moves::{self, Move};
 use crate::{
     engine::{Engine, StartOptions},
     model::Result,
@@ -13,6 +14,9 @@ impl Engine {
         signal: Option<i32>,
         timeout: Option<i64>,
     ) -> Result<()> {
+        let (directory, record) = self.store.find_container(container)?;
+        let state = super::state_of(&directory)?;
+        moves::check(Move::Restart, state, &record, container)?;
         self.stop(container, signal, timeout)?;
         self.start(container, StartOptions { attach: None })
             .map(drop)

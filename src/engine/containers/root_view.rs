@@ -154,7 +154,8 @@ impl Engine {
             return Err(not_running());
         }
         let root = view::of_running(&start.init, scope != Scope::RootAlone)?;
-        self.view(root, record.ids.clone(), None)
+        let to_change = scope == Scope::WithMounts { to_change: true };
+        self.view((root, record.ids.clone()), None, to_change)
     }
 
     /// Without the lock nothing is changed: there is only the root, to be read.
@@ -170,7 +171,11 @@ impl Engine {
             Err(error) => return Err((error, lock)),
         };
         match self.mount_files(&files, record, how.1, lock.is_some()) {
-            Ok((root, owners)) => self.view(root, owners, lock).map_err(|error| (error, None)),
+            Ok(mounted) => {
+                let to_change = lock.is_some();
+                let view = self.view(mounted, lock, to_change);
+                view.map_err(|error| (error, None))
+            }
             Err(error) => Err((error, lock)),
         }
     }
@@ -243,11 +248,11 @@ impl Engine {
 
     fn view(
         &self,
-        root: OwnedFd,
-        owners: Option<IdMaps>,
+        (root, owners): (OwnedFd, Option<IdMaps>),
         lock: Option<ContainerLock>,
+        to_change: bool,
     ) -> Result<RootView> {
-        if let Some(ids) = &owners {
+        if let Some(ids) = owners.as_ref().filter(|_| to_change) {
             view::become_root_of(ids)?;
         }
         Ok(RootView {

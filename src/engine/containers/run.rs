@@ -10,9 +10,10 @@ use std::{
 
 use super::{
     create::{Created, with_exact_modes},
-    ending::{Watch, restarting},
+    ending::Watch,
     hook_folders,
     log_plan::log_plan,
+    moves::{self, Legal, Move},
     neighbours::Neighbours,
     own_ids::Ownership,
     own_root,
@@ -35,6 +36,7 @@ use crate::{
         host::HostFacts,
         image::ImageConfig,
         mount::anonymous_volumes,
+        restart::RestartPolicy,
         user_namespace::IdMaps,
     },
     storage::{ContainerDir, ContainerLock, Driver, shifted},
@@ -84,7 +86,7 @@ impl Engine {
 
     /// Starts a container that does not run. One that does is left alone, as Docker does.
     pub fn start(&self, container: &str, options: StartOptions) -> Result<RunOutcome> {
-        let (directory, mut record) = self.store.find_container(container)?;
+        let (directory, record) = self.store.find_container(container)?;
         if self.store.remove_if_over(&record.id)? {
             // Its supervisor was killed before it could remove it.
             return Err(Error::new(
@@ -92,7 +94,13 @@ impl Engine {
                 format!("No such container: {container}"),
             ));
         }
-        let Some(lock) = directory.try_hold()? else {
+        let state = super::state_of(&directory)?;
+        let legal = moves::check(Move::Start, state, &record, container)?;
+        let lock = match legal {
+            Legal::Go => directory.try_hold()?,
+            Legal::Done => None,
+        };
+        let Some(lock) = lock else {
             return match &options.attach {
                 Some(attach) => self.attach_to(&directory, &record, attach),
                 None => {
@@ -101,6 +109,17 @@ impl Engine {
                 }
             };
         };
+        self.start_held(directory, record, lock, options.attach.as_ref())
+    }
+
+    /// Starts a container whose lock is held.
+    pub(super) fn start_held(
+        &self,
+        directory: ContainerDir,
+        mut record: ContainerRecord,
+        lock: ContainerLock,
+        attach: Option<&AttachOptions>,
+    ) -> Result<RunOutcome> {
         let neighbours = self.open_neighbours(&record.spec)?;
         self.begin_namespace_for(&record.spec, &neighbours)?;
         let has_volumes = record
@@ -129,11 +148,11 @@ impl Engine {
             image,
             first_start,
         };
-        if options.attach.is_some() {
+        if attach.is_some() {
             self.store
                 .note_event(container_event(&created.record, &created.image, "attach"));
         }
-        self.launch(created, &neighbours, false, options.attach.as_ref())
+        self.launch(created, &neighbours, false, attach)
     }
 
     /// A restart that is being waited for begins at once.
@@ -165,12 +184,12 @@ impl Engine {
             )
             .with_hint(format!("start it first: coracle start -a {}", record.name))
         };
-        if directory.state()?.state == ContainerState::Restarting {
-            return Err(restarting(directory.id()));
-        }
-        if !directory.is_held()? {
-            return Err(stopped());
-        }
+        moves::check(
+            Move::Attach,
+            super::state_of(directory)?,
+            record,
+            &record.name,
+        )?;
         let socket = packet::connect(self.store.socket_folder()?, &socket_name(&record.id))
             .map_err(|_| stopped())?;
         let attachment = Attachment {
@@ -293,6 +312,7 @@ impl Engine {
             client,
             logging: log_plan(record, image)?,
             auto_remove: record.spec.auto_remove,
+            starts_after_boot: record.spec.restart != RestartPolicy::No,
             nameless_volumes: anonymous_volumes(&record.spec.mounts),
             health: self.health_plan(record, image.config.as_ref()),
             timeout: record.spec.namespaces.timeout,

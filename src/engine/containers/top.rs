@@ -11,12 +11,14 @@ use std::{
 
 use procfs::process::{Process, Stat};
 
-use super::{ending::not_running, pause::group_of};
+use super::{
+    moves::{self, Move},
+    pause::{self, group_of},
+};
 use crate::{
     engine::Engine,
     model::{
         Result,
-        container::ContainerState,
         host::user_name,
         process::{Named, ProcessFacts, ProcessIds, printable},
     },
@@ -34,12 +36,9 @@ impl Engine {
     pub fn processes(&self, container: &str) -> Result<Vec<ProcessFacts>> {
         let (directory, record) = self.store.find_container(container)?;
         let status = directory.state()?;
-        let Some(start) = status
-            .start
-            .as_ref()
-            .filter(|_| status.state == ContainerState::Running)
-        else {
-            return Err(not_running("cannot list processes", container, &directory));
+        moves::check(Move::Top, pause::state(&status), &record, container)?;
+        let Some(start) = &status.start else {
+            return Ok(Vec::new());
         };
         let mut members = members(&status)?;
         members.sort_by_key(|(stat, _)| stat.pid);

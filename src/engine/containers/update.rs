@@ -1,6 +1,9 @@
 //! `update`: other limits, for a running container at once, and for every later start.
 
-use super::pause::{group_of, no_group};
+use super::{
+    moves::{self, Move},
+    pause::{self, group_of, no_group},
+};
 use crate::{
     engine::{Engine, plan},
     model::{
@@ -67,6 +70,7 @@ impl Engine {
         let before = effective(directory, record)?;
         let after = before.updated(changes)?;
         let status = directory.state()?;
+        moves::check(Move::Update, pause::state(&status), &record, container)?;
         if status.state == ContainerState::Running {
             let group = group_of(&status)?;
             let group = group.ok_or_else(|| no_group("cannot update container", container))?;

@@ -7,7 +7,10 @@
 //! configuration (CVE-2019-14271), and there is no chroot that a link could be raced against
 //! (CVE-2018-15664).
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+};
 
 use rustix::{
     fs::{CWD, Mode, OFlags},
@@ -159,6 +162,17 @@ impl Stopped<'_> {
         let data = paths(&mut data.iter())?;
         mounts::overlay((&layers, &data), None, (false, *user_xattr), attributes)
     }
+}
+
+/// Folders (two at least, topmost first) as one tree, only to be read. In this process's own mount
+/// namespace.
+pub fn stack(folders: &[PathBuf], user_xattr: bool) -> Result<OwnedFd> {
+    let layers: Vec<_> = folders
+        .iter()
+        .map(|folder| mounts::path(folder))
+        .collect::<Result<_>>()?;
+    let attributes = ATTRIBUTES.with(Attributes::READ_ONLY);
+    mounts::overlay((&layers, &[]), None, (false, user_xattr), attributes)
 }
 
 /// A mount namespace of this process's own, from which nothing reaches the host's.

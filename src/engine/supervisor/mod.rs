@@ -30,7 +30,7 @@
 mod event_loop;
 mod events;
 pub mod health;
-mod log;
+pub(super) mod log;
 pub mod network_files;
 mod orphans;
 pub mod protocol;
@@ -93,6 +93,8 @@ pub struct LaunchPlan {
     pub client: Attachment,
     pub logging: LogPlan,
     pub auto_remove: bool,
+    /// It has a restart policy.
+    pub starts_after_boot: bool,
     /// What goes with the container when it is removed at its end.
     pub nameless_volumes: Vec<String>,
     /// `None` if there is nothing to check.
@@ -294,7 +296,9 @@ impl Container<'_> {
     /// All runs of the program, and the time between them.
     fn run(mut self, client: &mut Option<OwnedFd>, held: Vec<OwnedFd>) -> Result<()> {
         let socket = self.listen()?;
-        let log = log::LogWriter::open(&self.plan.logging, &self.directory)?;
+        let logging = &self.plan.logging;
+        let files = || self.directory.log_files(logging.path.as_deref());
+        let log = log::LogWriter::open(logging, files)?;
         let mut watch = EventLoop::new(socket, log);
         let mut restarts = Restarts::default();
         let mut run = match self.begin(&mut watch, client, &held, 0) {
@@ -578,7 +582,12 @@ impl Container<'_> {
             legacy_cgroups: groups.legacy.groups.clone(),
             spares_device_rules: self.plan.sandbox.devices.spares_rules,
         };
-        self.directory.put_start_record(&record)?;
+        let durability = if self.plan.starts_after_boot {
+            Durability::Durable
+        } else {
+            Durability::Volatile
+        };
+        self.directory.put_start_record(&record, durability)?;
         Ok((record, pid))
     }
 

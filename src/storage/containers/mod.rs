@@ -5,10 +5,12 @@
 //!
 //! Names are symlinks `names/NAME -> ID`, made before the container appears and removed after it
 //! is gone, so two containers can never have one name, and a name whose container is not there
-//! (or calls itself otherwise) is a leftover that whoever wants the name takes.
+//! (or calls itself otherwise) is a leftover that whoever wants the name takes: see [`names`].
 
 mod leftovers;
+mod listing;
 pub mod log_files;
+mod names;
 mod removal;
 mod staging;
 mod status;
@@ -23,7 +25,11 @@ use rustix::{
     io::Errno,
 };
 
-pub use self::{staging::StagedContainer, status::Status};
+pub use self::{
+    listing::{Listed, ListedRecord},
+    staging::StagedContainer,
+    status::Status,
+};
 
 use super::{
     Durability, FOLDER, Store,
@@ -107,10 +113,10 @@ impl ContainerDir {
         Ok(files::read_json(&self.dir, "exit.json")?.good())
     }
 
-    /// Written by the supervisor, which holds the lock. Never flushed: it means nothing after a
-    /// reboot.
-    pub fn put_start_record(&self, record: &StartRecord) -> Result<()> {
-        self.put("state.json", record, Durability::Volatile)
+    /// Written by the supervisor, which holds the lock. After a reboot it only tells that the
+    /// container ran, so that it is flushed for those that are then to run again.
+    pub fn put_start_record(&self, record: &StartRecord, durability: Durability) -> Result<()> {
+        self.put("state.json", record, durability)
     }
 
     /// Written by whoever holds the lock. Where there is no room for it (a full disk), it takes that of
@@ -234,10 +240,20 @@ impl ContainerDir {
     /// [`Self::forget_start`] before.
     pub fn state(&self) -> Result<Status> {
         // The lock first: a supervisor writes the exit record before it lets go.
-        let held = self.is_held()?;
+        let (held, removing) = ObjectLock::look(&self.dir, "lock")?;
         let start = self.start_record()?;
         let exit = self.exit_record()?;
-        Ok(Status::from(held, start, exit))
+        let mut status = Status::from(held, start, exit);
+        status.removing = removing;
+        // Every container is made with it, and `rm` takes it out of sight as a whole.
+        status.damaged = !held && !exists(&self.dir, "upper")?;
+        Ok(status)
+    }
+
+    /// Puts a sign on the container that it is being removed, for as long as this process keeps it;
+    /// `None` if somebody else does so already.
+    pub fn mark_removing(&self) -> Result<Option<ObjectLock>> {
+        ObjectLock::mark(&self.dir, "lock")
     }
 
     /// Called with the lock held before a new start, so that the last start's record is not
@@ -293,40 +309,6 @@ impl Store {
         match read_record(&dir.dir)? {
             Stored::Good(record) if record.id == *id => Ok(Some((dir, record))),
             _ => Ok(None),
-        }
-    }
-
-    pub(super) fn target_of_name(&self, name: &str) -> Result<Option<ContainerId>> {
-        match rustix::fs::readlinkat(&self.root, format!("names/{name}"), Vec::new()) {
-            Ok(target) => Ok(target.to_str().ok().and_then(|text| text.parse().ok())),
-            Err(Errno::NOENT | Errno::INVAL | Errno::NAMETOOLONG) => Ok(None),
-            Err(errno) => Err(errno).system(|| format!("cannot read the name {name}")),
-        }
-    }
-
-    /// Who rightly has the name.
-    fn owner_of_name(&self, name: &str) -> Result<Option<ContainerId>> {
-        let Some(id) = self.target_of_name(name)? else {
-            return Ok(None);
-        };
-        let loaded = self.load_container(&id)?;
-        Ok(loaded.filter(|(_, record)| record.name == name).map(|_| id))
-    }
-
-    /// Removes a name that stands for nothing. With the exclusive lock nobody is between claiming
-    /// a name and making the container appear.
-    fn free_dead_name(&self, name: &str) -> Result<()> {
-        let _alone = self.lock_exclusive()?;
-        if self.owner_of_name(name)?.is_none() {
-            self.unlink_name(name)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn unlink_name(&self, name: &str) -> Result<()> {
-        match rustix::fs::unlinkat(&self.root, format!("names/{name}"), AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(errno).system(|| format!("cannot free the name {name}")),
         }
     }
 

@@ -8,7 +8,7 @@ use rustix::{fs::AtFlags, io::Errno};
 use super::{ContainerDir, ContainerLock, leftovers::groups_are_gone, read_record};
 use crate::{
     model::{ContainerId, Context, Result, mount::anonymous_volumes},
-    storage::{Durability, Store, lease::exists},
+    storage::{Durability, Store, files::Stored, lease::exists},
 };
 
 impl Store {
@@ -129,8 +129,11 @@ impl Store {
                 Some(format!("containers/{}", dir.id))
             }
         };
-        if !name.is_empty() && self.target_of_name(name)?.as_ref() == Some(&dir.id) {
-            self.unlink_name(name)?;
+        if !self.unlink_name_of(name, &dir.id)?
+            && let Stored::Good(record) = read_record(&dir.dir)?
+        {
+            // It was renamed since the caller learned of its name.
+            self.unlink_name_of(&record.name, &dir.id)?;
         }
         if durability == Durability::Durable {
             // Before its files go. What cannot be flushed (full, or failing) is gone all the same.

@@ -153,8 +153,6 @@ impl StagedContainer<'_> {
     }
 
     fn claim_name(&mut self, record: &ContainerRecord) -> Result<()> {
-        let what = || format!("cannot take the name {}", record.name);
-        let link = format!("names/{}", record.name);
         // Taking over a dead name needs the exclusive lock; the image may go while this process
         // changes from one lock to the other, so all is looked at again. Twice is only needed if
         // another process dies in between.
@@ -168,22 +166,16 @@ impl StagedContainer<'_> {
                 ));
             }
             self.check_mounted_images(record)?;
-            match rustix::fs::symlinkat(record.id.as_str(), &self.store.root, &link) {
-                Ok(()) => return Ok(()),
-                Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno).system(what),
+            if self.store.link_name(&record.name, &record.id)? {
+                return Ok(());
             }
             // Taken again before this returns: the image must stay.
             self.shared = None;
-            let outcome = match self.store.owner_of_name(&record.name)? {
-                Some(owner) if self.store.remove_if_over(&owner)? => Ok(()),
-                Some(owner) => Err(name_in_use(&record.name, &owner)),
-                None => self.store.free_dead_name(&record.name),
-            };
+            let outcome = self.store.vacate_name(&record.name);
             self.shared = Some(self.store.lock_shared()?);
             outcome?;
         }
-        Err(Errno::EXIST).system(what)
+        Err(Errno::EXIST).system(|| format!("cannot take the name {}", record.name))
     }
 }
 
@@ -204,19 +196,6 @@ impl StagedContainer<'_> {
         }
         Ok(())
     }
-}
-
-fn name_in_use(name: &str, owner: &ContainerId) -> Error {
-    Error::new(
-        ErrorKind::NameInUse,
-        format!(
-            "the container name {name:?} is already in use by container {}",
-            owner.short()
-        ),
-    )
-    .with_hint(format!(
-        "remove it with `coracle rm {name}`, or choose another name"
-    ))
 }
 
 impl Drop for StagedContainer<'_> {

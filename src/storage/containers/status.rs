@@ -1,6 +1,9 @@
 //! What a container does now: the lock and two records make it up.
 
-use crate::model::container::{ContainerState, ExitRecord, StartRecord};
+use crate::model::{
+    container::{ContainerState, ExitRecord, StartRecord},
+    restart::LastRun,
+};
 
 /// What is known about a container's life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +13,10 @@ pub struct Status {
     /// Only the end of the run that `start` began. Absent for one that ended unseen: its
     /// supervisor was killed, or the machine stopped.
     pub exit: Option<ExitRecord>,
+    /// A process that lives is removing the container: it may be waiting for its end.
+    pub removing: bool,
+    /// Its writable layer is gone, so it can only be removed. Never of one that runs.
+    pub damaged: bool,
 }
 
 impl Status {
@@ -25,7 +32,13 @@ impl Status {
             (Some(_), _) | (None, Some(_)) => ContainerState::Exited,
             (None, None) => ContainerState::Created,
         };
-        Status { state, start, exit }
+        Status {
+            state,
+            start,
+            exit,
+            removing: false,
+            damaged: false,
+        }
     }
 
     /// When the last run began, RFC 3339.
@@ -33,6 +46,20 @@ impl Status {
         let of_exit = || self.exit.as_ref()?.started.as_deref();
         let start = self.start.as_ref().map(|start| start.started.as_str());
         start.or_else(of_exit)
+    }
+
+    /// What a restart policy asks when the machine has started.
+    pub fn last_run(&self) -> LastRun {
+        let restarts = self.restarts();
+        match (&self.start, &self.exit) {
+            (_, Some(exit)) if exit.started.is_some() || restarts > 0 => LastRun::Ended {
+                code: exit.code,
+                by_hand: exit.by_hand,
+                restarts,
+            },
+            (Some(_), None) => LastRun::Unseen { restarts },
+            _ => LastRun::Never,
+        }
     }
 
     /// How often the supervisor has started the program anew since a command did.

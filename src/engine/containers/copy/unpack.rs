@@ -23,7 +23,8 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
+        AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, Timespec,
+        Timestamps, Uid, XattrFlags,
     },
     io::Errno,
 };
@@ -76,6 +77,7 @@ pub(super) fn unpack(
         last: None,
         folders: Vec::new(),
         devices: 0,
+        strangers: 0,
     };
     while let Some(entry) = stream.next_entry()? {
         tree.entry(&entry, &mut stream)?;
@@ -92,6 +94,8 @@ struct Tree<'a> {
     /// Those that get their metadata at the end.
     folders: Vec<(Vec<u8>, Metadata)>,
     devices: usize,
+    /// Files whose owner does not exist here.
+    strangers: usize,
 }
 
 impl Tree<'_> {
@@ -210,7 +214,8 @@ impl Tree<'_> {
         Ok(())
     }
 
-    /// Removes what has the name, folders only if that is allowed.
+    /// Removes what has the name, folders only if that is allowed. What something is mounted on is
+    /// busy: the kernel says so only in the mount namespace in which that is, and elsewhere unmounts.
     fn make_way(&self, place: (BorrowedFd<'_>, &CString), path: &[u8]) -> Result<()> {
         match kind_at(place).system(|| what(path))? {
             None => return Ok(()),
@@ -219,6 +224,9 @@ impl Tree<'_> {
                     "cannot overwrite directory {} with non-directory",
                     shown(path)
                 )));
+            }
+            Some(_) if is_mounted(place).system(|| what(path))? => {
+                return Err(Errno::BUSY).system(|| what(path));
             }
             Some(_) => {}
         }
@@ -304,19 +312,15 @@ impl Tree<'_> {
 
     /// Owner, mode and time of what must not be opened, by a descriptor that only stands for it.
     fn dress_node(
-        &self,
+        &mut self,
         (folder, name): (BorrowedFd<'_>, &CString),
         path: &[u8],
         metadata: &Metadata,
     ) -> Result<()> {
-        let owner = self.owner(metadata, path)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let set = || -> std::io::Result<()> {
+        let mut set = || -> std::io::Result<()> {
             let node = rustix::fs::openat(folder, name, flags, Mode::empty())?;
-            if let Some((uid, gid)) = owner {
-                let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-                rustix::fs::chownat(&node, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
-            }
+            self.give(&node, metadata)?;
             let stat = rustix::fs::fstat(&node)?;
             let own = format!("/proc/self/fd/{}", node.as_raw_fd());
             if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
@@ -341,11 +345,8 @@ impl Tree<'_> {
 
     /// Owner, attributes, mode and time of an open file or folder, in the order in which one does
     /// not undo another.
-    fn dress(&self, file: &OwnedFd, path: &[u8], metadata: &Metadata) -> Result<()> {
-        if let Some((uid, gid)) = self.owner(metadata, path)? {
-            let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-            rustix::fs::fchown(file, Some(uid), Some(gid)).system(|| what(path))?;
-        }
+    fn dress(&mut self, file: &OwnedFd, path: &[u8], metadata: &Metadata) -> Result<()> {
+        self.give(file, metadata).system(|| what(path))?;
         for (name, value) in &metadata.xattrs {
             let ours = name.starts_with(b"user.overlay.") || name.starts_with(b"user.coracle.");
             let allowed = name.starts_with(b"user.") && !ours || name == b"security.capability";
@@ -362,22 +363,38 @@ impl Tree<'_> {
         rustix::fs::futimens(file, &times(metadata.mtime)).system(|| what(path))
     }
 
-    /// The owner to be given; `None` leaves the caller's.
-    fn owner(&self, metadata: &Metadata, path: &[u8]) -> Result<Option<(u32, u32)>> {
+    /// The owner to be given; `None` leaves the caller's. Ids that the container does not have become
+    /// its root's.
+    fn owner(&mut self, metadata: &Metadata) -> Option<(u32, u32)> {
         let Metadata { uid, gid, .. } = *metadata;
         match &self.rules.owners {
-            Owners::Caller => Ok(None),
-            Owners::One(uid, gid) => Ok(Some((*uid, *gid))),
-            Owners::Archive(None) => Ok(Some((uid, gid))),
+            Owners::Caller => None,
+            Owners::One(uid, gid) => Some((*uid, *gid)),
+            Owners::Archive(None) => Some((uid, gid)),
             Owners::Archive(Some(ids)) => {
-                let outside = ids.outside_uid(uid).zip(ids.outside_gid(gid));
-                outside.map(Some).ok_or_else(|| {
-                    Error::invalid(format!(
-                        "{}: the container has no user {uid} or no group {gid}",
-                        shown(path)
-                    ))
-                })
+                let (root_uid, root_gid) = ids.root();
+                let (uid, gid) = (ids.outside_uid(uid), ids.outside_gid(gid));
+                self.strangers += usize::from(uid.is_none() || gid.is_none());
+                Some((uid.unwrap_or(root_uid), gid.unwrap_or(root_gid)))
             }
+        }
+    }
+
+    /// Gives a file by its descriptor. EINVAL: this user namespace has no such ids.
+    fn give(&mut self, file: &OwnedFd, metadata: &Metadata) -> rustix::io::Result<()> {
+        let Some((uid, gid)) = self.owner(metadata) else {
+            return Ok(());
+        };
+        let give = |uid, gid| {
+            let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+            rustix::fs::chownat(file, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
+        };
+        match give(uid, gid) {
+            Err(Errno::INVAL) => {
+                self.strangers += 1;
+                give(0, 0)
+            }
+            other => other,
         }
     }
 
@@ -425,12 +442,21 @@ impl Tree<'_> {
                 Err(error) => return Err(error).system(|| what(path)),
             }
         }
-        Ok((self.devices > 0).then(|| {
-            format!(
-                "{} devices were left out: only root can make them",
-                self.devices
-            )
-        }))
+        Ok(notice(self.devices, self.strangers))
+    }
+}
+
+fn notice(devices: usize, strangers: usize) -> Option<String> {
+    let devices = (devices > 0)
+        .then(|| format!("devices were left out, since only root can make them: {devices}"));
+    let strangers = (strangers > 0).then(|| {
+        format!(
+            "files belong to the container's root, since it has no such user or group: {strangers}"
+        )
+    });
+    match (devices, strangers) {
+        (Some(devices), Some(strangers)) => Some(format!("{devices}; {strangers}")),
+        (devices, strangers) => devices.or(strangers),
     }
 }
 
@@ -494,6 +520,12 @@ fn kind_at((folder, name): (BorrowedFd<'_>, &CString)) -> rustix::io::Result<Opt
     }
 }
 
+fn is_mounted((folder, name): (BorrowedFd<'_>, &CString)) -> rustix::io::Result<bool> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let known = rustix::fs::statx(folder, name, flags, StatxFlags::empty())?;
+    Ok(known.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
 fn times(modified: Timespec) -> Timestamps {
     Timestamps {
         last_access: modified,
@@ -545,4 +577,197 @@ fn what(path: &[u8]) -> String {
 fn shown(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(&name[..name.len().min(200)]);
     format!("{text:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::MetadataExt, path::Path};
+
+    use rustix::fs::CWD;
+
+    use super::*;
+
+    struct Archive(tar::Builder<Vec<u8>>);
+
+    impl Archive {
+        fn new() -> Archive {
+            Archive(tar::Builder::new(Vec::new()))
+        }
+
+        fn add(mut self, kind: tar::EntryType, path: &str, link: &str, text: &str) -> Archive {
+            let mut header = tar::Header::new_gnu();
+            header.as_gnu_mut().unwrap().name[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_link_name_literal(link).unwrap();
+            header.set_entry_type(kind);
+            header.set_mode(0o644 | if kind.is_dir() { 0o111 } else { 0 });
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_size(text.len() as u64);
+            header.set_mtime(1_000_000_000);
+            header.set_cksum();
+            self.0.append(&header, text.as_bytes()).unwrap();
+            self
+        }
+
+        fn file(self, path: &str, text: &str) -> Archive {
+            self.add(tar::EntryType::Regular, path, "", text)
+        }
+
+        fn folder(self, path: &str) -> Archive {
+            self.add(tar::EntryType::Directory, path, "", "")
+        }
+
+        fn symlink(self, path: &str, to: &str) -> Archive {
+            self.add(tar::EntryType::Symlink, path, to, "")
+        }
+
+        fn link(self, path: &str, to: &str) -> Archive {
+            self.add(tar::EntryType::Link, path, to, "")
+        }
+
+        /// Into `top`, which lies beside a file that must not change.
+        fn unpack(self, top: &Path, overwrite: bool) -> std::result::Result<(), String> {
+            let bytes = self.0.into_inner().unwrap();
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            let held = rustix::fs::openat(CWD, top, flags, Mode::empty()).unwrap();
+            let rules = Rules {
+                owners: Owners::Caller,
+                overwrite,
+                is_root: false,
+                without_devices: true,
+            };
+            let outcome = unpack(&bytes[..], held.as_fd(), &rules);
+            outcome.map(drop).map_err(|error| error.one_line())
+        }
+    }
+
+    /// `top/` beside `canary`.
+    fn place() -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().join("top");
+        fs::create_dir(&top).unwrap();
+        fs::write(folder.path().join("canary"), "alive").unwrap();
+        (folder, top)
+    }
+
+    #[test]
+    fn files_folders_and_links() {
+        let (_folder, top) = place();
+        let archive = Archive::new()
+            .folder("d")
+            .file("d/f", "text")
+            .link("d/g", "d/f")
+            .symlink("d/l", "/etc/passwd")
+            .file("made/on/the/way", "x");
+        archive.unpack(&top, false).unwrap();
+        assert_eq!(fs::read_to_string(top.join("d/g")).unwrap(), "text");
+        let (f, g) = (top.join("d/f"), top.join("d/g"));
+        assert_eq!(f.metadata().unwrap().ino(), g.metadata().unwrap().ino());
+        assert_eq!(f.metadata().unwrap().mtime(), 1_000_000_000);
+        assert_eq!(top.join("d").metadata().unwrap().mtime(), 1_000_000_000);
+        assert_eq!(
+            fs::read_link(top.join("d/l")).unwrap(),
+            Path::new("/etc/passwd")
+        );
+        assert!(top.join("made/on/the/way").exists());
+    }
+
+    #[test]
+    fn nothing_leaves_the_top() {
+        let outside = |folder: &tempfile::TempDir| folder.path().to_str().unwrap().to_owned();
+        type Make = fn(&str) -> Archive;
+        let cases: [(&str, Make); 7] = [
+            ("climbs", |_| Archive::new().file("../canary", "dead")),
+            ("climbs later", |_| {
+                Archive::new().folder("d").file("d/../../canary", "dead")
+            }),
+            ("through an absolute link", |outside| {
+                Archive::new()
+                    .symlink("l", outside)
+                    .file("l/canary", "dead")
+            }),
+            ("through a link upwards", |_| {
+                Archive::new().symlink("l", "..").file("l/canary", "dead")
+            }),
+            ("through two links", |_| {
+                Archive::new()
+                    .symlink("a", ".")
+                    .symlink("b", "a/..")
+                    .file("b/canary", "dead")
+            }),
+            ("a hard link outwards", |outside| {
+                Archive::new()
+                    .symlink("l", outside)
+                    .link("mine", "l/canary")
+                    .file("mine", "dead")
+            }),
+            ("a hard link upwards", |_| {
+                Archive::new().link("mine", "../canary")
+            }),
+        ];
+        for (what, make) in cases {
+            let (folder, top) = place();
+            assert!(
+                make(&outside(&folder)).unpack(&top, false).is_err(),
+                "{what}"
+            );
+            let canary = fs::read_to_string(folder.path().join("canary")).unwrap();
+            assert_eq!(canary, "alive", "{what}");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_file_takes_the_place_of_a_link_and_not_of_its_target() {
+        let (folder, top) = place();
+        std::os::unix::fs::symlink("../canary", top.join("l")).unwrap();
+        Archive::new()
+            .file("l", "mine")
+            .unpack(&top, false)
+            .unwrap();
+        assert!(top.join("l").symlink_metadata().unwrap().is_file());
+        let canary = fs::read_to_string(folder.path().join("canary")).unwrap();
+        assert_eq!(canary, "alive");
+    }
+
+    #[test]
+    fn absolute_names_are_below_the_top() {
+        let (_folder, top) = place();
+        Archive::new()
+            .file("/etc/x", "x")
+            .unpack(&top, false)
+            .unwrap();
+        assert!(top.join("etc/x").exists());
+    }
+
+    #[test]
+    fn files_and_folders_do_not_take_each_others_place_unless_allowed() {
+        let (_folder, top) = place();
+        fs::create_dir_all(top.join("d/sub")).unwrap();
+        fs::write(top.join("f"), "").unwrap();
+        let error = Archive::new().file("d", "x").unpack(&top, false);
+        assert!(error.unwrap_err().contains("cannot overwrite directory"));
+        let error = Archive::new().folder("f").unpack(&top, false);
+        assert!(
+            error
+                .unwrap_err()
+                .contains("cannot overwrite non-directory")
+        );
+        Archive::new()
+            .file("d", "x")
+            .folder("f")
+            .unpack(&top, true)
+            .unwrap();
+        assert!(top.join("d").is_file() && top.join("f").is_dir());
+    }
+
+    #[test]
+    fn zeros_become_holes() {
+        let (_folder, top) = place();
+        let text = format!("{}end", "\0".repeat(4 << 20));
+        Archive::new().file("f", &text).unpack(&top, false).unwrap();
+        let metadata = top.join("f").metadata().unwrap();
+        assert_eq!(metadata.len(), (4 << 20) + 3);
+        assert!(metadata.blocks() * 512 < 1 << 20);
+    }
 }

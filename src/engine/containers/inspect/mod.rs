@@ -56,7 +56,8 @@ impl Engine {
         object.put("Path", json!(record.path));
         object.put("Args", json!(record.args));
         let mut state = state(&status);
-        if let Some(health) = health::found(&directory, &record, Some(&image), &status)? {
+        if let Some(health) = health::found(&directory, &record.spec.health, Some(&image), &status)?
+        {
             state["Health"] = shown_health(&health);
         }
         object.put("State", state);
@@ -222,9 +223,9 @@ fn state(status: &Status) -> Value {
         // Docker's: a container that is restarted counts as running between its runs too.
         "Running": running || restarting,
         "Paused": now == ContainerState::Paused,
-        "Restarting": restarting,
+        "Restarting": now == ContainerState::Restarting,
         "OOMKilled": exit.is_some_and(|exit| exit.oom_killed),
-        "Dead": status.state == ContainerState::Dead,
+        "Dead": now == ContainerState::Dead,
         "Pid": pid,
         "ExitCode": exit_code(status).unwrap_or(0),
         "Error": exit_reason(status).unwrap_or_default(),

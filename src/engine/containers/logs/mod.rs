@@ -8,6 +8,8 @@
 
 mod reader;
 pub mod records;
+#[cfg(test)]
+mod tests;
 
 use std::{
     io,

@@ -13,6 +13,8 @@ use std::{
 
 use rustix::{fs::FileType, io::Errno, pipe::SpliceFlags};
 
+use super::streams::LARGE_PIPE;
+
 /// What a pipe takes without waiting once poll(2) calls it writable: `PIPE_BUF`, pipe(7).
 const WITHOUT_WAITING: usize = 4096;
 
@@ -25,6 +27,8 @@ pub(super) struct Direct {
     written: usize,
     /// It takes no more pages for now.
     full: Cell<bool>,
+    /// It was tried to make it larger.
+    is_large: Cell<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,7 @@ impl Direct {
             pending: Vec::new(),
             written: 0,
             full: Cell::new(false),
+            is_large: Cell::new(false),
         }
     }
 
@@ -74,7 +79,14 @@ impl Direct {
 
     /// Duplicates at most `most` bytes of a pipe into this one.
     pub(super) fn duplicate(&self, from: &OwnedFd, most: usize) -> Result<usize, Errno> {
-        let duplicated = rustix::pipe::tee(from, &self.descriptor, most, SpliceFlags::NONBLOCK);
+        let tee = || rustix::pipe::tee(from, &self.descriptor, most, SpliceFlags::NONBLOCK);
+        let mut duplicated = tee();
+        if duplicated == Err(Errno::AGAIN) && !self.is_large.replace(true) {
+            // Whoever reads it is slower than the program: larger pieces cost all less. Best effort.
+            if rustix::pipe::fcntl_setpipe_size(&self.descriptor, LARGE_PIPE).is_ok() {
+                duplicated = tee();
+            }
+        }
         self.full.set(duplicated == Err(Errno::AGAIN));
         duplicated
     }

@@ -14,7 +14,7 @@ use crate::{
 const PIECE: usize = 128 << 10;
 /// What a pipe holds, pipe(7), and what it may be made to hold.
 const DEFAULT_PIPE: usize = 64 << 10;
-const LARGE_PIPE: usize = 256 << 10;
+pub(super) const LARGE_PIPE: usize = 256 << 10;
 
 /// What came of [`EventLoop::pass_directly`].
 enum Passed {
@@ -31,6 +31,8 @@ pub(in super::super) struct StreamEnds {
     pub(super) input: Option<OwnedFd>,
     pub(super) outputs: Vec<Option<(Stream, OwnedFd)>>,
     pub(super) is_terminal: bool,
+    /// Which of the pipes were made larger.
+    is_large: [bool; 2],
 }
 
 impl StreamEnds {
@@ -47,6 +49,7 @@ impl StreamEnds {
             input,
             outputs,
             is_terminal: false,
+            is_large: [false; 2],
         }
     }
 
@@ -59,6 +62,7 @@ impl StreamEnds {
             input: Some(master),
             outputs: vec![Some((Stream::Stdout, output))],
             is_terminal: true,
+            is_large: [true; 2],
         })
     }
 }
@@ -151,8 +155,9 @@ impl EventLoop {
             // A terminal whose other side is closed.
             Err(_) => 0,
         };
-        if count >= DEFAULT_PIPE && !self.streams.is_terminal {
+        if count >= DEFAULT_PIPE && !self.streams.is_large[index] {
             // The program is faster than this: larger pieces cost both less. Best effort.
+            self.streams.is_large[index] = true;
             let _ = rustix::pipe::fcntl_setpipe_size(output, LARGE_PIPE);
         }
         if count == 0 {
@@ -197,8 +202,14 @@ impl EventLoop {
         if let Some(log) = &mut self.log {
             log.rest();
         }
-        for (_, output) in self.streams.outputs.iter().flatten() {
-            let _ = rustix::pipe::fcntl_setpipe_size(output, DEFAULT_PIPE);
+        let streams = &mut self.streams;
+        for (output, is_large) in streams.outputs.iter().zip(&mut streams.is_large) {
+            if let Some((_, pipe)) = output
+                && *is_large
+                && !streams.is_terminal
+            {
+                *is_large = rustix::pipe::fcntl_setpipe_size(pipe, DEFAULT_PIPE).is_err();
+            }
         }
         process::forget_program_pages();
     }

@@ -10,6 +10,9 @@
 //! *starter*, which ends when the program runs. By that the program becomes this process's child,
 //! who watches and reaps it. Nothing of this waits: every step is told by a descriptor.
 //!
+//! In the pid namespace of another container the starter is in there too, and what it leaves behind
+//! would become that one's: there it stays, and ends as the program has ended.
+//!
 //! What takes too long is killed: the starter with the process it has sent into the container,
 //! the program with all of its process group. A process that the check has left behind on purpose
 //! stays, as with Docker.
@@ -28,6 +31,7 @@ use crate::{
         Context, Error, Result,
         health::{HealthResult, Probe},
         human,
+        namespace::Place,
     },
     sys::{
         exec,
@@ -42,6 +46,8 @@ use crate::{
 pub(super) struct Check {
     started: String,
     starter: Option<Child>,
+    /// The starter stays the program's parent.
+    relayed: bool,
     /// From the starter.
     messages: OwnedFd,
     program: Option<OwnedFd>,
@@ -68,10 +74,12 @@ impl Check {
     pub(super) fn begin(plan: &JoinPlan, init: BorrowedFd<'_>) -> Result<Check> {
         let what = || "cannot start a health check".to_owned();
         let (messages, theirs) = packet::pair().system(what)?;
+        let relayed = plan.namespaces.pid == Place::Joined;
         let flags = rustix::pipe::PipeFlags::CLOEXEC;
         let (output, input) = rustix::pipe::pipe_with(flags).system(what)?;
         let starter = fork::fork(fork::Namespaces::NONE, || {
             match start(plan, init, input, theirs.as_fd()) {
+                Ok(()) if relayed => process::reap_any().unwrap_or(255),
                 Ok(()) => 0,
                 Err(error) => {
                     let mut text = error.one_line();
@@ -86,6 +94,7 @@ impl Check {
         Ok(Check {
             started: now(),
             starter: Some(starter),
+            relayed,
             messages,
             program: None,
             failure: None,
@@ -135,6 +144,25 @@ impl Check {
         let Some(starter) = self.starter.take() else {
             return;
         };
+        self.hear();
+        let status = process::reap(&starter.pidfd).ok();
+        if self.relayed {
+            self.program = None;
+            self.exit_code = status;
+        } else if status != Some(0) && self.failure.is_none() {
+            self.failure = Some("the health check could not be started".to_owned());
+        }
+        if let Some(program) = &self.program
+            && (self.took_too_long || self.failure.is_some())
+            && process::kill_group(program).is_err()
+        {
+            // Not a child: it has been reaped.
+            self.program = None;
+        }
+    }
+
+    /// What the starter has said until now.
+    fn hear(&mut self) {
         let mut buffer = [0; 2 << 10];
         while let Ok((length, descriptor)) = packet::receive(&self.messages, &mut buffer, false)
             && length > 0
@@ -146,32 +174,27 @@ impl Check {
                 _ => self.program = self.program.take().or(descriptor),
             }
         }
-        let status = process::reap(&starter.pidfd);
-        if !matches!(status, Ok(0)) && self.failure.is_none() {
-            self.failure = Some("the health check could not be started".to_owned());
-        }
-        if let Some(program) = &self.program
-            && (self.took_too_long || self.failure.is_some())
-            && process::kill_group(program).is_err()
-        {
-            // Not a child any more: somebody has reaped it.
-            self.program = None;
-        }
     }
 
     /// Kills it. That it is over is told by its descriptors.
     pub(super) fn kill(&mut self) {
         self.took_too_long = true;
-        let leader = self.starter.as_ref().map(|starter| &starter.pidfd);
-        if let Some(leader) = leader.or(self.program.as_ref()) {
-            let _ = process::kill_group(leader);
+        if self.relayed {
+            self.hear();
         }
+        let _ = match (&self.starter, &self.program) {
+            (Some(_), Some(program)) => process::signal(program, libc::SIGKILL),
+            (Some(starter), None) => process::kill_group(&starter.pidfd),
+            (None, Some(program)) => process::kill_group(program),
+            (None, None) => Ok(()),
+        };
     }
 
     /// Kills it, and leaves nothing to be reaped but what the container's own end takes along.
     pub(super) fn abandon(mut self) {
         self.kill();
-        if self.starter.is_some() {
+        if let Some(starter) = &self.starter {
+            let _ = process::kill_group(&starter.pidfd);
             self.note_started();
         }
     }

@@ -27,14 +27,14 @@ use crate::{
         Context, Result,
         log::{LogDriver, LogPlan},
     },
-    storage::ContainerDir,
+    storage::containers::log_files::LogFiles,
 };
 
 /// Longest part of a line in one record.
 const MAX_PART: usize = 16 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stream {
+pub(in crate::engine) enum Stream {
     Stdout,
     Stderr,
 }
@@ -49,7 +49,7 @@ impl Stream {
 }
 
 #[derive(Debug)]
-pub(super) struct LogWriter {
+pub(in crate::engine) struct LogWriter {
     driver: Driver,
     /// The beginning of a line whose end has not come yet, for each stream.
     unfinished: [Vec<u8>; 2],
@@ -66,9 +66,12 @@ enum Driver {
 
 impl LogWriter {
     /// `None` if nothing is to be kept.
-    pub(super) fn open(plan: &LogPlan, directory: &ContainerDir) -> Result<Option<LogWriter>> {
+    pub(in crate::engine) fn open(
+        plan: &LogPlan,
+        files: impl FnOnce() -> Result<LogFiles>,
+    ) -> Result<Option<LogWriter>> {
         let file = |framed| -> Result<FileLog> {
-            let files = directory.log_files(plan.path.as_deref())?;
+            let files = files()?;
             FileLog::open(files, plan.limits, framed)
                 .system(|| "cannot open the container's log".to_owned())
         };
@@ -95,7 +98,7 @@ impl LogWriter {
     }
 
     /// Appends a piece of output.
-    pub(super) fn write(&mut self, stream: Stream, bytes: &[u8]) {
+    pub(in crate::engine) fn write(&mut self, stream: Stream, bytes: &[u8]) {
         let time = now();
         let mut rest = bytes;
         let begun = std::mem::take(&mut self.unfinished[stream as usize]);
@@ -115,13 +118,13 @@ impl LogWriter {
     }
 
     /// Appends what is left of a stream that has ended.
-    pub(super) fn end(&mut self, stream: Stream) {
+    pub(in crate::engine) fn end(&mut self, stream: Stream) {
+        let time = now();
         let rest = std::mem::take(&mut self.unfinished[stream as usize]);
         if !rest.is_empty() {
-            let time = now();
             self.add_part(stream, &rest, &time);
-            self.flush(&time);
         }
+        self.flush(&time);
     }
 
     /// Gives back the room of a busy time.

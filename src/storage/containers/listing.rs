@@ -1,0 +1,150 @@
+//! All containers at one glance: as few calls for each as its state allows, and of its records only
+//! what a list shows. No folder of a container is opened.
+//!
+//! | the container | what is read | calls |
+//! |---|---|---|
+//! | has ended | `exit.json`, `state.json`, `record.json`, `upper` | 10 |
+//! | does not run, and only those that run are wanted | `lock` | 3 |
+//! | runs, or never did | as [`super::ContainerDir::state`], then `record.json` | 10 to 14 |
+//!
+//! A container whose exit record belongs to its last start has ended, whoever holds its lock (a
+//! supervisor that is about to let go, a new start): that need not be asked. One that its supervisor
+//! will start again says so in that record, and is looked at as one that runs.
+
+use std::{collections::BTreeMap, os::fd::OwnedFd};
+
+use serde::Deserialize;
+
+use super::Status;
+use crate::{
+    model::{
+        ContainerId, Context, Digest, Platform, Result,
+        container::{ContainerState, ExitRecord, NetworkMode},
+        health::HealthSpec,
+        mount::Mount,
+        restart::RestartPolicy,
+    },
+    storage::{
+        Store,
+        files::{self, Stored},
+        lease::exists,
+        locks::ObjectLock,
+    },
+};
+
+/// A container in a list.
+#[derive(Debug)]
+pub struct Listed {
+    pub record: ListedRecord,
+    /// Of one that has ended, [`Status::start`] is not read: its exit record tells when it began.
+    pub status: Status,
+}
+
+/// What a list shows of [`crate::model::container::ContainerRecord`]: the same file, most of it
+/// skipped.
+#[derive(Debug, Deserialize)]
+pub struct ListedRecord {
+    pub id: ContainerId,
+    pub name: String,
+    pub created: String,
+    pub spec: ListedSpec,
+    pub image_id: Option<Digest>,
+    pub layers: Vec<Digest>,
+    pub path: String,
+    pub args: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ListedSpec {
+    pub image: String,
+    pub platform: Option<Platform>,
+    pub labels: BTreeMap<String, String>,
+    pub mounts: Vec<Mount>,
+    pub network: NetworkMode,
+    pub auto_remove: bool,
+    pub restart: RestartPolicy,
+    pub health: HealthSpec,
+}
+
+/// What is needed of a start record to know whose end an exit record tells.
+#[derive(Deserialize)]
+struct ListedStart {
+    started: String,
+}
+
+impl Store {
+    /// All containers that are whole, newest first; without `all` those whose lock somebody holds.
+    /// Takes no lock, and so waits for none.
+    pub fn list_containers(&self, all: bool) -> Result<Vec<Listed>> {
+        let folder = self.folder("containers")?;
+        let names = files::names(&folder).system(|| "cannot list containers/".to_owned())?;
+        let mut listed = Vec::with_capacity(names.len());
+        for id in names.iter().filter_map(|name| name.parse().ok()) {
+            listed.extend(self.look_at(&folder, &id, all)?);
+        }
+        let key = |one: &Listed| (one.record.created.clone(), one.record.id.clone());
+        listed.sort_by_cached_key(key);
+        listed.reverse();
+        Ok(listed)
+    }
+
+    fn look_at(&self, folder: &OwnedFd, id: &ContainerId, all: bool) -> Result<Option<Listed>> {
+        let status = if !all {
+            if !ObjectLock::is_held(folder, &format!("{id}/lock"))? {
+                return Ok(None);
+            }
+            match self.state_in_full(id)? {
+                Some(status) => status,
+                None => return Ok(None),
+            }
+        } else if let Some(exit) = ended(folder, id)? {
+            let damaged = !exists(folder, &format!("{id}/upper"))?;
+            Status::of_ended(exit, damaged)
+        } else {
+            match self.state_in_full(id)? {
+                Some(status) => status,
+                None => return Ok(None),
+            }
+        };
+        let record = files::read_json(folder, &format!("{id}/record.json"))?;
+        Ok(match record {
+            Stored::Good(record) => Some(record).filter(|record: &ListedRecord| record.id == *id),
+            _ => None,
+        }
+        .map(|record| Listed { record, status }))
+    }
+
+    /// `None` if it was removed meanwhile.
+    fn state_in_full(&self, id: &ContainerId) -> Result<Option<Status>> {
+        match self.open_container(id)? {
+            Some(directory) => directory.state().map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The exit record of a container that has ended for good, as far as its files tell. It is read
+/// before the start record: a new start removes that one first.
+fn ended(folder: &OwnedFd, id: &ContainerId) -> Result<Option<ExitRecord>> {
+    let exit: Option<ExitRecord> = files::read_json(folder, &format!("{id}/exit.json"))?.good();
+    let Some(exit) = exit.filter(|exit| !exit.restarting) else {
+        return Ok(None);
+    };
+    let start: Option<ListedStart> = files::read_json(folder, &format!("{id}/state.json"))?.good();
+    let is_its_end = start.is_none_or(|start| exit.started == Some(start.started));
+    Ok(is_its_end.then_some(exit))
+}
+
+impl Status {
+    /// Of a container that is known to have ended so.
+    fn of_ended(exit: ExitRecord, damaged: bool) -> Status {
+        Status {
+            state: ContainerState::Exited,
+            start: None,
+            exit: Some(exit),
+            removing: false,
+            damaged,
+        }
+    }
+}
