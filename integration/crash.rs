@@ -124,7 +124,19 @@ fn places(case: &Case, args: &[&str]) -> Option<Vec<Place>> {
 
 /// Kills the command at many places; `before` makes the state it starts from, `after` checks what
 /// must hold however far it came.
-fn everywhere(case: &Case, args: &[&str], before: impl Fn(&Case), after: impl Fn(&Case)) {
+pub fn everywhere(case: &Case, args: &[&str], before: impl Fn(&Case), after: impl Fn(&Case)) {
+    let ended = |case: &Case| case.processes().is_empty();
+    everywhere_until(case, args, before, ended, after);
+}
+
+/// The same of a command that acts on what others have started: `ended` says when it is over.
+pub fn everywhere_until(
+    case: &Case,
+    args: &[&str],
+    before: impl Fn(&Case),
+    ended: impl Fn(&Case) -> bool,
+    after: impl Fn(&Case),
+) {
     before(case);
     let Some(places) = places(case, args) else {
         return;

@@ -32,6 +32,8 @@
 //! | many | a hundred at once |
 //! | devices | devices, CDI, secrets, users, time zones, variables |
 //! | crash | killed anywhere, and asked again |
+//! | crash_life | the same of what acts on containers: start, restarts, stop, rm, logs, the end itself |
+//! | reliability | numbers that mean somebody else, clocks, boots, full disks |
 //! | power | cut anywhere, and asked again |
 //! | volumes | volumes and mounts: content, owners, life, archives |
 //! | namespaces | shared with the host and with other containers |
@@ -61,6 +63,7 @@ mod bundle;
 mod cgroups;
 mod commit;
 mod crash;
+mod crash_life;
 mod devices;
 mod escape;
 mod events;
@@ -83,6 +86,7 @@ mod power;
 mod prune;
 mod pull;
 mod regressions;
+mod reliability;
 mod restart;
 mod run;
 mod security;

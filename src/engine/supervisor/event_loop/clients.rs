@@ -286,8 +286,15 @@ impl Client {
 
     /// A stream of its own has room again.
     pub(super) fn advance(&mut self, stream: Stream) {
-        if let Some(direct) = &mut self.direct[stream as usize] {
-            direct.advance();
+        let unread = self.direct[stream as usize]
+            .as_mut()
+            .and_then(Direct::advance);
+        if let Some(unread) = unread {
+            // The program goes on; the command finds out in its own way that nobody reads it.
+            self.direct[stream as usize] = None;
+            if !self.leaving {
+                self.give(stream, &unread);
+            }
         }
         if self.leaving {
             self.flush();
