@@ -146,6 +146,8 @@ impl FileLog {
     fn rotate(&mut self) -> io::Result<()> {
         self.newest = None;
         self.files.rotate(self.limits.files)?;
+        // Even if it cannot be made now: there is nothing to rotate until it is.
+        (self.length, self.size) = (0, 0);
         self.open_newest()?;
         if self.limits.compress && self.limits.files > 1 {
             // On a full disk it stays as it is.
