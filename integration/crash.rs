@@ -125,11 +125,11 @@ fn places(case: &Case, args: &[&str]) -> Option<Vec<Place>> {
 /// Kills the command at many places; `before` makes the state it starts from, `after` checks what
 /// must hold however far it came.
 pub fn everywhere(case: &Case, args: &[&str], before: impl Fn(&Case), after: impl Fn(&Case)) {
-    let ended = |case: &Case| case.processes().is_empty();
-    everywhere_until(case, args, before, ended, after);
+    everywhere_until(case, args, before, |_| false, after);
 }
 
-/// The same of a command that acts on what others have started: `ended` says when it is over.
+/// The same of a command that changes what others have started: `ended` says when it is over, other
+/// than by nothing running but what ran before.
 pub fn everywhere_until(
     case: &Case,
     args: &[&str],
@@ -162,7 +162,7 @@ pub fn everywhere_until(
             // But for what was running before.
             case.eventually("everything has ended", || {
                 let processes = case.processes();
-                processes.iter().all(|process| resident.contains(process))
+                ended(case) || processes.iter().all(|process| resident.contains(process))
             });
             assert!(case.mounts().is_empty(), "mounts after {place:?}");
             after(case);
