@@ -339,10 +339,12 @@ impl Case {
     }
 
     /// Every path, type, size and content below the store: equal before and after a command that
-    /// must change nothing. Locks are not part of it.
+    /// must change nothing. Locks are not part of it, nor is the journal of events: what was tried and
+    /// undone has happened.
     pub fn store_listing(&self) -> String {
-        let script = "cd \"$1\" && find . -not -path './tmp*' -not -name '*.lock' -printf '%p %y %s\\n' \
-                      | sort && find . -type f -size -8M -not -path './tmp*' -not -name '*.lock' \
+        let script = "cd \"$1\" && find . -not -path './tmp*' -not -path './events*' -not -name '*.lock' \
+                      -printf '%p %y %s\\n' | sort && find . -type f -size -8M \
+                      -not -path './tmp*' -not -path './events*' -not -name '*.lock' \
                       | sort | xargs -r -d '\\n' sha256sum";
         let mut find = self.program("sh");
         find.args(["-c", script, "sh"]).arg(self.root());

@@ -11,6 +11,10 @@
 //! | run | exit codes, environment, user, mounts, names, pull policies |
 //! | isolation | what a container gets, sees and cannot do |
 //! | life | detached containers: logs, attach, stop, kill, wait, rm, restarts of nothing |
+//! | restart | restart policies, the time between two runs, what runs after a reboot |
+//! | events | what happened, as it happens and afterwards |
+//! | list | `ps` with its filters and formats, `port`, `inspect`; who waits for whom |
+//! | lifecycle | which command is legal in which state; several containers, however they are chosen; rename, update, wait |
 //! | logs | drivers, rotation, following, exact bytes, a full disk |
 //! | exec | a second process, with and without a terminal |
 //! | health | checks, what they find, what is done about it |
@@ -20,6 +24,8 @@
 //! | bad_input | hostile and broken input: one line, the right code, the store as before |
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
 //! | bundle | OCI runtime bundles, root folders, hooks |
+//! | commit | images of containers, and containers like others |
+//! | prune | cleaning up: what goes, what stays, what is asked and said |
 //! | figures | what containers do and use: top, stats, pause, update |
 //! | files | cp, export, diff: what is copied, where it lands, whose it is |
 //! | flags | every flag of `run`, one row each, seen from inside or from the kernel |
@@ -55,10 +61,12 @@ mod terminal;
 mod bad_input;
 mod bundle;
 mod cgroups;
+mod commit;
 mod crash;
 mod crash_life;
 mod devices;
 mod escape;
+mod events;
 mod exec;
 mod figures;
 mod files;
@@ -67,15 +75,19 @@ mod health;
 mod images;
 mod isolation;
 mod life;
+mod lifecycle;
+mod list;
 mod logs;
 mod many;
 mod modes;
 mod namespaces;
 mod perf;
 mod power;
+mod prune;
 mod pull;
 mod regressions;
 mod reliability;
+mod restart;
 mod run;
 mod security;
 mod shell;

@@ -3,8 +3,8 @@
 use std::{fs::File, os::fd::OwnedFd, path::Path, sync::mpsc, time::Duration};
 
 use coracle::{
-    engine::{Engine, EngineOptions, EventOptions, LogOptions},
-    model::ContainerSpec,
+    engine::{Engine, EngineOptions, EventOptions, LogOptions, LogRecord, LogSink},
+    model::{ContainerId, ContainerSpec, Result},
 };
 use rustix::fs::{FlockOperation, flock};
 
@@ -85,11 +85,24 @@ fn look_around(folder: &Path, raft: &str) {
     engine.images().unwrap();
     engine.volumes().unwrap();
     engine.processes("boat").unwrap();
-    let mut lines = |_| Ok(());
     engine
-        .logs("boat", &LogOptions::default(), &mut lines)
+        .logs(&["boat".to_owned()], &LogOptions::default(), &mut Unread)
         .unwrap();
     engine
         .events(&EventOptions::default(), &mut |_| Ok(()))
         .unwrap();
+}
+
+struct Unread;
+
+impl LogSink for Unread {
+    fn begin(&mut self, _: &[(ContainerId, String)]) {}
+
+    fn record(&mut self, _: usize, _: &LogRecord<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn pause(&mut self) -> Result<()> {
+        Ok(())
+    }
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     engine::Engine,
-    model::{Error, ErrorKind, Result, container::ContainerRecord},
+    model::{Error, ErrorKind, Result, container::ContainerRecord, signal::SIGKILL},
     storage::ContainerDir,
 };
 
@@ -73,7 +73,10 @@ impl Engine {
                 watch.wait(Some(super::ending::END_LIMIT))?;
                 Ok(())
             }
-            Some(mut watch) if wanted == Move::RemoveByForce => watch.kill(&status, true).map(drop),
+            Some(mut watch) if wanted == Move::RemoveByForce => {
+                self.note_kill(record, SIGKILL);
+                watch.kill(&status, true).map(drop)
+            }
             _ if wanted == Move::Remove && is_up(&status) => {
                 moves::check(wanted, status.state, record, &record.name).map(drop)
             }

@@ -256,6 +256,24 @@ impl ContainerDir {
         ObjectLock::mark(&self.dir, "lock")
     }
 
+    /// Lets the overlay of a container that is never flushed be mounted a second time. The kernel
+    /// forbids it for what a power cut may have left, overlayfs(5) "Volatile mount"; here the same
+    /// supervisor has seen the first mount end.
+    pub fn forgive_volatile(&self) -> Result<()> {
+        let (file, folder) = (AtFlags::empty(), AtFlags::REMOVEDIR);
+        for (place, kind) in [
+            ("work/work/incompat/volatile/dirty", file),
+            ("work/work/incompat/volatile", folder),
+            ("work/work/incompat", folder),
+        ] {
+            match rustix::fs::unlinkat(&self.dir, place, kind) {
+                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(errno) => return Err(errno).system(|| format!("cannot remove {place}")),
+            }
+        }
+        Ok(())
+    }
+
     /// Called with the lock held before a new start, so that the last start's record is not
     /// taken for this one's.
     pub fn forget_start(&self) -> Result<()> {

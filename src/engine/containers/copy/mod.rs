@@ -92,10 +92,21 @@ impl Engine {
         output: &mut dyn Write,
     ) -> Result<Copied> {
         let source = self.source_of_copy(request, input)?;
-        match &request.to {
+        let copied = match &request.to {
             CopyEnd::Container { name, path } => self.into_container(request, source, name, path),
             CopyEnd::Local(path) => into_folder(request, source, path),
             CopyEnd::Stream => into_stream(request, source, output),
+        }?;
+        self.note_copy(&request.from, "archive-path");
+        self.note_copy(&request.to, "extract-to-dir");
+        Ok(copied)
+    }
+
+    fn note_copy(&self, end: &CopyEnd, action: &'static str) {
+        if let CopyEnd::Container { name, .. } = end
+            && let Ok((_, record)) = self.store.find_container(name)
+        {
+            self.note_container(&record, action, &[]);
         }
     }
 
