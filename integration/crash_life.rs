@@ -135,22 +135,39 @@ fn stop(case: &Case) {
     case.engine("rm victim").ok();
 }
 
+/// Traced until the second run has ended, which it does by itself.
 fn restart(case: &Case) {
+    let script = "[ -e /second ] && { echo end; exit 3; }; touch /second; \
+                  trap 'echo bye; exit 4' TERM; echo ready; while :; do sleep 0.05; done";
+    let before = |case: &Case| {
+        create(case, &[], script);
+        case.engine("start victim").ok();
+        case.eventually("it listens", || {
+            case.engine("logs victim").stdout.contains("ready")
+        });
+    };
     everywhere_until(
         case,
         &["restart", "victim"],
-        begin_polite,
+        before,
         command_ended,
         |case| {
+            let state = field(case, "victim", ".State.Status");
+            assert!(["running", "exited"].contains(&state.as_str()), "{state}");
             case.engine("restart victim").ok();
-            assert_eq!(field(case, "victim", ".State.Status"), "running");
-            // Every run that ended has said so.
+            case.eventually("the last run is over", || {
+                field(case, "victim", ".State.Status") == "exited"
+            });
+            assert_eq!(field(case, "victim", ".State.ExitCode"), "3");
+            // The first run has ended politely, or with its supervisor.
             let printed = case.engine("logs victim").ok().stdout;
-            let count = |word| printed.lines().filter(|line| *line == word).count();
-            assert!(count("bye") >= 1, "{printed}");
-            case.engine("rm -f victim").ok();
+            assert!(
+                printed.starts_with("ready\n") && printed.ends_with("end\n"),
+                "{printed}"
+            );
         },
     );
+    case.engine("rm victim").ok();
 }
 
 fn remove_running(case: &Case) {
