@@ -27,6 +27,7 @@ use crate::{
         Context, Error, ErrorKind, Result,
         condition::Condition,
         container::{ContainerRecord, ContainerState},
+        health::HealthStatus,
     },
     storage::{ContainerDir, containers::Status},
     sys::poll::PollSet,
@@ -65,8 +66,12 @@ impl Engine {
     }
 
     /// Whether a container's health check finds it well; `None` if it has none, or not yet.
-    fn is_well(&self, _: &str) -> Result<Option<bool>> {
-        Ok(None)
+    fn is_well(&self, container: &str) -> Result<Option<bool>> {
+        Ok(match self.health(container)? {
+            Some(HealthStatus::Healthy) => Some(true),
+            Some(HealthStatus::Unhealthy) => Some(false),
+            Some(HealthStatus::Starting) | None => None,
+        })
     }
 }
 
