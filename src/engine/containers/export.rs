@@ -44,6 +44,8 @@ impl Engine {
             .folder_as(top.as_fd(), b"")
             .and_then(|()| packer.finish())
             .and_then(|()| out.flush());
-        packed.system(what)
+        packed.system(what)?;
+        self.note_container(&record, "export", &[]);
+        Ok(())
     }
 }

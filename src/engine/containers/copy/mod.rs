@@ -92,11 +92,23 @@ impl Engine {
         output: &mut dyn Write,
     ) -> Result<Copied> {
         let source = self.source_of_copy(request, input)?;
-        match &request.to {
-            CopyEnd::Container { name, path } => self.into_container(request, source, name, path),
+        let copied = match &request.to {
+            CopyEnd::Container { name, path } => self.copy_into(request, source, name, path),
             CopyEnd::Local(path) => into_folder(request, source, path),
             CopyEnd::Stream => into_stream(request, source, output),
+        }?;
+        // Docker's names for the two halves.
+        for (end, action) in [
+            (&request.from, "archive-path"),
+            (&request.to, "extract-to-dir"),
+        ] {
+            if let CopyEnd::Container { name, .. } = end
+                && let Ok((_, record)) = self.store.find_container(name)
+            {
+                self.note_container(&record, action, &[]);
+            }
         }
+        Ok(copied)
     }
 
     fn source_of_copy<'a>(
@@ -141,7 +153,7 @@ impl Engine {
         })
     }
 
-    fn into_container(
+    fn copy_into(
         &self,
         request: &CopyRequest,
         source: Source<'_>,
