@@ -1,6 +1,10 @@
 //! `cp` asked for by somebody outside, with a hostile container or a hostile archive on the other end.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use super::{detached, load, load_python, python_words, remove};
 use crate::{
@@ -25,7 +29,7 @@ fn outside(case: &Case) -> PathBuf {
     outside
 }
 
-fn is_untouched(outside: &PathBuf, what: &str) {
+fn is_untouched(outside: &Path, what: &str) {
     let names = fs::read_dir(outside).unwrap().count();
     assert_eq!(names, 1, "{what}: something was put outside");
     let secret = fs::read_to_string(outside.join("secret")).unwrap();

@@ -13,7 +13,8 @@
 //!   containers/ID/            appears by one rename
 //!     record.json               ContainerRecord, written once
 //!     config.json               of the bundle it was made from, if it was: as it was then
-//!     lock                      held by the supervisor as long as it lives
+//!     lock                      held by the supervisor as long as it lives, and while files are
+//!                               copied into a stopped container
 //!     state.json exit.json      StartRecord, ExitRecord, each replaced as a whole
 //!     health.json               HealthRecord of the run that it names; with the first check's end
 //!     log log.1 log.2.gz …      what it has written, see [`containers::log_files`]

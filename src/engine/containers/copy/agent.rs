@@ -36,7 +36,9 @@ use crate::{
         Engine,
         containers::root_view::{RootView, Scope, inside},
     },
-    model::{Context, Error, ErrorKind, Result, container::ContainerRecord},
+    model::{
+        Context, Error, ErrorKind, Result, container::ContainerRecord, user_namespace::IdMaps,
+    },
     storage::{ContainerDir, pack::Packer},
     sys::{
         fork::{self, Child, Namespaces},
@@ -311,7 +313,7 @@ fn unpack_through(
         &rustix::fs::fstat(&top).system(what)?,
         &rustix::fs::fstat(view.root()).system(what)?,
     );
-    let root = view.owners().map_or((0, 0), |ids| ids.root());
+    let root = view.owners().map_or((0, 0), IdMaps::root);
     let rules = Rules {
         owners: match how.keep_owners {
             true => Owners::Archive(view.owners().cloned()),

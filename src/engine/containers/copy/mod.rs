@@ -93,21 +93,22 @@ impl Engine {
     ) -> Result<Copied> {
         let source = self.source_of_copy(request, input)?;
         let copied = match &request.to {
-            CopyEnd::Container { name, path } => self.into_container(request, source, name, path),
+            CopyEnd::Container { name, path } => self.copy_into(request, source, name, path),
             CopyEnd::Local(path) => into_folder(request, source, path),
             CopyEnd::Stream => into_stream(request, source, output),
         }?;
-        self.note_copy(&request.from, "archive-path");
-        self.note_copy(&request.to, "extract-to-dir");
-        Ok(copied)
-    }
-
-    fn note_copy(&self, end: &CopyEnd, action: &'static str) {
-        if let CopyEnd::Container { name, .. } = end
-            && let Ok((_, record)) = self.store.find_container(name)
-        {
-            self.note_container(&record, action, &[]);
+        // Docker's names for the two halves.
+        for (end, action) in [
+            (&request.from, "archive-path"),
+            (&request.to, "extract-to-dir"),
+        ] {
+            if let CopyEnd::Container { name, .. } = end
+                && let Ok((_, record)) = self.store.find_container(name)
+            {
+                self.note_container(&record, action, &[]);
+            }
         }
+        Ok(copied)
     }
 
     fn source_of_copy<'a>(
@@ -152,7 +153,7 @@ impl Engine {
         })
     }
 
-    fn into_container(
+    fn copy_into(
         &self,
         request: &CopyRequest,
         source: Source<'_>,
