@@ -286,9 +286,14 @@ fn rename_container(case: &Case) {
             case.words(&["container", "exists", other]).exits(1);
             // The other is free.
             case.words(&["rename", name, other]).ok();
-            case.words(&["rename", other, "before"]).ok();
-            case.engine("create --name after --network none localhost/busybox true")
-                .ok();
+            case.words(&[
+                "create",
+                "--name",
+                name,
+                "--network=none",
+                "localhost/busybox",
+            ])
+            .ok();
             case.engine("rm -f before after").ok();
             assert_eq!(names_in(case, "names"), [""; 0]);
         },
