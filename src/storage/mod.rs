@@ -11,10 +11,11 @@
 //!   images/NAME               one ImageRecord a name (`/` is written `+`)
 //!   images/sha256:HEX         an ImageRecord without a name, by the digest of its configuration
 //!   containers/ID/            appears by one rename
-//!     record.json               ContainerRecord, written once
+//!     record.json               ContainerRecord; replaced as a whole by a rename or an update
 //!     config.json               of the bundle it was made from, if it was: as it was then
 //!     lock                      held by the supervisor as long as it lives, and while files are
-//!                               copied into a stopped container
+//!                               copied into a stopped container; far behind that, the mark of a
+//!                               process that is removing the container
 //!     state.json exit.json      StartRecord, ExitRecord, each replaced as a whole
 //!     health.json               HealthRecord of the run that it names; with the first check's end
 //!     log log.1 log.2.gz …      what it has written, see [`containers::log_files`]
@@ -59,7 +60,8 @@
 //! **What a crash leaves.** A killed process leaves directories in `tmp/` whose lock is free and
 //! partial downloads; the next [`Store::sweep`] removes the former, the next download continues
 //! the latter. A container that was to be removed at its end, and whose supervisor was killed, goes
-//! with that sweep too, and so do the nameless volumes of one that was just taken out of sight. A name may point to a container that is not there: it is free to take. After a
+//! with that sweep too, and so do the nameless volumes of one that was just taken out of sight. A name may point to a container that is not there,
+//! or is called otherwise (head of [`containers`]): it is free to take, and swept. After a
 //! power cut, objects that were never flushed may have empty or torn records: they count as never
 //! made, and [`Store::collect_garbage`] removes them.
 //!
