@@ -21,12 +21,16 @@ cases! {
     pull: root ordinary;
     run: root ordinary;
     remove_container: root ordinary;
+    rename_container: root ordinary;
     remove_image: root ordinary;
     tag: root ordinary;
     create_volume: root ordinary;
     fill_volume: root ordinary;
     create_secret: root ordinary;
     shift_owners: ordinary;
+    commit: root ordinary;
+    commit_of_a_running_container: root;
+    prune: root ordinary;
 }
 
 /// What changes the store or the kernel, and therefore where a death could matter.
@@ -120,7 +124,19 @@ fn places(case: &Case, args: &[&str]) -> Option<Vec<Place>> {
 
 /// Kills the command at many places; `before` makes the state it starts from, `after` checks what
 /// must hold however far it came.
-fn everywhere(case: &Case, args: &[&str], before: impl Fn(&Case), after: impl Fn(&Case)) {
+pub fn everywhere(case: &Case, args: &[&str], before: impl Fn(&Case), after: impl Fn(&Case)) {
+    everywhere_until(case, args, before, |_| false, after);
+}
+
+/// The same of a command that changes what others have started: `ended` says when it is over, other
+/// than by nothing running but what ran before.
+pub fn everywhere_until(
+    case: &Case,
+    args: &[&str],
+    before: impl Fn(&Case),
+    ended: impl Fn(&Case) -> bool,
+    after: impl Fn(&Case),
+) {
     before(case);
     let Some(places) = places(case, args) else {
         return;
@@ -139,10 +155,15 @@ fn everywhere(case: &Case, args: &[&str], before: impl Fn(&Case), after: impl Fn
                 continue;
             }
             before(case);
+            let resident = case.processes();
             let outcome = strace(case, place, death, args);
             deaths += usize::from(outcome.code == 137);
             println!("{}({}) {death:?}: {}", place.0, place.1, outcome.code);
-            case.eventually("everything has ended", || case.processes().is_empty());
+            // But for what was running before.
+            case.eventually("everything has ended", || {
+                let processes = case.processes();
+                ended(case) || processes.iter().all(|process| resident.contains(process))
+            });
             assert!(case.mounts().is_empty(), "mounts after {place:?}");
             after(case);
         }
@@ -258,6 +279,40 @@ fn run(case: &Case) {
         let left = std::fs::read_dir(case.root().join("containers")).map_or(0, Iterator::count);
         assert_eq!(left, 0, "directories of containers");
     });
+}
+
+fn rename_container(case: &Case) {
+    everywhere(
+        case,
+        &["rename", "before", "after"],
+        |case| {
+            case.load_busybox();
+            case.engine("rm -f before after");
+            case.engine("run -d --name before --network none localhost/busybox sleep 1000")
+                .ok();
+        },
+        |case| {
+            // It has one of the names, by which it is found, and runs on.
+            let listed = case
+                .words(&["ps", "-a", "--format", "{{.Names}} {{.State}}"])
+                .ok();
+            let name = match listed.stdout.trim() {
+                "before running" => "before",
+                "after running" => "after",
+                _ => panic!("{listed}"),
+            };
+            let other = if name == "after" { "before" } else { "after" };
+            case.words(&["exec", name, "true"]).ok();
+            case.words(&["container", "exists", other]).exits(1);
+            // The other is free.
+            case.words(&["rename", name, other]).ok();
+            case.words(&["rename", other, "before"]).ok();
+            case.engine("create --name after --network none localhost/busybox true")
+                .ok();
+            case.engine("rm -f before after").ok();
+            assert_eq!(names_in(case, "names"), [""; 0]);
+        },
+    );
 }
 
 fn remove_container(case: &Case) {
@@ -494,6 +549,120 @@ fn shift_owners(case: &Case) {
             assert_eq!(names_in(case, "containers"), [""; 0]);
         },
     );
+    sweep(case);
+    assert_eq!(names_in(case, "tmp"), [""; 0]);
+}
+
+/// Blobs, layers and image records. A crash may leave some that nothing names; the next garbage
+/// collection takes them.
+fn content(case: &Case) -> [Vec<String>; 3] {
+    ["blobs/sha256", "layers", "images"].map(|folder| names_in(case, folder))
+}
+
+const COMMITTED: &str = "cat /new; ls /var/www; cat /etc/passwd 2>/dev/null; stat -c %h /linked";
+
+fn commit(case: &Case) {
+    let args = ["commit", "-m=why", "source", "localhost/committed"];
+    let made = std::cell::OnceCell::new();
+    everywhere(
+        case,
+        &args,
+        |case| {
+            witness(case);
+            case.load_busybox();
+            case.engine("rmi localhost/committed");
+            case.engine("rm -f source").ok();
+            let script = "echo new > /new; ln /new /linked; rm /etc/passwd; rm -r /var/www; mkdir /var/www; touch /var/www/fresh";
+            let run = [
+                "run",
+                "--name=source",
+                "--network=none",
+                "localhost/busybox",
+            ];
+            case.words(&[&run[..], &["sh", "-c", script]].concat()).ok();
+            made.get_or_init(|| content(case));
+        },
+        |case| {
+            check_witness(case);
+            let run = ["run", "--rm", "--network=none", "localhost/committed"];
+            let look = [&run[..], &["sh", "-c", COMMITTED]].concat();
+            // There whole, or not at all; and so it is asked for again.
+            let named = case.words(&["images", "--format", "{{.Repository}}"]).ok();
+            if named.stdout.contains("committed") {
+                case.words(&look).ok().prints("new\nfresh\n2");
+            }
+            case.words(&args).ok();
+            case.words(&look).ok().prints("new\nfresh\n2");
+            case.engine("start -a source").ok();
+        },
+    );
+    case.engine("rmi localhost/committed").ok();
+    case.engine("image prune -f").ok();
+    sweep(case);
+    assert_eq!(names_in(case, "tmp"), [""; 0]);
+    assert_eq!(Some(&content(case)), made.get());
+}
+
+/// Whoever dies, the container goes on.
+fn commit_of_a_running_container(case: &Case) {
+    let args = ["commit", "busy", "localhost/committed"];
+    let script = "i=0; while true; do i=$((i+1)); echo $i > /count; done";
+    everywhere(
+        case,
+        &args,
+        |case| {
+            case.load_busybox();
+            case.engine("rm -f busy").ok();
+            let run = ["run", "-d", "--name=busy", "--network=none"];
+            let program = ["localhost/busybox", "sh", "-c", script];
+            case.words(&[&run[..], &program[..]].concat()).ok();
+        },
+        |case| {
+            let count = || case.engine("exec busy cat /count").ok().stdout;
+            let before = count();
+            case.eventually("it goes on", || count() != before);
+            case.words(&args).ok();
+            case.engine("run --rm --network none localhost/committed test -e /count")
+                .ok();
+        },
+    );
+    case.engine("rm -f busy").ok();
+}
+
+fn prune(case: &Case) {
+    everywhere(
+        case,
+        &["system", "prune", "-f", "--volumes"],
+        |case| {
+            witness(case);
+            case.load_busybox();
+            case.engine("rm -f victim other").ok();
+            for _ in 0..2 {
+                let run = ["run", "--name=victim", "--network=none", "-v=/nameless"];
+                let program = ["localhost/busybox", "sh", "-c", "date > /x"];
+                case.words(&[&run[..], &program[..]].concat()).ok();
+                case.engine("commit victim localhost/dangling").ok();
+                case.engine("rm victim").ok();
+            }
+            case.engine("create --name victim --network none localhost/busybox true")
+                .ok();
+            case.engine("run -d --name other --network none localhost/busybox sleep 100")
+                .ok();
+        },
+        |case| {
+            check_witness(case);
+            case.engine("run --rm --network none localhost/dangling test -e /x")
+                .ok();
+            case.engine("system prune -f --volumes").ok();
+            let listed = case.words(&["ps", "-a", "--format", "{{.Names}}"]).ok();
+            listed.prints("other");
+            case.engine("volume ls -q").ok().prints("");
+            case.engine("images -q --filter dangling=true")
+                .ok()
+                .prints("");
+        },
+    );
+    case.engine("rm -f other").ok();
     sweep(case);
     assert_eq!(names_in(case, "tmp"), [""; 0]);
 }

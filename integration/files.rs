@@ -34,6 +34,10 @@ fn waiting(case: &Case, flags: &str) {
     case.engine(&line).ok();
 }
 
+fn gone(case: &Case) {
+    case.engine("rm -f box").ok();
+}
+
 fn path(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
@@ -128,6 +132,7 @@ fn where_a_copy_lands(case: &Case) {
         "invalid output path: directory",
     );
     refused("box:/new", &format!("{out}/missing/"), "no such directory");
+    gone(case);
 }
 
 fn into_folders_that_are_not_there(case: &Case) {
@@ -146,6 +151,7 @@ fn into_folders_that_are_not_there(case: &Case) {
         "text\ntext\ntext"
     );
     assert_eq!(inside(case, "readlink /dangling"), "/made/by/link");
+    gone(case);
 }
 
 /// Content, modes, times, links of both sorts, pipes, holes.
@@ -169,6 +175,7 @@ fn what_a_copy_keeps(case: &Case) {
     assert!(at("link").is_symlink());
     assert!(at("hole").len() == 4 << 20 && at("hole").blocks() < 1024);
     assert_eq!(at("one").uid(), case.user.uid);
+    gone(case);
 }
 
 /// Without -a the container's root, or whoever copies; with it and in streams as they were.
@@ -197,6 +204,7 @@ fn owners(case: &Case) {
     case.words(&["cp", "-a", "box:/streamed", &path(&out)]).ok();
     let owner = out.join("streamed").metadata().unwrap().uid();
     assert_eq!(owner, if case.is_root() { 33 } else { case.user.uid });
+    gone(case);
 }
 
 /// A running container's volumes, binds and memory; a paused one's, too.
@@ -225,9 +233,10 @@ fn through_the_mounts(case: &Case) {
         case.engine("unpause box").ok();
         assert_eq!(inside(case, "cat /data/paused"), "text");
     }
-    case.engine("rm -f -t 0 box").ok();
+    case.engine("rm -f box").ok();
     let words = "run --rm --network none -v data:/data localhost/busybox cat /data/file";
     case.engine(words).ok().prints("text");
+    gone(case);
 }
 
 fn archives_through_pipes(case: &Case) {
@@ -254,6 +263,7 @@ fn archives_through_pipes(case: &Case) {
         .fails(1, "must be a directory");
     case.with_input(&["cp", "-", "box:/again"], "this is no archive")
         .fails(1, "archive");
+    gone(case);
 }
 
 /// Volumes count although nothing runs; a never started one is filled from the image before.
@@ -279,6 +289,7 @@ fn stopped_and_never_started(case: &Case) {
     state.ok().prints("exited");
     let volume = "run --rm --network none -v data:/data localhost/busybox cat /data/file";
     case.engine(volume).ok().prints("text");
+    gone(case);
 }
 
 fn links(case: &Case) {
@@ -303,6 +314,7 @@ fn links(case: &Case) {
         .ok();
     assert_eq!(inside(case, "readlink /as-link"), path(&local));
     assert_eq!(inside(case, "cat /as-file"), "local");
+    gone(case);
 }
 
 fn from_container_to_container(case: &Case) {
@@ -313,6 +325,7 @@ fn from_container_to_container(case: &Case) {
     inside(case, "mkdir /d; echo text > /d/f");
     copy(case, "box:/d", "other:/").ok();
     case.engine("start -a other").ok().prints("text");
+    gone(case);
 }
 
 fn read_only_containers(case: &Case) {
@@ -326,6 +339,7 @@ fn read_only_containers(case: &Case) {
         // The same again of a stopped one.
         case.engine("stop -t 0 box");
     }
+    gone(case);
 }
 
 /// Files belong to the container's ids, whether they are mapped by the mounts or on the disk.
@@ -356,6 +370,7 @@ fn own_ids(case: &Case) {
     assert_eq!(inside(case, script), "0:0\n0:0\n0:0");
     let running = case.engine("diff box").ok().stdout;
     assert_eq!(running, changes);
+    gone(case);
 }
 
 /// Where the kernel stacks no layers.
@@ -371,6 +386,7 @@ fn copied_layers(case: &Case) {
     copy(case, &file, "box:/later").ok();
     let changes = case.engine("diff box").ok().stdout;
     assert_eq!(changes, "C /bin\nD /bin/cat\nA /file\nA /later\n");
+    gone(case);
 }
 
 /// On standard error, and to a terminal only unless it is asked for.
@@ -387,6 +403,7 @@ fn messages(case: &Case) {
     copy(case, "", "box:/").fails(1, "source can not be empty");
     copy(case, &file, "nobody:/").fails(1, "No such container: nobody");
     case.words(&["cp", &file]).fails(1, "requires 2 arguments");
+    gone(case);
 }
 
 /// Everything but what is mounted, running and stopped.
@@ -422,6 +439,7 @@ fn exported_files(case: &Case) {
     case.engine(again).ok().prints("text");
     case.engine("export nobody")
         .fails(1, "No such container: nobody");
+    gone(case);
 }
 
 fn changes(case: &Case) {
@@ -445,6 +463,7 @@ fn changes(case: &Case) {
     case.engine("diff fresh").ok().prints("");
     case.engine("diff --format nonsense box")
         .fails(125, "nonsense");
+    gone(case);
 }
 
 /// A folder that was removed and made anew, and one that was moved.
@@ -456,13 +475,14 @@ fn changes_of_folders(case: &Case) {
     let archive = case.make_file("image.tar", archive);
     case.words(&["import", &path(&archive), "localhost/with-d"])
         .ok();
-    case.engine("rm -f -t 0 box").ok();
+    case.engine("rm -f box").ok();
     case.engine("run -d --network none --name box localhost/with-d /bin/busybox sleep 1000")
         .ok();
     inside(case, "rm -r /d; mkdir /d; touch /d/y");
     case.engine("diff box").ok().prints("C /d\nD /d/x\nA /d/y");
     inside(case, "mv /d /e");
     case.engine("diff box").ok().prints("D /d\nA /e\nA /e/y");
+    gone(case);
 }
 
 /// A copy that is killed leaves a part of the copy, and a container that works.
@@ -489,4 +509,5 @@ fn killed_while_copying(case: &Case) {
     }
     copy(case, &path(&big), "box:/big").ok();
     assert!(case.mounts().is_empty());
+    gone(case);
 }

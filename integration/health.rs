@@ -147,7 +147,12 @@ fn of_the_image(case: &Case) {
     // Flags lie over it.
     case.engine("create --name over --health-retries 2 localhost/checked")
         .ok();
-    let shown = case.engine("inspect --format {{json .Config.Healthcheck}} over");
+    let shown = case.words(&[
+        "inspect",
+        "--format",
+        "{{json .Config.Healthcheck}}",
+        "over",
+    ]);
     let shown: Value = serde_json::from_str(shown.ok().stdout.trim()).unwrap();
     let mut expected = check;
     expected["Retries"] = json!(2);

@@ -11,8 +11,10 @@
 //! | run | exit codes, environment, user, mounts, names, pull policies |
 //! | isolation | what a container gets, sees and cannot do |
 //! | life | detached containers: logs, attach, stop, kill, wait, rm, restarts of nothing |
+//! | restart | restart policies, the time between two runs, what runs after a reboot |
 //! | events | what happened, as it happens and afterwards |
 //! | list | `ps` with its filters and formats, `port`, `inspect`; who waits for whom |
+//! | lifecycle | which command is legal in which state; several containers, however they are chosen; rename, update, wait |
 //! | logs | drivers, rotation, following, exact bytes, a full disk |
 //! | exec | a second process, with and without a terminal |
 //! | health | checks, what they find, what is done about it |
@@ -22,12 +24,16 @@
 //! | bad_input | hostile and broken input: one line, the right code, the store as before |
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
 //! | bundle | OCI runtime bundles, root folders, hooks |
+//! | commit | images of containers, and containers like others |
+//! | prune | cleaning up: what goes, what stays, what is asked and said |
 //! | figures | what containers do and use: top, stats, pause, update |
 //! | files | cp, export, diff: what is copied, where it lands, whose it is |
 //! | flags | every flag of `run`, one row each, seen from inside or from the kernel |
 //! | many | a hundred at once |
 //! | devices | devices, CDI, secrets, users, time zones, variables |
 //! | crash | killed anywhere, and asked again |
+//! | crash_life | the same of what acts on containers: start, restarts, stop, rm, logs, the end itself |
+//! | reliability | numbers that mean somebody else, clocks, boots, full disks |
 //! | power | cut anywhere, and asked again |
 //! | volumes | volumes and mounts: content, owners, life, archives |
 //! | namespaces | shared with the host and with other containers |
@@ -55,7 +61,9 @@ mod terminal;
 mod bad_input;
 mod bundle;
 mod cgroups;
+mod commit;
 mod crash;
+mod crash_life;
 mod devices;
 mod escape;
 mod events;
@@ -67,6 +75,7 @@ mod health;
 mod images;
 mod isolation;
 mod life;
+mod lifecycle;
 mod list;
 mod logs;
 mod many;
@@ -74,8 +83,11 @@ mod modes;
 mod namespaces;
 mod perf;
 mod power;
+mod prune;
 mod pull;
 mod regressions;
+mod reliability;
+mod restart;
 mod run;
 mod security;
 mod shell;

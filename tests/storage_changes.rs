@@ -16,9 +16,10 @@ use std::{
 };
 
 use coracle::storage::{
+    Store,
     changes::{self, Changes, Source},
     pack::pack_layer,
-    unpack::{Privilege, UnpackOptions, unpack},
+    unpack::{Decompressor, Privilege, UnpackOptions, hash_while, unpack},
 };
 use proptest::{collection::vec, prelude::*};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
@@ -210,6 +211,26 @@ proptest! {
         pack_layer(world.open("taken").as_fd(), true, &mut second).unwrap();
         prop_assert!(archive == second, "the same tree makes the same archive");
     }
+}
+
+/// Nothing shrinks so well as a file of holes; what unpacks layers refuses bombs.
+#[test]
+fn an_archive_of_holes_is_no_bomb() {
+    let world = World::new();
+    let file = File::create(world.path("upper").join("holes")).unwrap();
+    file.set_len(200 << 20).unwrap();
+    let store = Store::open(&world.path("root"), &world.path("run")).unwrap();
+    let lease = store.lease().unwrap();
+    let archive = lease
+        .archive_layer(world.open("upper").as_fd(), false)
+        .unwrap();
+    assert!(archive.blob.size() < 1 << 20);
+    let plain = Decompressor::detect(archive.blob.reader()).unwrap();
+    let options = UnpackOptions::new(Privilege::of_this_process(), 1 << 30);
+    let tree = world.open("unpacked");
+    let (summary, found) = hash_while(plain, |tar| unpack(tar, tree.as_fd(), &options)).unwrap();
+    assert_eq!(summary.bytes, 200 << 20);
+    assert_eq!(found.digest, archive.diff_id);
 }
 
 #[test]

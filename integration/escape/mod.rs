@@ -6,6 +6,7 @@
 //! | entering | waits inside for a process of ours, or is what we are asked to execute |
 //! | paths | an image, or a container beside ours, whose paths lead outside |
 //! | accounts | writes passwd(5) and group(5) |
+//! | copy | a container or an archive on the other end of `cp` |
 //! | kernel_surface | asks the kernel for more than a program needs |
 //! | store | another user of this machine, or the caller's own environment |
 //!
@@ -17,6 +18,7 @@ use crate::{
 };
 
 mod accounts;
+mod copy;
 mod entering;
 mod kernel_surface;
 mod paths;

@@ -67,11 +67,7 @@ impl SecurityFlags {
         for text in words(&self.ulimit) {
             // Podman's word for the caller's own limits, which are what a container starts with.
             if text != "host" {
-                let limit = parse_ulimit(&text)?;
-                security
-                    .ulimits
-                    .retain(|other| other.resource != limit.resource);
-                security.ulimits.push(limit);
+                security.set_ulimit(parse_ulimit(&text)?);
             }
         }
         for text in &self.sysctl {

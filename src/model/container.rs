@@ -161,6 +161,28 @@ pub struct ContainerSpec {
     pub attach: AttachedStreams,
 }
 
+impl ContainerSpec {
+    /// Takes `NAME=VALUE` in place of what the name stood for.
+    pub fn set_variable(&mut self, variable: &str) {
+        self.forget_variable(variable.split('=').next().unwrap_or_default());
+        self.env.push(variable.to_owned());
+    }
+
+    /// Leaves a variable out, whoever has set it: the user before, the image or this program.
+    pub fn unset_variable(&mut self, name: &str) {
+        self.forget_variable(name);
+        let unset = &mut self.account.unset;
+        if !unset.iter().any(|other| other == name) {
+            unset.push(name.to_owned());
+        }
+    }
+
+    fn forget_variable(&mut self, name: &str) {
+        self.env
+            .retain(|variable| variable.split('=').next() != Some(name));
+    }
+}
+
 /// Where a container's root file system comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RootRequest {

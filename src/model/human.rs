@@ -146,9 +146,9 @@ pub fn go_duration(length: Duration) -> String {
     let seconds = length.as_secs();
     match nanoseconds {
         0 => "0s".to_owned(),
-        ..1_000 => format!("{nanoseconds}ns"),
-        ..1_000_000 => format!("{}µs", fraction(nanoseconds, 1_000)),
-        ..1_000_000_000 => format!("{}ms", fraction(nanoseconds, 1_000_000)),
+        1..1_000 => format!("{nanoseconds}ns"),
+        1_000..1_000_000 => format!("{}µs", fraction(nanoseconds, 1_000)),
+        1_000_000..1_000_000_000 => format!("{}ms", fraction(nanoseconds, 1_000_000)),
         _ => {
             let rest = fraction(nanoseconds % 60_000_000_000, 1_000_000_000);
             match (seconds / 3600, seconds / 60 % 60) {

@@ -422,6 +422,13 @@ fn proc_option(text: &str) -> Result<(String, String), String> {
 }
 
 impl SecuritySpec {
+    /// In place of an earlier limit of the same resource.
+    pub fn set_ulimit(&mut self, limit: Ulimit) {
+        self.ulimits
+            .retain(|other| other.resource != limit.resource);
+        self.ulimits.push(limit);
+    }
+
     /// Adds what one `--security-opt` says; a file's text has been read by the caller.
     pub fn add_option(&mut self, option: SecurityOption, profile: Option<String>) -> Result<()> {
         match option {

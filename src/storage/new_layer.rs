@@ -21,6 +21,9 @@ use crate::model::{Context, Digest, Error, ErrorKind, Result};
 const BUFFERS: usize = 4;
 const BUFFER_BYTES: usize = 256 << 10;
 const LEVEL: u32 = 3;
+/// What is compressed by itself, at a cost of five bytes each: long runs of zeros (a file of holes)
+/// would else shrink to less than the thousandth part, which whoever unpacks takes for a bomb.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// The archive of a layer.
 #[derive(Debug)]
@@ -106,13 +109,22 @@ fn compress(
     filled: &Receiver<Vec<u8>>,
     empty: &SyncSender<Vec<u8>>,
 ) -> Result<BlobWriter> {
-    let mut encoder = GzEncoder::new(Blob(blob), Compression::new(LEVEL));
+    let blob = Blob {
+        writer: blob,
+        waiting: Vec::new(),
+    };
+    let mut encoder = GzEncoder::new(blob, Compression::new(LEVEL));
     while let Ok(buffer) = filled.recv() {
-        encoder.write_all(&buffer).map_err(own)?;
+        for piece in buffer.chunks(PIECE_BYTES) {
+            encoder.write_all(piece).map_err(own)?;
+            encoder.flush().map_err(own)?;
+        }
         // The other side may have finished.
         let _ = empty.send(buffer);
     }
-    Ok(encoder.finish().map_err(own)?.0)
+    let mut blob = encoder.finish().map_err(own)?;
+    blob.writer.write(&blob.waiting)?;
+    Ok(blob.writer)
 }
 
 /// [`Blob`] has only the writer's errors.
@@ -123,14 +135,23 @@ fn own(error: io::Error) -> Error {
     }
 }
 
-struct Blob(BlobWriter);
+struct Blob {
+    writer: BlobWriter,
+    waiting: Vec<u8>,
+}
 
 impl Write for Blob {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes).map_err(io::Error::other)?;
+        self.waiting.extend_from_slice(bytes);
+        if self.waiting.len() >= BUFFER_BYTES {
+            let written = self.writer.write(&self.waiting);
+            written.map_err(io::Error::other)?;
+            self.waiting.clear();
+        }
         Ok(bytes.len())
     }
 
+    /// The encoder's pieces are not the file's.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

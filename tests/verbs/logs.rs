@@ -8,9 +8,9 @@ use std::{
 };
 
 use coracle::{
-    engine::{LogLine, LogOptions, LogStream},
+    engine::{LogOptions, LogRecord, LogSink, LogStream},
     model::{
-        ContainerSpec, Error, ErrorKind,
+        ContainerId, ContainerSpec, Error, ErrorKind, Result,
         log::{LogDriver, LogSpec},
     },
 };
@@ -25,15 +25,50 @@ fn record(text: &str, second: i64) -> String {
     format!("{line}\n")
 }
 
-fn collect(world: &World, options: &LogOptions) -> Vec<String> {
-    let mut found = Vec::new();
+/// What a record says, kept.
+struct Line {
+    stream: LogStream,
+    time: String,
+    text: Vec<u8>,
+}
+
+/// Every record goes to the function.
+struct Each<F>(F);
+
+impl<F: FnMut(Line) -> Result<()>> LogSink for Each<F> {
+    fn begin(&mut self, _: &[(ContainerId, String)]) {}
+
+    fn record(&mut self, _: usize, record: &LogRecord<'_>) -> Result<()> {
+        (self.0)(Line {
+            stream: record.stream,
+            time: record.time.to_owned(),
+            text: record.text.to_owned(),
+        })
+    }
+
+    fn pause(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn read(
+    world: &World,
+    name: &str,
+    options: &LogOptions,
+    each: impl FnMut(Line) -> Result<()>,
+) -> Result<()> {
     world
         .engine
-        .logs("boat", options, &mut |line| {
-            found.push(String::from_utf8(line.text).unwrap());
-            Ok(())
-        })
-        .unwrap();
+        .logs(&[name.to_owned()], options, &mut Each(each))
+}
+
+fn collect(world: &World, options: &LogOptions) -> Vec<String> {
+    let mut found = Vec::new();
+    read(world, "boat", options, |line| {
+        found.push(String::from_utf8(line.text).unwrap());
+        Ok(())
+    })
+    .unwrap();
     found
 }
 
@@ -112,6 +147,7 @@ proptest! {
             since: since.map(|second| second * 1_000_000_000),
             until: until.map(|second| second * 1_000_000_000),
             tail,
+            ..LogOptions::default()
         };
         prop_assert_eq!(collect(&world, &options), expected);
     }
@@ -123,7 +159,7 @@ proptest! {
         fs::write(directory.log_path(), &bytes).unwrap();
         let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
         let mut count = 0;
-        world.engine.logs("boat", &LogOptions::default(), &mut |_| { count += 1; Ok(()) }).unwrap();
+        read(&world, "boat", &LogOptions::default(), |_| { count += 1; Ok(()) }).unwrap();
         prop_assert!(count <= lines);
     }
 }
@@ -152,14 +188,12 @@ fn streams_and_times_come_along() {
     let text = "{\"log\":\"o\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-01T00:00:00.000000001Z\"}\n\
                 {\"log\":\"\\u003ce\\u003e\",\"stream\":\"stderr\",\"time\":\"2026-01-01T00:00:01Z\"}\n";
     fs::write(directory.log_path(), text).unwrap();
-    let mut found: Vec<LogLine> = Vec::new();
-    world
-        .engine
-        .logs("boat", &LogOptions::default(), &mut |line| {
-            found.push(line);
-            Ok(())
-        })
-        .unwrap();
+    let mut found: Vec<Line> = Vec::new();
+    read(&world, "boat", &LogOptions::default(), |line| {
+        found.push(line);
+        Ok(())
+    })
+    .unwrap();
     assert_eq!(found[0].stream, LogStream::Stdout);
     assert_eq!(found[0].time, "2026-01-01T00:00:00.000000001Z");
     assert_eq!(found[1].stream, LogStream::Stderr);
@@ -183,10 +217,7 @@ fn without_a_log_there_is_nothing_or_a_reason() {
         ..ContainerSpec::default()
     };
     world.add_with("silent", spec);
-    let error = world
-        .engine
-        .logs("silent", &follow, &mut |_| Ok(()))
-        .unwrap_err();
+    let error = read(&world, "silent", &follow, |_| Ok(())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
 }
 
@@ -196,13 +227,11 @@ fn the_readers_failure_ends_it() {
     let (directory, _lock, _) = world.add("boat");
     fs::write(directory.log_path(), record("a", 1) + &record("b", 2)).unwrap();
     let mut count = 0;
-    let error = world
-        .engine
-        .logs("boat", &LogOptions::default(), &mut |_| {
-            count += 1;
-            Err(Error::new(ErrorKind::System, "enough"))
-        })
-        .unwrap_err();
+    let error = read(&world, "boat", &LogOptions::default(), |_| {
+        count += 1;
+        Err(Error::new(ErrorKind::System, "enough"))
+    })
+    .unwrap_err();
     assert_eq!((count, error.message()), (1, "enough"));
 }
 

@@ -69,8 +69,9 @@ impl Engine {
         let running = image.config.clone().unwrap_or_default();
         let defaults = changes::merge(wanted, effective(&record, &running, request));
 
-        let frozen = self.freeze_for(request, &directory, notice);
+        // It may have much to sweep: before the container stands still.
         let lease = self.store.lease()?;
+        let frozen = self.freeze_for(request, &directory, notice);
         let (layer, changes) = self.take(&lease, &directory, &record)?;
         drop(frozen);
         // Removed meanwhile: then some of its files may have been missing.

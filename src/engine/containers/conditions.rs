@@ -27,6 +27,7 @@ use crate::{
         Context, Error, ErrorKind, Result,
         condition::Condition,
         container::{ContainerRecord, ContainerState},
+        health::HealthStatus,
     },
     storage::{ContainerDir, containers::Status},
     sys::poll::PollSet,
@@ -62,11 +63,6 @@ impl Engine {
                 waiter.drain()?;
             }
         }
-    }
-
-    /// Whether a container's health check finds it well; `None` if it has none, or not yet.
-    fn is_well(&self, _: &str) -> Result<Option<bool>> {
-        Ok(None)
     }
 }
 
@@ -171,9 +167,13 @@ impl Waiter {
             ),
             Condition::NextExit => ended(),
             Condition::Removed => false,
-            Condition::Healthy => engine.is_well(self.directory.id().as_str())? == Some(true),
-            Condition::Unhealthy => engine.is_well(self.directory.id().as_str())? == Some(false),
+            Condition::Healthy => self.health(engine)? == Some(HealthStatus::Healthy),
+            Condition::Unhealthy => self.health(engine)? == Some(HealthStatus::Unhealthy),
         })
+    }
+
+    fn health(&self, engine: &Engine) -> Result<Option<HealthStatus>> {
+        engine.health(self.directory.id().as_str())
     }
 
     fn code(&self, status: &Status) -> i32 {

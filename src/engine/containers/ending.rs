@@ -82,6 +82,10 @@ impl Watch {
         Ok(watched.then_some(Watch { socket, supervisor }))
     }
 
+    pub(super) fn into_socket(self) -> Option<OwnedFd> {
+        self.socket
+    }
+
     /// Readable when [`Self::wait`] has something to say.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.socket

@@ -89,9 +89,7 @@ impl Engine {
     ) -> Result<Option<Stopping>> {
         let (directory, record) = self.store.find_container(container)?;
         let signal = signal.unwrap_or_else(|| self.stop_signal(&record));
-        let timeout = timeout
-            .or(record.spec.stop_timeout)
-            .unwrap_or(DEFAULT_TIMEOUT);
+        let timeout = self.stop_timeout(&record, timeout);
         let limit = match signal {
             SIGKILL => Some(END_LIMIT),
             _ => u64::try_from(timeout).ok().map(Duration::from_secs),
@@ -168,6 +166,12 @@ impl Engine {
                 let _ = self.ask_to_end(directory, record, SIGKILL, None);
             }
         }
+    }
+
+    /// Seconds, -1 is for ever: as asked, or as the container says.
+    pub(super) fn stop_timeout(&self, record: &ContainerRecord, asked: Option<i64>) -> i64 {
+        let of_container = record.spec.stop_timeout;
+        asked.or(of_container).unwrap_or(DEFAULT_TIMEOUT)
     }
 
     /// What ends the container politely: its own signal, its image's, or SIGTERM. An image that is

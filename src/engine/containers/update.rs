@@ -7,19 +7,19 @@ use super::{
 use crate::{
     engine::{Engine, plan},
     model::{
-        Error, ErrorKind, Result,
+        ContainerSpec, Error, ErrorKind, Result,
         container::{ContainerRecord, ContainerState},
-        health::HealthSpec,
         resources::Resources,
         restart::RestartPolicy,
     },
-    storage::{ContainerDir, Durability},
+    storage::{ContainerDir, Durability, containers::Status},
 };
 
 impl Engine {
-    /// Lays `changes` over the container's limits, and gives it another restart policy, which its
-    /// supervisor reads at the next end, and another health check. The kernel is asked first: what it refuses is not written
-    /// down.
+    /// Lays `changes` over the container's limits, gives it another restart policy, which its
+    /// supervisor reads at the next end, and changes what else of its request may be changed: its
+    /// health check at once, its variables and the limits of its processes from the next start on.
+    /// The kernel is asked first: what it refuses is not written down.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] if the limits contradict each other or make no sense to the
@@ -29,12 +29,14 @@ impl Engine {
         container: &str,
         changes: &Resources,
         restart: Option<RestartPolicy>,
-        health: &dyn Fn(&mut HealthSpec) -> Result<()>,
+        change: &dyn Fn(&mut ContainerSpec) -> Result<()>,
     ) -> Result<()> {
         let (directory, record) = self.store.find_container(container)?;
         // Of two updates the second begins with what the first has left.
         let _alone = self.store.change_container_alone(&record.id)?;
         let mut record = directory.record()?;
+        let status = directory.state()?;
+        moves::check(Move::Update, pause::state(&status), &record, container)?;
         if restart.is_some() && record.spec.auto_remove {
             return Err(Error::new(
                 ErrorKind::Conflict,
@@ -45,10 +47,10 @@ impl Engine {
             ));
         }
         let mut spec = record.spec.clone();
-        health(&mut spec.health)?;
+        change(&mut spec)?;
         spec.restart = restart.unwrap_or(spec.restart);
         if *changes != Resources::default() {
-            self.change_limits(container, &directory, &record, changes)?;
+            self.change_limits(container, (&directory, &status), &record, changes)?;
         }
         let before = std::mem::replace(&mut record.spec, spec);
         if record.spec != before {
@@ -57,22 +59,21 @@ impl Engine {
         if record.spec.health != before.health {
             self.tell_health(&directory, &record)?;
         }
+        self.note_container(&record, "update", &[]);
         Ok(())
     }
 
     fn change_limits(
         &self,
         container: &str,
-        directory: &ContainerDir,
+        (directory, status): (&ContainerDir, &Status),
         record: &ContainerRecord,
         changes: &Resources,
     ) -> Result<()> {
         let before = effective(directory, record)?;
         let after = before.updated(changes)?;
-        let status = directory.state()?;
-        moves::check(Move::Update, pause::state(&status), &record, container)?;
         if status.state == ContainerState::Running {
-            let group = group_of(&status)?;
+            let group = group_of(status)?;
             let group = group.ok_or_else(|| no_group("cannot update container", container))?;
             let old = plan::cgroup::cgroup(&before, false)?;
             let new = plan::cgroup::cgroup(&after, false)?;
@@ -87,9 +88,7 @@ impl Engine {
         } else {
             Durability::Durable
         };
-        directory.put_resources(&after, durability)?;
-        self.note_container(&record, "update", &[]);
-        Ok(())
+        directory.put_resources(&after, durability)
     }
 }
 

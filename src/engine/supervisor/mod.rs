@@ -369,7 +369,7 @@ impl Container<'_> {
             notices: self.after_start(pid),
         };
         let first = started.init.pid;
-        watch.begin(started.init.pidfd, ends);
+        watch.begin(started.init.pidfd, pid, ends);
         if adopts && let Some(mounts) = started.mount_namespace {
             watch.look_after(orphans::Orphans::new(first, mounts));
         }
@@ -409,6 +409,9 @@ impl Container<'_> {
             self.plan.health = plan;
         }
         self.directory.forget_start()?;
+        if self.plan.auto_remove {
+            self.directory.forgive_volatile()?;
+        }
         let record = self.directory.record()?;
         let hostname = self.plan.hostname.as_deref();
         network_files::write(self.directory.fd(), &record, hostname)?;
@@ -699,7 +702,12 @@ impl Container<'_> {
             started: outcome.started.clone(),
             finished: outcome.finished.clone(),
         };
-        self.directory.put_exit_record(&record, Durability::Durable)
+        let durability = if self.plan.auto_remove {
+            Durability::Volatile
+        } else {
+            Durability::Durable
+        };
+        self.directory.put_exit_record(&record, durability)
     }
 }
 

@@ -121,7 +121,8 @@ pub struct Attachment {
 pub enum Event<'a> {
     /// Something the user should know; before [`Event::Started`].
     Notice(String),
-    /// The program runs; the number of the container's first process.
+    /// The program runs; the number of the container's first process. Also the answer to an
+    /// attachment, as soon as it does.
     Started(i32),
     /// A health check has ended: whether it passed, and how the container is. `None` if there is
     /// nothing to check.

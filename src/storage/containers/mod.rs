@@ -21,7 +21,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Mode},
+    fs::{AtFlags, Mode, OFlags},
     io::Errno,
 };
 
@@ -119,9 +119,30 @@ impl ContainerDir {
         self.put("state.json", record, durability)
     }
 
-    /// Written by whoever holds the lock.
+    /// Written by whoever holds the lock. Where there is no room for it (a full disk), it takes that of
+    /// the start record.
     pub fn put_exit_record(&self, record: &ExitRecord, durability: Durability) -> Result<()> {
         self.put("exit.json", record, durability)
+            .or_else(|error| self.put_exit_in_place(record).map_err(|_| error))
+    }
+
+    /// Killed in between, this leaves a container whose last run is not known of.
+    fn put_exit_in_place(&self, record: &ExitRecord) -> Result<()> {
+        const STAGED: &str = ".exit.json.new";
+        let what = || "cannot write exit.json".to_owned();
+        let mut text = serde_json::to_vec(record).context(ErrorKind::InvalidArgument, what)?;
+        rustix::fs::renameat(&self.dir, "state.json", &self.dir, STAGED).system(what)?;
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::openat(&self.dir, STAGED, flags, Mode::empty()).system(what)?;
+        let length = rustix::fs::fstat(&file).system(what)?.st_size as usize;
+        // Shorter by nothing: blanks after an object are part of JSON.
+        text.resize(text.len().max(length), b' ');
+        let written = rustix::io::pwrite(&file, &text, 0).system(what)?;
+        if written < text.len() {
+            return Err(Errno::NOSPC).system(what);
+        }
+        rustix::fs::fsync(&file).system(what)?;
+        rustix::fs::renameat(&self.dir, STAGED, &self.dir, "exit.json").system(what)
     }
 
     /// What the last health check of the last start found; `None` if there was none yet.
@@ -233,6 +254,24 @@ impl ContainerDir {
     /// `None` if somebody else does so already.
     pub fn mark_removing(&self) -> Result<Option<ObjectLock>> {
         ObjectLock::mark(&self.dir, "lock")
+    }
+
+    /// Lets the overlay of a container that is never flushed be mounted a second time. The kernel
+    /// forbids it for what a power cut may have left, overlayfs(5) "Volatile mount"; here the same
+    /// supervisor has seen the first mount end.
+    pub fn forgive_volatile(&self) -> Result<()> {
+        let (file, folder) = (AtFlags::empty(), AtFlags::REMOVEDIR);
+        for (place, kind) in [
+            ("work/work/incompat/volatile/dirty", file),
+            ("work/work/incompat/volatile", folder),
+            ("work/work/incompat", folder),
+        ] {
+            match rustix::fs::unlinkat(&self.dir, place, kind) {
+                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(errno) => return Err(errno).system(|| format!("cannot remove {place}")),
+            }
+        }
+        Ok(())
     }
 
     /// Called with the lock held before a new start, so that the last start's record is not

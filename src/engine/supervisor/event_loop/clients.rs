@@ -25,6 +25,8 @@ pub(super) struct Client {
     pub(super) socket: OwnedFd,
     pub(super) attachment: Attachment,
     detached: bool,
+    /// It reads no more.
+    deaf: bool,
     pub(super) gone: bool,
     /// It has asked for a health check.
     pub(super) awaits_check: bool,
@@ -42,6 +44,7 @@ impl EventLoop {
             socket,
             attachment,
             detached: false,
+            deaf: false,
             gone: false,
             awaits_check: false,
             leaving: false,
@@ -106,7 +109,12 @@ impl EventLoop {
 
     fn answer(&mut self, index: usize, request: &Request<'_>) {
         match *request {
-            Request::Attach(attachment) => self.clients[index].attachment = attachment,
+            Request::Attach(attachment) => {
+                self.clients[index].attachment = attachment;
+                if self.init.is_some() {
+                    self.clients[index].tell(&Event::Started(self.pid));
+                }
+            }
             // It speaks of a run that is over.
             _ if self.clients[index].leaving => {}
             Request::Input(bytes)
@@ -185,7 +193,9 @@ impl EventLoop {
         for client in &mut self.clients {
             if !client.leaving {
                 client.leaving = true;
-                client.waiting.push_back(farewell.clone());
+                if !client.deaf {
+                    client.waiting.push_back(farewell.clone());
+                }
             }
             client.flush();
         }
@@ -228,17 +238,25 @@ impl Client {
     }
 
     pub(super) fn wants_output(&self) -> bool {
-        self.attachment.output && !self.gone && !self.leaving
+        self.attachment.output && !self.deaf && !self.gone && !self.leaving
     }
 
     fn is_done(&self) -> bool {
-        self.gone || (self.leaving && self.waiting.is_empty())
+        self.gone || (self.leaving && (self.deaf || self.waiting.is_empty()))
     }
 
     /// Sends a short message, behind what waits already.
     pub(super) fn tell(&mut self, event: &Event<'_>) {
-        self.waiting.push_back(event.encode());
-        self.flush();
+        if !self.deaf {
+            self.waiting.push_back(event.encode());
+            self.flush();
+        }
+    }
+
+    /// Nobody reads any more; what was said before may still be here.
+    fn grow_deaf(&mut self) {
+        self.deaf = true;
+        self.waiting.clear();
     }
 
     /// What it has to be waited for, besides what it may say.
@@ -268,8 +286,15 @@ impl Client {
 
     /// A stream of its own has room again.
     pub(super) fn advance(&mut self, stream: Stream) {
-        if let Some(direct) = &mut self.direct[stream as usize] {
-            direct.advance();
+        let unread = self.direct[stream as usize]
+            .as_mut()
+            .and_then(Direct::advance);
+        if let Some(unread) = unread {
+            // The program goes on; the command finds out in its own way that nobody reads it.
+            self.direct[stream as usize] = None;
+            if !self.leaving {
+                self.give(stream, &unread);
+            }
         }
         if self.leaving {
             self.flush();
@@ -299,10 +324,7 @@ impl Client {
             match protocol::send_output(&self.socket, error_stream, bytes) {
                 Ok(()) => return,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => {
-                    self.gone = true;
-                    return;
-                }
+                Err(_) => return self.grow_deaf(),
             }
         }
         let event = if error_stream {
@@ -327,10 +349,7 @@ impl Client {
                     self.waiting.pop_front();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => {
-                    self.gone = true;
-                    return;
-                }
+                Err(_) => return self.grow_deaf(),
             }
         }
     }

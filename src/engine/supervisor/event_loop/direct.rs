@@ -37,8 +37,6 @@ enum Kind {
     Unknown,
     Pipe,
     File,
-    /// Nobody reads it any more. The program goes on.
-    Closed,
     Unsuitable,
 }
 
@@ -97,32 +95,29 @@ impl Direct {
     pub(super) fn give(&mut self, bytes: &[u8]) -> bool {
         match self.kind() {
             Kind::Unsuitable => return false,
-            Kind::Closed => {}
             Kind::File => write_all(&self.descriptor, bytes),
             Kind::Pipe | Kind::Unknown => self.pending.extend_from_slice(bytes),
         }
         true
     }
 
-    /// poll(2) says that there is room, or nobody who reads.
-    pub(super) fn advance(&mut self) {
+    /// poll(2) says that there is room, or nobody who reads: then what is left of the output.
+    pub(super) fn advance(&mut self) -> Option<Vec<u8>> {
         self.full.set(false);
         let rest = &self.pending[self.written..];
         if rest.is_empty() {
-            return;
+            return None;
         }
         match rustix::io::write(&self.descriptor, &rest[..rest.len().min(WITHOUT_WAITING)]) {
             Ok(count) => self.written += count,
             Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(_) => {
-                self.kind.set(Kind::Closed);
-                self.written = self.pending.len();
-            }
+            Err(_) => return Some(self.pending.split_off(self.written)),
         }
         if self.written == self.pending.len() {
             self.pending = Vec::new();
             self.written = 0;
         }
+        None
     }
 }
 

@@ -1,6 +1,8 @@
 //! The container's health in the loop: who asks for a check is answered when one has ended, and an
 //! unhealthy container is dealt with as its check says.
 
+use std::os::fd::OwnedFd;
+
 use super::{
     super::{
         health::{HealthPlan, Monitor, Part, Report, Step},
@@ -9,7 +11,7 @@ use super::{
     EventLoop,
 };
 use crate::{
-    model::health::OnFailure,
+    model::{Result, health::OnFailure},
     sys::{process, signals},
 };
 
@@ -19,13 +21,13 @@ impl EventLoop {
     pub(in super::super) fn look_after_health(
         &mut self,
         plan: Option<HealthPlan>,
-        begin: impl FnOnce(HealthPlan, std::os::fd::OwnedFd) -> crate::model::Result<Monitor>,
+        begin: impl FnOnce(HealthPlan, OwnedFd) -> Result<Monitor>,
     ) {
         match (plan, &mut self.health) {
             (None, _) => self.end_health(),
             (Some(plan), Some(monitor)) => monitor.change(plan),
             (Some(plan), None) => {
-                let Some(Ok(init)) = self.init.as_ref().map(|init| init.try_clone()) else {
+                let Some(Ok(init)) = self.init.as_ref().map(OwnedFd::try_clone) else {
                     return;
                 };
                 if let Ok(monitor) = begin(plan, init) {

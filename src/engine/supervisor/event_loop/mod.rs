@@ -27,7 +27,7 @@ use super::{
     health::{HealthPlan, Monitor, Part},
     log::{LogWriter, Stream},
     orphans::Orphans,
-    protocol::{After, Wish},
+    protocol::{After, Event, Wish},
 };
 use crate::{
     model::{Context, Result, health::HealthStatus},
@@ -45,6 +45,7 @@ const BUSY: Duration = Duration::from_secs(5);
 pub(super) struct EventLoop {
     /// The container's first process; `None` between two runs.
     init: Option<OwnedFd>,
+    pid: i32,
     listener: OwnedFd,
     signals: Option<OwnedFd>,
     orphans: Option<Orphans>,
@@ -100,6 +101,7 @@ impl EventLoop {
     pub(super) fn new(listener: OwnedFd, log: Option<LogWriter>) -> Self {
         EventLoop {
             init: None,
+            pid: 0,
             listener,
             // The container's end is told by its pidfd.
             signals: signals::descriptor(&signals::SignalSet::all().without(libc::SIGCHLD)).ok(),
@@ -123,14 +125,19 @@ impl EventLoop {
     }
 
     /// A run of the program begins. Whoever has connected meanwhile watches it.
-    pub(super) fn begin(&mut self, init: OwnedFd, streams: StreamEnds) {
+    /// `pid` is the number of its first process on the host.
+    pub(super) fn begin(&mut self, init: OwnedFd, pid: i32, streams: StreamEnds) {
         self.init = Some(init);
+        self.pid = pid;
         self.streams = streams;
         self.input_ended = false;
         self.timer = None;
         self.exit_code = None;
         self.wish = Wish::default();
         self.start_now = false;
+        for client in &mut self.clients {
+            client.tell(&Event::Started(pid));
+        }
     }
 
     /// The container has no pid namespace of its own: orphans are reaped, and whoever is left when

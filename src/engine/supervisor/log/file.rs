@@ -118,8 +118,8 @@ impl FileLog {
                 end => end,
             };
             let (part, others) = rest.split_at(end);
-            if let Err(error) = self.write(part) {
-                return self.lose(rest, &error);
+            if let Err((kept, error)) = self.write(part) {
+                return self.lose(&rest[kept..], &error);
             }
             rest = others;
         }
@@ -146,6 +146,8 @@ impl FileLog {
     fn rotate(&mut self) -> io::Result<()> {
         self.newest = None;
         self.files.rotate(self.limits.files)?;
+        // Even if it cannot be made now: there is nothing to rotate until it is.
+        (self.length, self.size) = (0, 0);
         self.open_newest()?;
         if self.limits.compress && self.limits.files > 1 {
             // On a full disk it stays as it is.
@@ -162,17 +164,18 @@ impl FileLog {
         Ok(())
     }
 
-    /// Writes all, or nothing.
-    fn write(&mut self, records: &[u8]) -> io::Result<()> {
+    /// Writes all; or else as many whole records as there is room for, which are so many bytes.
+    fn write(&mut self, records: &[u8]) -> Result<(), (usize, io::Error)> {
+        let nothing = |error| (0, error);
         if self.newest.is_none() {
-            self.open_newest()?;
+            self.open_newest().map_err(nothing)?;
         }
         let Some(file) = &self.newest else {
             return Ok(());
         };
         let frame;
         let bytes = if self.framed {
-            frame = framed(records)?;
+            frame = framed(records).map_err(nothing)?;
             &frame
         } else {
             records
@@ -183,10 +186,18 @@ impl FileLog {
                 Ok(written) => rest = &rest[written..],
                 Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => {
-                    if rest.len() < bytes.len() {
-                        rustix::fs::ftruncate(file, self.length)?;
+                    let written = &bytes[..bytes.len() - rest.len()];
+                    let kept = match memchr::memrchr(b'\n', written) {
+                        Some(at) if !self.framed => at + 1,
+                        _ => 0,
+                    };
+                    if kept < written.len() {
+                        let whole = self.length + kept as u64;
+                        rustix::fs::ftruncate(file, whole).map_err(|errno| (0, errno.into()))?;
                     }
-                    return Err(errno.into());
+                    self.length += kept as u64;
+                    self.size += kept as u64;
+                    return Err((kept, errno.into()));
                 }
             }
         }
