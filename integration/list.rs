@@ -161,7 +161,8 @@ fn watched(case: &Case) {
     case.engine("rm -f runs ended fresh").ok();
 }
 
-/// System calls for each container that has ended: three files are opened, read and closed.
+/// System calls for each container that has ended: three files are opened, read and closed, and its
+/// root file system is looked for.
 fn cost(case: &Case) {
     case.load_busybox();
     let count = || {
@@ -185,7 +186,7 @@ fn cost(case: &Case) {
     let each = (after - before) as f64 / more.len() as f64;
     println!("{each} system calls a container");
     // Now and then the list of the folder needs one more.
-    assert!(each < 10.0, "{each} system calls a container");
+    assert!(each < 11.0, "{each} system calls a container");
 }
 
 /// An exclusive `flock` on a file or folder of the store, for as long as it lives.

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | has ended | `exit.json`, `state.json`, `record.json`, `upper` | 10 |
 //! | does not run, and only those that run are wanted | `lock` | 3 |
-//! | runs, or never did | as [`super::ContainerDir::state`], then `record.json` | 10 to 14 |
+//! | runs, or never did | as [`super::ContainerDir::state`], then `record.json` | 11 to 15 |
 //!
 //! A container whose exit record belongs to its last start has ended, whoever holds its lock (a
 //! supervisor that is about to let go, a new start): that need not be asked. One that its supervisor
