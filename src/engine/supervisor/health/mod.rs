@@ -26,7 +26,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use self::{check::Check, machine::Machine};
-use super::{Container, Run, event_loop::EventLoop};
+use super::{Container, event_loop::EventLoop, runs::Run};
 use crate::{
     engine::{cgroup::Group, plan::ProcessPlan, sandbox::JoinPlan},
     model::{
