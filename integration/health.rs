@@ -12,6 +12,7 @@ cases! {
     of_the_image: root ordinary;
     checks_are_like_exec: root ordinary;
     on_demand: root ordinary;
+    waited_for: root ordinary;
     changed_while_running: root ordinary;
     unhealthy_containers_end: root ordinary;
     startup_goes_first: root ordinary;
@@ -222,6 +223,18 @@ fn on_demand(case: &Case) {
     case.engine("healthcheck run unasked")
         .fails(125, "no defined healthcheck");
     case.engine("rm -f unasked").ok();
+}
+
+fn waited_for(case: &Case) {
+    case.load_busybox();
+    let flags = ["--health-cmd=test -e /well", "--health-retries=1000"];
+    start(case, "awaited", &flags, SLEEP);
+    let waiting = case.start(&["wait", "--condition=healthy", "awaited"]);
+    case.engine("exec awaited touch /well").ok();
+    let outcome = waiting.wait_with_output().unwrap();
+    assert!(outcome.status.success(), "{outcome:?}");
+    assert_eq!(health(case, "awaited")["Status"], "healthy");
+    case.engine("rm -f awaited").ok();
 }
 
 fn changed_while_running(case: &Case) {
