@@ -80,6 +80,11 @@ fn help_of_a_command_is_in_dockers_layout() {
       coracle container stop, coracle stop
 
     Options:
+      -a, --all             All containers that run
+          --cidfile file    The container whose ID is in this file, too
+      -f, --filter filter   Those that run and fit, as for ps
+      -i, --ignore          A container that is not there is no error
+      -l, --latest          The container that was made last, instead of a name
       -s, --signal string   Signal that asks the container to end
       -t, --timeout int     Seconds to wait before SIGKILL, -1 waits for ever
     ");
@@ -98,179 +103,245 @@ fn help_of_run_lists_its_flags_by_name() {
       coracle container run, coracle run
 
     Options:
-          --annotation map             Add an annotation of the runtime
-                                       specification, KEY=VALUE
-      -a, --attach list                Connect these streams: stdin, stdout, stderr
-          --authfile string            File with registry credentials
-          --blkio-weight uint16        Share of block device time, 10 to 1000
-          --blkio-weight-device list   The same for one device, PATH:WEIGHT
-      -b, --bundle string              Run the runtime bundle in this folder instead
-                                       of an image
-          --cap-add list               Give the container a capability, or ALL
-          --cap-drop list              Take a capability from the container, or ALL
-          --cdi-spec-dir list          Folder with CDI specifications
-          --cert-dir path              Folder with a registry's ca.crt, client.cert
-                                       and client.key
-          --cgroup-conf strings        Write a value into a file of the cgroup,
-                                       FILE=VALUE (version 2)
-          --cgroup-parent string       Cgroup in which the container's is made
-          --cgroupns string            Cgroup namespace: host, private,
-                                       container:NAME or ns:PATH
-          --cgroups string             Where the cgroup is made: enabled, disabled,
-                                       no-conmon or split
-          --cidfile string             Write the container's ID to a new file
-          --cpu-period int             Length of a scheduling period in microseconds
-          --cpu-quota int              Processor time in one period, in microseconds
-          --cpu-rt-period int          Length of a real-time period in microseconds
-                                       (cgroup version 1 only)
-          --cpu-rt-runtime int         Real-time processor time in one period, in
-                                       microseconds (cgroup version 1 only)
-      -c, --cpu-shares int             Share of processor time among containers;
-                                       1024 is usual
-          --cpus decimal               Number of processors, 1.5 for example
-          --cpuset-cpus string         Processors that may be used, 0-2,4
-          --cpuset-mems string         Memory nodes that may be used
-          --creds string               Credentials for the registry, USER:PASSWORD
-      -d, --detach                     Leave the container running in the background
-                                       and print its ID
-          --detach-keys string         Keys that leave the container running
-                                       (default ctrl-p,ctrl-q)
-          --device list                Give a device: HOST[:CONTAINER[:rwm]], or the
-                                       name of a CDI device
-          --device-cgroup-rule list    Allow devices by their numbers, like 'c 1:*
-                                       rwm'
-          --device-read-bps list       Bytes a second read from a device,
-                                       PATH:NUMBER[UNIT]
-          --device-read-iops list      Reads a second from a device, PATH:NUMBER
-          --device-write-bps list      Bytes a second written to a device,
-                                       PATH:NUMBER[UNIT]
-          --device-write-iops list     Writes a second to a device, PATH:NUMBER
-          --domainname string          NIS domain name of the container
-          --entrypoint string          Program to run instead of the image's
-                                       entrypoint
-      -e, --env list                   Set a variable, or copy one from this
-                                       environment
-          --env-file list              Read variables from a file
-          --env-host                   Copy all variables of this environment; the
-                                       image's count more
-          --env-merge list             Set a variable made of the image's, like
-                                       PATH=/x:${PATH}
-          --gidmap strings             Map group ids, CONTAINER:HOST:COUNT
-          --gpus gpu-request           Give GPUs: all, a number, or device=,
-                                       driver=, capabilities=
-          --group-add list             Add groups to the program's user, or
-                                       keep-groups
-          --group-entry string         Line of the user's group in the container's
-                                       /etc/group
-          --hooks-dir string           Run the hooks that the files of this folder
-                                       describe
-      -h, --hostname string            Name of the host inside the container
-          --hostuser list              Add users of this machine to the container's
-                                       /etc/passwd
-          --http-proxy                 Copy the proxy variables of this environment
-          --image-volume string        What becomes of the image's volumes:
-                                       anonymous, tmpfs or ignore
-          --init                       Run a small init that forwards signals and
-                                       reaps processes
-      -i, --interactive                Keep standard input open
-          --ipc string                 IPC namespace: none, private, shareable,
-                                       host, container:NAME or ns:PATH
-      -l, --label list                 Set a label, KEY=VALUE
-          --label-file list            Read labels from a file
-          --log-driver string          Where the output goes: json-file or none
-      -m, --memory bytes               Most memory the container may use, 512m for
-                                       example
-          --memory-reservation bytes   Memory that is left to the container when the
-                                       machine is short of it
-          --memory-swap bytes          Most memory and swap together; -1 is no limit
-                                       of swap
-          --memory-swappiness int      Inclination to swap, 0 to 100 (cgroup version
-                                       1 only)
-          --mount mount                Mount a path, volume, tmpfs or image,
-                                       type=...,source=...,target=...
-          --name string                Name the container
-          --network network            Network of the container: none, host,
-                                       container:NAME or ns:PATH
-          --no-hostname                Leave the image's /etc/hostname alone
-          --no-hosts                   Leave the image's /etc/hosts alone
-          --oom-kill-disable           Do not kill the container when its memory is
-                                       used up (cgroup version 1 only)
-          --oom-score-adj int          How soon the kernel ends the program when
-                                       memory is out, -1000 to 1000
-          --passwd                     Add the container's user to its /etc/passwd
-                                       if it is not there
-          --passwd-entry string        That line, with $USERNAME, $UID, $GID, $NAME
-                                       and $HOME
-          --personality string         Execution domain of the program: LINUX or
-                                       LINUX32
-          --pid string                 PID namespace: host, private, container:NAME
-                                       or ns:PATH
-          --pidfile string             Write the number of the first process to a
-                                       file
-          --pids-limit int             Most processes and threads; 0 or -1 is no
-                                       limit
-          --platform string            Platform to choose from a multi-platform
-                                       image
-          --privileged                 Give the container nearly all rights of the
-                                       caller
-          --pull string                When to pull the image: always, missing or
-                                       never (default missing)
-      -q, --quiet                      Do not show a pull's progress
-          --read-only                  Mount the root file system read-only
-          --read-only-tmpfs            With --read-only, make /run, /tmp and
-                                       /var/tmp writable
-          --replace                    Remove another container of that --name first
-          --restart string             When to start the container again after its
-                                       end: no, on-failure[:MOST], always or
-                                       unless-stopped
-          --rm                         Remove the container when it ends
-          --rmi                        Remove the container and its image when it
-                                       ends
-          --rootfs                     The first argument is a folder with a root
-                                       file system, not an image
-          --secret list                Give a secret:
-                                       NAME[,type=mount|env,target=,uid=,gid=,mode=]
-          --security-opt list          Change the filters around the container,
-                                       KEY=VALUE
-          --shm-size bytes             Size of /dev/shm
-          --sig-proxy                  Send signals for this process to the program
-                                       (default true)
-          --stop-signal string         Signal that asks the container to end
-          --stop-timeout int           Seconds between that signal and SIGKILL
-          --strict-limits              Fail if a limit cannot hold on this machine
-          --subgidname string          Map the ranges that this name has in
-                                       /etc/subgid
-          --subuidname string          Map the ranges that this name has in
-                                       /etc/subuid
-          --sysctl map                 Set a kernel parameter of the container's own
-                                       namespaces
-          --systemd string             Prepare for systemd as the program: true (if
-                                       it is), false or always
-          --timeout uint               Kill the container after so many seconds
-          --tls-verify                 Demand https and a known certificate
-          --tmpfs list                 Mount a tmpfs, PATH[:OPTIONS]
-      -t, --tty                        Give the program a terminal
-          --tz string                  Time zone, like Europe/Berlin, or local for
-                                       that of this machine
-          --uidmap strings             Map user ids, CONTAINER:HOST:COUNT
-          --ulimit ulimit              Limit a resource of each process,
-                                       NAME=SOFT[:HARD]
-          --umask string               Mask of modes that new files do not get
-          --unsetenv list              Leave variables of the image out
-          --unsetenv-all               Leave all variables of the image out
-      -u, --user string                User of the program, name or number, with an
-                                       optional group
-          --userns string              User namespace: host, keep-id, auto, nomap,
-                                       private, container:NAME or ns:PATH
-          --uts string                 UTS namespace: host, private, container:NAME
-                                       or ns:PATH
-      -v, --volume list                Mount a volume or a path of the host,
-                                       [SOURCE:]TARGET[:OPTIONS]
-          --volume-driver string       What keeps the volumes that are made: local
-                                       is the only one
-          --volumes-from list          Mount what another container mounts,
-                                       CONTAINER[:ro]
-      -w, --workdir string             Folder to start in
+          --annotation map                     Add an annotation of the runtime
+                                               specification, KEY=VALUE
+      -a, --attach list                        Connect these streams: stdin, stdout,
+                                               stderr
+          --authfile string                    File with registry credentials
+          --blkio-weight uint16                Share of block device time, 10 to
+                                               1000
+          --blkio-weight-device list           The same for one device, PATH:WEIGHT
+      -b, --bundle string                      Run the runtime bundle in this folder
+                                               instead of an image
+          --cap-add list                       Give the container a capability, or
+                                               ALL
+          --cap-drop list                      Take a capability from the container,
+                                               or ALL
+          --cdi-spec-dir list                  Folder with CDI specifications
+          --cert-dir path                      Folder with a registry's ca.crt,
+                                               client.cert and client.key
+          --cgroup-conf strings                Write a value into a file of the
+                                               cgroup, FILE=VALUE (version 2)
+          --cgroup-parent string               Cgroup in which the container's is
+                                               made
+          --cgroupns string                    Cgroup namespace: host, private,
+                                               container:NAME or ns:PATH
+          --cgroups string                     Where the cgroup is made: enabled,
+                                               disabled, no-conmon or split
+          --cidfile string                     Write the container's ID to a new
+                                               file
+          --cpu-period int                     Length of a scheduling period in
+                                               microseconds
+          --cpu-quota int                      Processor time in one period, in
+                                               microseconds
+          --cpu-rt-period int                  Length of a real-time period in
+                                               microseconds (cgroup version 1 only)
+          --cpu-rt-runtime int                 Real-time processor time in one
+                                               period, in microseconds (cgroup
+                                               version 1 only)
+      -c, --cpu-shares int                     Share of processor time among
+                                               containers; 1024 is usual
+          --cpus decimal                       Number of processors, 1.5 for example
+          --cpuset-cpus string                 Processors that may be used, 0-2,4
+          --cpuset-mems string                 Memory nodes that may be used
+          --creds string                       Credentials for the registry,
+                                               USER:PASSWORD
+      -d, --detach                             Leave the container running in the
+                                               background and print its ID
+          --detach-keys string                 Keys that leave the container running
+                                               (default ctrl-p,ctrl-q)
+          --device list                        Give a device:
+                                               HOST[:CONTAINER[:rwm]], or the name
+                                               of a CDI device
+          --device-cgroup-rule list            Allow devices by their numbers, like
+                                               'c 1:* rwm'
+          --device-read-bps list               Bytes a second read from a device,
+                                               PATH:NUMBER[UNIT]
+          --device-read-iops list              Reads a second from a device,
+                                               PATH:NUMBER
+          --device-write-bps list              Bytes a second written to a device,
+                                               PATH:NUMBER[UNIT]
+          --device-write-iops list             Writes a second to a device,
+                                               PATH:NUMBER
+          --domainname string                  NIS domain name of the container
+          --entrypoint string                  Program to run instead of the image's
+                                               entrypoint
+      -e, --env list                           Set a variable, or copy one from this
+                                               environment
+          --env-file list                      Read variables from a file
+          --env-host                           Copy all variables of this
+                                               environment; the image's count more
+          --env-merge list                     Set a variable made of the image's,
+                                               like PATH=/x:${PATH}
+          --gidmap strings                     Map group ids, CONTAINER:HOST:COUNT
+          --gpus gpu-request                   Give GPUs: all, a number, or device=,
+                                               driver=, capabilities=
+          --group-add list                     Add groups to the program's user, or
+                                               keep-groups
+          --group-entry string                 Line of the user's group in the
+                                               container's /etc/group
+          --health-cmd string                  Check the container's health with
+                                               this line of shell, or a JSON array
+                                               of words; none is no check
+          --health-interval duration           Time between two checks, 30s if
+                                               nothing is said; disable checks by
+                                               hand only
+          --health-log-destination string      Where results are kept: local
+          --health-max-log-count uint          How many results are kept, 5 if
+                                               nothing is said; 0 is as many as
+                                               possible
+          --health-max-log-size uint           How many bytes of a check's output
+                                               are kept, 4096 if nothing is said; 0
+                                               is as many as possible
+          --health-on-failure string           What to do with a container that has
+                                               become unhealthy: none, kill, restart
+                                               or stop
+          --health-retries int                 Failures in a row that make the
+                                               container unhealthy, 3 if nothing is
+                                               said
+          --health-start-interval duration     Time between two checks in the start
+                                               period, 5s if nothing is said
+          --health-start-period duration       Time after the start in which
+                                               failures do not count
+          --health-startup-cmd string          Check this first, and the container's
+                                               health when it has succeeded
+          --health-startup-interval duration   Time between two startup checks, 30s
+                                               if nothing is said
+          --health-startup-retries uint        Failed startup checks in a row after
+                                               which the container is started anew;
+                                               0 is never
+          --health-startup-success uint        Successful startup checks that are
+                                               needed
+          --health-startup-timeout duration    Time after which a startup check is
+                                               killed, 30s if nothing is said
+          --health-timeout duration            Time after which a check is killed,
+                                               30s if nothing is said
+          --hooks-dir string                   Run the hooks that the files of this
+                                               folder describe
+      -h, --hostname string                    Name of the host inside the container
+          --hostuser list                      Add users of this machine to the
+                                               container's /etc/passwd
+          --http-proxy                         Copy the proxy variables of this
+                                               environment
+          --image-volume string                What becomes of the image's volumes:
+                                               anonymous, tmpfs or ignore
+          --init                               Run a small init that forwards
+                                               signals and reaps processes
+      -i, --interactive                        Keep standard input open
+          --ipc string                         IPC namespace: none, private,
+                                               shareable, host, container:NAME or
+                                               ns:PATH
+      -l, --label list                         Set a label, KEY=VALUE
+          --label-file list                    Read labels from a file
+          --log-driver string                  Where the output goes: json-file,
+                                               k8s-file, local, journald, none,
+                                               passthrough or passthrough-tty
+          --log-opt NAME=VALUE                 Option of the log driver:
+                                               max-size=10m, max-file=3,
+                                               compress=true, tag=, labels=, env=,
+                                               path=, mode=
+      -m, --memory bytes                       Most memory the container may use,
+                                               512m for example
+          --memory-reservation bytes           Memory that is left to the container
+                                               when the machine is short of it
+          --memory-swap bytes                  Most memory and swap together; -1 is
+                                               no limit of swap
+          --memory-swappiness int              Inclination to swap, 0 to 100 (cgroup
+                                               version 1 only)
+          --mount mount                        Mount a path, volume, tmpfs or image,
+                                               type=...,source=...,target=...
+          --name string                        Name the container
+          --network network                    Network of the container: none, host,
+                                               container:NAME or ns:PATH
+          --no-healthcheck                     Do not check the container's health,
+                                               whatever the image says
+          --no-hostname                        Leave the image's /etc/hostname alone
+          --no-hosts                           Leave the image's /etc/hosts alone
+          --oom-kill-disable                   Do not kill the container when its
+                                               memory is used up (cgroup version 1
+                                               only)
+          --oom-score-adj int                  How soon the kernel ends the program
+                                               when memory is out, -1000 to 1000
+          --passwd                             Add the container's user to its
+                                               /etc/passwd if it is not there
+          --passwd-entry string                That line, with $USERNAME, $UID,
+                                               $GID, $NAME and $HOME
+          --personality string                 Execution domain of the program:
+                                               LINUX or LINUX32
+          --pid string                         PID namespace: host, private,
+                                               container:NAME or ns:PATH
+          --pidfile string                     Write the number of the first process
+                                               to a file
+          --pids-limit int                     Most processes and threads; 0 or -1
+                                               is no limit
+          --platform string                    Platform to choose from a
+                                               multi-platform image
+          --privileged                         Give the container nearly all rights
+                                               of the caller
+          --pull string                        When to pull the image: always,
+                                               missing or never (default missing)
+      -q, --quiet                              Do not show a pull's progress
+          --read-only                          Mount the root file system read-only
+          --read-only-tmpfs                    With --read-only, make /run, /tmp and
+                                               /var/tmp writable
+          --replace                            Remove another container of that
+                                               --name first
+          --restart string                     When to start the container again
+                                               after its end: no, on-failure[:MOST],
+                                               always or unless-stopped
+          --rm                                 Remove the container when it ends
+          --rmi                                Remove the container and its image
+                                               when it ends
+          --rootfs                             The first argument is a folder with a
+                                               root file system, not an image
+          --secret list                        Give a secret:
+                                               NAME[,type=mount|env,target=,uid=,gid=,mode=]
+          --security-opt list                  Change the filters around the
+                                               container, KEY=VALUE
+          --shm-size bytes                     Size of /dev/shm
+          --sig-proxy                          Send signals for this process to the
+                                               program (default true)
+          --stop-signal string                 Signal that asks the container to end
+          --stop-timeout int                   Seconds between that signal and
+                                               SIGKILL
+          --strict-limits                      Fail if a limit cannot hold on this
+                                               machine
+          --subgidname string                  Map the ranges that this name has in
+                                               /etc/subgid
+          --subuidname string                  Map the ranges that this name has in
+                                               /etc/subuid
+          --sysctl map                         Set a kernel parameter of the
+                                               container's own namespaces
+          --systemd string                     Prepare for systemd as the program:
+                                               true (if it is), false or always
+          --timeout uint                       Kill the container after so many
+                                               seconds
+          --tls-verify                         Demand https and a known certificate
+          --tmpfs list                         Mount a tmpfs, PATH[:OPTIONS]
+      -t, --tty                                Give the program a terminal
+          --tz string                          Time zone, like Europe/Berlin, or
+                                               local for that of this machine
+          --uidmap strings                     Map user ids, CONTAINER:HOST:COUNT
+          --ulimit ulimit                      Limit a resource of each process,
+                                               NAME=SOFT[:HARD]
+          --umask string                       Mask of modes that new files do not
+                                               get
+          --unsetenv list                      Leave variables of the image out
+          --unsetenv-all                       Leave all variables of the image out
+      -u, --user string                        User of the program, name or number,
+                                               with an optional group
+          --userns string                      User namespace: host, keep-id, auto,
+                                               nomap, private, container:NAME or
+                                               ns:PATH
+          --uts string                         UTS namespace: host, private,
+                                               container:NAME or ns:PATH
+      -v, --volume list                        Mount a volume or a path of the host,
+                                               [SOURCE:]TARGET[:OPTIONS]
+          --volume-driver string               What keeps the volumes that are made:
+                                               local is the only one
+          --volumes-from list                  Mount what another container mounts,
+                                               CONTAINER[:ro]
+      -w, --workdir string                     Folder to start in
     ");
 }
 

@@ -181,7 +181,9 @@ fn archive_climbs(case: &Case) {
         archive.append(&header, text).unwrap();
     };
     let up = format!("../../../../../../../../..{target}");
-    let shapes: [&[(&str, Option<(bool, &str)>)]; 5] = [
+    /// A path, and whether it is a hard link and where to, if it is a link.
+    type Member<'a> = (&'a str, Option<(bool, &'a str)>);
+    let shapes: [&[Member<'_>]; 5] = [
         &[(&format!("{up}/new"), None)],
         &[("l", Some((false, target))), ("l/new", None)],
         &[("l", Some((false, &up))), ("l/new", None)],

@@ -3,7 +3,7 @@
 
 use std::{fs, path::PathBuf};
 
-use clap::Args;
+use clap::{ArgMatches, Args, parser::ValueSource};
 
 use super::{Session, failure::Failure, ps};
 use crate::{
@@ -20,6 +20,17 @@ pub struct ChosenFlags {
     /// The container that was made last, instead of a name
     #[arg(long, short = 'l')]
     latest: bool,
+}
+
+/// Whether flags say which containers are meant, so that there need not be a name.
+pub fn is_by_flags(flags: &ArgMatches) -> bool {
+    let given = |flag| {
+        flags.try_contains_id(flag).is_ok()
+            && flags.value_source(flag) == Some(ValueSource::CommandLine)
+    };
+    ["all", "filter", "latest", "cidfile", "running"]
+        .into_iter()
+        .any(given)
 }
 
 /// What a command's flags say instead of names. Commands have different ones of them.

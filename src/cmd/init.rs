@@ -26,7 +26,7 @@ pub const VERB: Verb = Verb {
     spellings: &["container init", "init"],
     about: "Check that containers could be started",
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    arity: Arity::AtLeast(0),
+    arity: Arity::OneUnlessChosen,
     flags: InitFlags::augment_args,
     run: |session, matches, names| init(session, &parse::flags(matches)?, names),
     ..Verb::PLAIN
@@ -67,7 +67,7 @@ pub const CLEANUP: Verb = Verb {
     spellings: &["container cleanup"],
     about: "Remove from the kernel what a killed supervisor has left of containers",
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    arity: Arity::AtLeast(0),
+    arity: Arity::OneUnlessChosen,
     flags: CleanupFlags::augment_args,
     run: |session, matches, names| clean_up(session, &parse::flags(matches)?, names),
     ..Verb::PLAIN

@@ -32,7 +32,7 @@ pub const VERB: Verb = Verb {
     spellings: &["container kill", "kill"],
     about: "Kill running containers, or send them a signal",
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    arity: Arity::AtLeast(0),
+    arity: Arity::OneUnlessChosen,
     flags: Flags::augment_args,
     run: |session, matches, names| run(session, &parse::flags(matches)?, names),
     ..Verb::PLAIN

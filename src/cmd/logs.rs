@@ -48,7 +48,7 @@ pub const VERB: Verb = Verb {
     spellings: &["container logs", "logs"],
     about: "Show what containers have written",
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    arity: Arity::AtLeast(0),
+    arity: Arity::OneUnlessChosen,
     flags: Flags::augment_args,
     run: |session, matches, names| run(session, &parse::flags(matches)?, names),
     ..Verb::PLAIN

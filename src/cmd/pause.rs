@@ -29,7 +29,7 @@ pub const PAUSE: Verb = Verb {
     spellings: &["container pause", "pause"],
     about: "Stop the processes of containers where they are",
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    arity: Arity::AtLeast(0),
+    arity: Arity::OneUnlessChosen,
     flags: Flags::augment_args,
     run: |session, matches, names| {
         let flags = parse::flags(matches)?;

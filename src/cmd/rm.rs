@@ -52,7 +52,7 @@ pub const VERB: Verb = Verb {
     spellings: &["container rm", "container remove", "rm"],
     about: "Remove containers",
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    arity: Arity::AtLeast(0),
+    arity: Arity::OneUnlessChosen,
     flags: Flags::augment_args,
     run: |session, matches, names| run(session, &parse::flags(matches)?, names),
     ..Verb::PLAIN

@@ -40,7 +40,7 @@ pub const VERB: Verb = Verb {
     spellings: &["container start", "start"],
     about: "Start containers that do not run",
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    arity: Arity::AtLeast(0),
+    arity: Arity::OneUnlessChosen,
     unsupported: super::unsupported::START,
     flags: Flags::augment_args,
     run: |session, matches, names| run(session, &parse::flags(matches)?, names),

@@ -19,7 +19,7 @@ pub const VERB: Verb = Verb {
     spellings: &["container top", "top"],
     about: "Show the processes of a container",
     usage: "CONTAINER [ps OPTIONS | COLUMN...]",
-    arity: Arity::AtLeast(0),
+    arity: Arity::OneUnlessChosen,
     program_after: Some(1),
     flags: Flags::augment_args,
     run: |session, matches, arguments| run(session, &parse::flags(matches)?, arguments),

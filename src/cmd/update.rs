@@ -42,17 +42,13 @@ pub const VERB: Verb = Verb {
     spellings: &["container update", "update"],
     about: "Change limits, restart policy, health check and variables of containers",
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    arity: Arity::AtLeast(0),
+    arity: Arity::OneUnlessChosen,
     flags: Flags::augment_args,
     run: |session, matches, names| run(session, parse::flags(matches)?, names),
     ..Verb::PLAIN
 };
 
 fn run(session: &Session, flags: Flags, names: Vec<String>) -> Outcome {
-    if names.is_empty() && !flags.chosen.any() {
-        let text = "'coracle update' requires at least 1 argument";
-        return Err(Failure::Arity(text.to_owned()));
-    }
     let restart = flags.restart.as_deref();
     let restart = restart.map(str::parse::<RestartPolicy>).transpose()?;
     let changes = flags.limits.into_resources()?;

@@ -2,7 +2,7 @@
 
 use clap::ArgMatches;
 
-use super::{Session, failure::Failure, unsupported::Unsupported};
+use super::{Session, chosen, failure::Failure, unsupported::Unsupported};
 
 /// The exit code, or why there is none.
 pub type Outcome = Result<u8, Failure>;
@@ -35,6 +35,8 @@ pub enum Arity {
     AtLeast(usize),
     /// At least one, unless this flag says what the first argument would.
     OneUnless(&'static str),
+    /// At least one, unless flags choose instead ([`super::chosen`]).
+    OneUnlessChosen,
     AtMost(usize),
     Between(usize, usize),
 }
@@ -77,6 +79,9 @@ impl Arity {
             Arity::None if count > 0 => "accepts no arguments".to_owned(),
             Arity::Exactly(n) if count != n => format!("requires {n} argument{}", plural(n)),
             Arity::OneUnless(flag) if count == 0 && !flags.contains_id(flag) => {
+                "requires at least 1 argument".to_owned()
+            }
+            Arity::OneUnlessChosen if count == 0 && !chosen::is_by_flags(flags) => {
                 "requires at least 1 argument".to_owned()
             }
             Arity::AtLeast(n) if count < n => {

@@ -36,7 +36,7 @@ pub const VERB: Verb = Verb {
     spellings: &["container wait", "wait"],
     about: "Wait until containers end, and print their exit codes",
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    arity: Arity::AtLeast(0),
+    arity: Arity::OneUnlessChosen,
     flags: Flags::augment_args,
     run: |session, matches, names| run(session, &parse::flags(matches)?, names),
     ..Verb::PLAIN

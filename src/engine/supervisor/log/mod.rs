@@ -34,7 +34,7 @@ use crate::{
 const MAX_PART: usize = 16 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Stream {
+pub(in super::super) enum Stream {
     Stdout,
     Stderr,
 }
@@ -49,7 +49,7 @@ impl Stream {
 }
 
 #[derive(Debug)]
-pub(in crate::engine) struct LogWriter {
+pub(in super::super) struct LogWriter {
     driver: Driver,
     /// The beginning of a line whose end has not come yet, for each stream.
     unfinished: [Vec<u8>; 2],
@@ -66,7 +66,7 @@ enum Driver {
 
 impl LogWriter {
     /// `None` if nothing is to be kept.
-    pub(in crate::engine) fn open(
+    pub(in super::super) fn open(
         plan: &LogPlan,
         files: impl FnOnce() -> Result<LogFiles>,
     ) -> Result<Option<LogWriter>> {
@@ -98,7 +98,7 @@ impl LogWriter {
     }
 
     /// Appends a piece of output.
-    pub(in crate::engine) fn write(&mut self, stream: Stream, bytes: &[u8]) {
+    pub(in super::super) fn write(&mut self, stream: Stream, bytes: &[u8]) {
         let time = now();
         let mut rest = bytes;
         let begun = std::mem::take(&mut self.unfinished[stream as usize]);
@@ -118,7 +118,7 @@ impl LogWriter {
     }
 
     /// Appends what is left of a stream that has ended.
-    pub(in crate::engine) fn end(&mut self, stream: Stream) {
+    pub(in super::super) fn end(&mut self, stream: Stream) {
         let time = now();
         let rest = std::mem::take(&mut self.unfinished[stream as usize]);
         if !rest.is_empty() {
