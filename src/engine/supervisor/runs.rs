@@ -144,7 +144,7 @@ impl Container<'_> {
     fn watch(&mut self, watch: &mut EventLoop, run: &Run) -> Result<i32> {
         self.look_after_health(watch, run);
         loop {
-            match watch.run()? {
+            match watch.run(run.groups.group.as_ref())? {
                 Turn::Exited(code) => return Ok(code),
                 Turn::Health(plan) => {
                     self.plan.health = plan;

@@ -8,6 +8,7 @@
 mod clients;
 mod direct;
 mod health;
+mod standstill;
 mod streams;
 
 use std::{
@@ -24,6 +25,7 @@ use rustix::{
 use self::clients::Client;
 pub(super) use self::streams::StreamEnds;
 use super::{
+    super::cgroup::Group,
     health::{HealthPlan, Monitor, Part},
     log::{LogWriter, Stream},
     orphans::Orphans,
@@ -66,6 +68,8 @@ pub(super) struct EventLoop {
     health_wanted: Option<Option<Box<HealthPlan>>>,
     /// The container's health has changed to this, and nobody has noted it yet.
     health_news: Option<HealthStatus>,
+    /// The container stands still because clients asked for it, not because it was paused.
+    stands_still: bool,
     buffer: Vec<u8>,
     /// There was output lately, and the room for it is kept for what follows.
     busy: bool,
@@ -119,6 +123,7 @@ impl EventLoop {
             health: None,
             health_wanted: None,
             health_news: None,
+            stands_still: false,
             buffer: Vec::new(),
             busy: false,
         }
@@ -155,8 +160,9 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Runs until the container has ended, or something is to be done for its health.
-    pub(super) fn run(&mut self) -> Result<Turn> {
+    /// Runs until the container has ended, or something is to be done for its health. `group` is
+    /// the container's.
+    pub(super) fn run(&mut self, group: Option<&Group>) -> Result<Turn> {
         loop {
             if let Some(status) = self.health_news.take() {
                 return Ok(Turn::HealthNews(status));
@@ -170,7 +176,7 @@ impl EventLoop {
             if let Some(plan) = self.wanted_health() {
                 return Ok(Turn::Health(plan));
             }
-            self.round()?;
+            self.round(group)?;
         }
     }
 
@@ -187,7 +193,7 @@ impl EventLoop {
             if self.timer.is_none() || self.start_now {
                 return Ok(true);
             }
-            self.round()?;
+            self.round(None)?;
         }
     }
 
@@ -207,10 +213,11 @@ impl EventLoop {
     }
 
     /// Waits for events and deals with them.
-    fn round(&mut self) -> Result<()> {
+    fn round(&mut self, group: Option<&Group>) -> Result<()> {
         for (source, ready) in self.wait()? {
             self.deal_with(source, ready)?;
         }
+        self.stand_still(group);
         self.tidy();
         Ok(())
     }
@@ -252,6 +259,7 @@ impl EventLoop {
         }
         self.end_health();
         self.timer = None;
+        self.stands_still = false;
         Ok(())
     }
 
