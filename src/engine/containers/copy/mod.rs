@@ -368,7 +368,7 @@ fn into_folder(request: &CopyRequest, source: Source<'_>, path: &Path) -> Result
         },
         overwrite: request.overwrite,
         is_root: false,
-        without_devices: !is_root,
+        without_devices: !(request.archive && is_root),
     };
     let mut notices = Vec::new();
     if request.archive && !is_root {
