@@ -31,6 +31,8 @@ cases! {
     commit: root ordinary;
     commit_of_a_running_container: root;
     prune: root ordinary;
+    copy_into: root ordinary;
+    copy_out_of: root ordinary;
 }
 
 /// What changes the store or the kernel, and therefore where a death could matter.
@@ -668,6 +670,71 @@ fn prune(case: &Case) {
         },
     );
     case.engine("rm -f other").ok();
+    sweep(case);
+    assert_eq!(names_in(case, "tmp"), [""; 0]);
+}
+
+/// What is copied into a container and what is copied out of one, in a volume.
+fn copied(case: &Case) -> String {
+    let folder = case.make_dir("copied");
+    case.make_file("copied/one", "1\n");
+    case.make_file("copied/two", vec![7_u8; 300 << 10]);
+    folder.display().to_string()
+}
+
+fn with_a_volume(case: &Case) {
+    case.load_busybox();
+    case.engine("rm -f target").ok();
+    case.engine("volume rm -f data").ok();
+    let create = ["create", "--name=target", "--network=none", "-v=data:/data"];
+    let script = "ls -A /data /data/copied; cat /data/copied/one; stat -c %s /data/copied/two";
+    let program = ["localhost/busybox", "sh", "-c", script];
+    case.words(&[&create[..], &program[..]].concat()).ok();
+}
+
+/// Into a container that does not run: afterwards it can be had at once, and has some of the files,
+/// but nothing else.
+fn copy_into(case: &Case) {
+    let folder = copied(case);
+    let args = ["cp", folder.as_str(), "target:/data"];
+    everywhere(case, &args, with_a_volume, |case| {
+        let state = ["ps", "-a", "--format", "{{.State}}"];
+        case.words(&state).ok().prints("created");
+        case.words(&args).ok();
+        case.engine("start -a target")
+            .ok()
+            .prints("/data:\ncopied\n\n/data/copied:\none\ntwo\n1\n307200");
+    });
+    case.engine("rm target").ok();
+    case.engine("volume rm data").ok();
+    sweep(case);
+    assert_eq!(names_in(case, "tmp"), [""; 0]);
+}
+
+fn copy_out_of(case: &Case) {
+    let folder = copied(case);
+    let out = case.make_dir("out");
+    let to = out.display().to_string();
+    let args = ["cp", "target:/data/copied", to.as_str()];
+    with_a_volume(case);
+    case.words(&["cp", folder.as_str(), "target:/data"]).ok();
+    everywhere(
+        case,
+        &args,
+        |_| {
+            let _ = std::fs::remove_dir_all(out.join("copied"));
+        },
+        |case| {
+            case.words(&args).ok();
+            assert_eq!(std::fs::read(out.join("copied/one")).unwrap(), b"1\n");
+            let two = std::fs::read(out.join("copied/two")).unwrap();
+            assert!(two == [7_u8; 300 << 10]);
+            assert_eq!(std::fs::read_dir(out.join("copied")).unwrap().count(), 2);
+            case.engine("start -a target").ok().contains("307200");
+        },
+    );
+    case.engine("rm target").ok();
+    case.engine("volume rm data").ok();
     sweep(case);
     assert_eq!(names_in(case, "tmp"), [""; 0]);
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::case::{Case, Outcome};
+use crate::case::{Case, Outcome, collect};
 
 cases! {
     where_a_copy_lands: root ordinary single;
@@ -26,6 +26,7 @@ cases! {
     changes: root ordinary single;
     changes_of_folders: root ordinary;
     killed_while_copying: root ordinary;
+    others_wait_for_a_copy: root ordinary single;
 }
 
 /// A container called `box` that waits, with flags before the image.
@@ -169,7 +170,13 @@ fn what_a_copy_keeps(case: &Case) {
     let out = case.make_dir("out");
     copy(case, "box:/tree", &path(&out)).ok();
     let at = |name: &str| out.join("tree").join(name).symlink_metadata().unwrap();
-    assert_eq!(at("sub/two").permissions().mode() & 0o7777, 0o4750);
+    // What the container has made does not run with the caller's rights for everybody.
+    assert_eq!(at("sub/two").permissions().mode() & 0o7777, 0o750);
+    let kept = out.join("kept");
+    case.words(&["cp", "-a", "box:/tree/sub/two", &path(&kept)])
+        .ok();
+    let mode = if case.is_root() { 0o4750 } else { 0o750 };
+    assert_eq!(kept.metadata().unwrap().mode() & 0o7777, mode);
     assert_eq!(at("sub").mtime(), 1_000_000_000);
     assert_eq!(at("one").ino(), at("other").ino());
     assert!(at("link").is_symlink());
@@ -510,4 +517,65 @@ fn killed_while_copying(case: &Case) {
     copy(case, &path(&big), "box:/big").ok();
     assert!(case.mounts().is_empty());
     gone(case);
+}
+
+/// A copy into a stopped container that lasts: it is stopped for whoever looks, and what would change
+/// it waits.
+fn others_wait_for_a_copy(case: &Case) {
+    use std::io::Write;
+    case.load_busybox();
+    case.engine("create --network none --name box -v data:/data localhost/busybox cat /data/f")
+        .ok();
+    case.engine("create --network none --name other localhost/busybox cat /data/f")
+        .ok();
+    let begin = || {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(5);
+        for name in ["begun", "data/f"] {
+            let added = archive.append_data(&mut header, name, &b"text\n"[..]);
+            added.unwrap();
+        }
+        let archive = archive.into_inner().unwrap();
+        let mut copying = case.start(&["cp", "-", "box:/"]);
+        let mut input = copying.stdin.take().unwrap();
+        // But for the end, which is two blocks.
+        input.write_all(&archive[..archive.len() - 1024]).unwrap();
+        case.eventually("the copy has begun", || {
+            case.engine("diff box").stdout.contains("/begun")
+        });
+        (copying, input)
+    };
+
+    let (copying, mut input) = begin();
+    let starting = case.start(&["start", "-a", "box"]);
+    let reading = case.start(&["cp", "box:/data", "other:/"]);
+    let state = ["inspect", "-f", "{{.State.Status}}", "box"];
+    case.words(&state).ok().prints("created");
+    assert!(
+        !case
+            .engine("ps -q")
+            .ok()
+            .stdout
+            .contains(|c: char| c != '\n')
+    );
+    input.write_all(&[0; 1024]).unwrap();
+    drop(input);
+    collect("cp".to_owned(), copying).ok();
+    collect("start".to_owned(), starting).ok().prints("text");
+    collect("cp out".to_owned(), reading).ok();
+    case.engine("start -a other").ok().prints("text");
+
+    // Killed, it is not waited for.
+    case.engine("rm box").ok();
+    case.engine("create --network none --name box -v data:/data localhost/busybox true")
+        .ok();
+    let (mut copying, input) = begin();
+    let removing = case.start(&["rm", "-f", "box"]);
+    copying.kill().unwrap();
+    copying.wait().unwrap();
+    drop(input);
+    collect("rm".to_owned(), removing).ok();
+    case.engine("start box").fails(1, "No such container");
 }

@@ -124,9 +124,9 @@ fn between_two_runs(case: &Case) {
         listed.stdout.starts_with("loop|Restarting (7) "),
         "{listed}"
     );
-    for line in ["attach loop", "exec loop true"] {
-        case.engine(line).fails(1, "is restarting");
-    }
+    case.engine("attach loop")
+        .fails(1, "cannot attach to a restarting container");
+    case.engine("exec loop true").fails(1, "is restarting");
     case.engine("rm loop").fails(1, "container is restarting");
     // It does not wait for the delay.
     let before = restarts(case, "loop");
@@ -179,7 +179,8 @@ fn kill_by_hand(case: &Case) {
     for name in ["unless", "always"] {
         // The traps are set.
         case.eventually("it listens", || {
-            case.words(&["kill", "-s", "HUP", name]).ok();
+            // The last one may have been enough.
+            case.words(&["kill", "-s", "HUP", name]);
             state(case, name) == "exited" || restarts(case, name) >= 1
         });
     }

@@ -122,18 +122,32 @@ impl Store {
 /// `flock` knows no time limit, and a signal to interrupt it would be the whole process's; so
 /// this asks again and again, at most every 50 ms. Contention is rare and short.
 fn wait_for(file: &OwnedFd, operation: FlockOperation, what: &str) -> Result<()> {
+    let holders = || describe_holders(file);
+    ask_until(what, &holders, || {
+        match rustix::fs::flock(file, operation) {
+            Ok(()) => Ok(Some(())),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(errno).system(|| format!("cannot lock {what}")),
+        }
+    })
+}
+
+/// Asks until there is an answer.
+pub(super) fn ask_until<T>(
+    what: &str,
+    holders: &dyn Fn() -> String,
+    mut ask: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let begun = Instant::now();
     let mut pause = Duration::from_micros(200);
     let mut said = false;
     loop {
-        match rustix::fs::flock(file, operation) {
-            Ok(()) => return Ok(()),
-            Err(Errno::WOULDBLOCK) => {}
-            Err(errno) => return Err(errno).system(|| format!("cannot lock {what}")),
+        if let Some(answer) = ask()? {
+            return Ok(answer);
         }
         let waited = begun.elapsed();
         if waited > GIVE_UP_AFTER {
-            let holders = describe_holders(file);
+            let holders = holders();
             return Err(Error::new(
                 ErrorKind::Timeout,
                 format!("cannot lock {what}: held by {holders}"),
@@ -141,7 +155,7 @@ fn wait_for(file: &OwnedFd, operation: FlockOperation, what: &str) -> Result<()>
         }
         if waited > SAY_AFTER && !said {
             said = true;
-            log::warn!("waiting for {what}, locked by {}", describe_holders(file));
+            log::warn!("waiting for {what}, locked by {}", holders());
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(50));
@@ -202,10 +216,19 @@ impl AsFd for ObjectLock {
 impl ObjectLock {
     /// Makes the file `name` if need be and takes its lock; `None` if somebody has it.
     pub fn try_hold(dir: impl AsFd, name: &str) -> Result<Option<ObjectLock>> {
+        ObjectLock::try_hold_for(Purpose::Life, dir, name)
+    }
+
+    /// As [`Self::try_hold`], and others can tell what for.
+    pub fn try_hold_for(
+        purpose: Purpose,
+        dir: impl AsFd,
+        name: &str,
+    ) -> Result<Option<ObjectLock>> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = rustix::fs::openat(dir, name, flags, Mode::from(0o600))
             .system(|| format!("cannot open {name}"))?;
-        Ok(try_lock_file(&file)?.then_some(ObjectLock { file }))
+        Ok(try_lock_range(&file, purpose.range())?.then_some(ObjectLock { file }))
     }
 
     /// The lock that a parent held when it executed this program, by its descriptor.
@@ -215,29 +238,29 @@ impl ObjectLock {
 
     /// Whether somebody (this process too) holds the lock. Takes nothing, so it disturbs nobody.
     pub fn is_held(dir: impl AsFd, name: &str) -> Result<bool> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
-            Ok(file) => file,
-            Err(Errno::NOENT) => return Ok(false),
-            Err(errno) => return Err(errno).system(|| format!("cannot open {name}")),
-        };
-        Ok(holder_of(&file, held_range(), name)?.is_some())
+        Ok(ObjectLock::purpose(dir, name)?.is_some())
     }
 
-    /// As [`Self::is_held`], and whether somebody has put the mark of [`Self::mark`] there.
-    pub fn look(dir: impl AsFd, name: &str) -> Result<(bool, bool)> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
-            Ok(file) => file,
-            Err(Errno::NOENT) => return Ok((false, false)),
-            Err(errno) => return Err(errno).system(|| format!("cannot open {name}")),
+    /// What somebody holds the lock for, if one does.
+    pub fn purpose(dir: impl AsFd, name: &str) -> Result<Option<Purpose>> {
+        match open_to_ask(dir, name)? {
+            Some(file) => purpose_of(&file, name),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`Self::purpose`], and whether somebody has put the mark of [`Self::mark`] there.
+    pub fn look(dir: impl AsFd, name: &str) -> Result<(Option<Purpose>, bool)> {
+        let Some(file) = open_to_ask(dir, name)? else {
+            return Ok((None, false));
         };
-        if holder_of(&file, held_range(), name)?.is_none() {
-            return Ok((false, false));
+        let purpose = purpose_of(&file, name)?;
+        if purpose.is_none() {
+            return Ok((None, false));
         }
         // A holder of the whole file, as they were once made, has not marked it.
         let mark = holder_of(&file, mark_range(), name)?;
-        Ok((true, mark == Some(MARK)))
+        Ok((purpose, mark == Some(MARK)))
     }
 
     /// A sign beside the lock that this process is about to take the object away, whoever holds the
@@ -250,6 +273,43 @@ impl ObjectLock {
     }
 }
 
+/// What an object is held for: where the locked range begins, which those who ask are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It lives, or is being started, removed, used up.
+    Life,
+    /// Its files are being read or changed, for no longer than that takes.
+    Files,
+}
+
+impl Purpose {
+    fn range(self) -> libc::flock {
+        match self {
+            Purpose::Life => held_range(),
+            Purpose::Files => range(FILES, MARK - FILES),
+        }
+    }
+}
+
+fn open_to_ask(dir: impl AsFd, name: &str) -> Result<Option<OwnedFd>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        Ok(file) => Ok(Some(file)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno).system(|| format!("cannot open {name}")),
+    }
+}
+
+fn purpose_of(file: &OwnedFd, name: &str) -> Result<Option<Purpose>> {
+    let holder = holder_of(file, held_range(), name)?;
+    Ok(holder.map(|start| match start {
+        FILES => Purpose::Files,
+        _ => Purpose::Life,
+    }))
+}
+
+/// Where the range of [`Purpose::Files`] begins.
+const FILES: i64 = 1;
 /// Where in a lock file the mark lies: behind everything that is locked otherwise.
 const MARK: i64 = 1 << 62;
 
@@ -301,6 +361,28 @@ fn range(start: i64, length: i64) -> libc::flock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_tells_what_it_is_held_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = std::fs::File::open(folder.path()).unwrap();
+        assert_eq!(ObjectLock::look(&dir, "lock").unwrap(), (None, false));
+        for purpose in [Purpose::Life, Purpose::Files] {
+            let held = ObjectLock::try_hold_for(purpose, &dir, "lock").unwrap();
+            assert!(held.is_some());
+            for other in [Purpose::Life, Purpose::Files] {
+                let second = ObjectLock::try_hold_for(other, &dir, "lock").unwrap();
+                assert!(second.is_none(), "{purpose:?}, then {other:?}");
+            }
+            let looked = ObjectLock::look(&dir, "lock").unwrap();
+            assert_eq!(looked, (Some(purpose), false));
+            let mark = ObjectLock::mark(&dir, "lock").unwrap();
+            assert!(mark.is_some());
+            let looked = ObjectLock::look(&dir, "lock").unwrap();
+            assert_eq!(looked, (Some(purpose), true));
+        }
+        assert!(!ObjectLock::is_held(&dir, "lock").unwrap());
+    }
 
     #[test]
     fn proc_locks_names_holders_but_not_waiters() {

@@ -30,7 +30,7 @@ impl Engine {
     pub fn clean_up(&self, container: &str) -> Result<String> {
         let (directory, record) = self.store.find_container(container)?;
         let image = record.spec.image.clone();
-        let Some(lock) = directory.try_hold()? else {
+        let Some(lock) = directory.hold_after_copies()? else {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 format!(

@@ -34,7 +34,7 @@ impl Engine {
                 // It was removed by itself (`--rm`) or by somebody else.
                 return Ok(());
             }
-            let lock = match directory.try_hold() {
+            let lock = match directory.hold_after_copies() {
                 // Removed just now: a lock file cannot be made there any more.
                 Err(_) if is_gone(&self.store.container(directory.id()))? => return Ok(()),
                 lock => lock?,

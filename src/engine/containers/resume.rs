@@ -37,7 +37,7 @@ impl Engine {
 
     /// Whether it was started just now.
     fn resume_one(&self, directory: ContainerDir) -> Result<bool> {
-        let Some(lock) = directory.try_hold()? else {
+        let Some(lock) = directory.hold_after_copies()? else {
             return Ok(false);
         };
         // With the lock held: somebody may have started and stopped it meanwhile.

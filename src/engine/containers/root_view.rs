@@ -17,9 +17,10 @@
 //! needed is open by then), or in a forked child, as `cp` does. Nothing has to be undone.
 //!
 //! With its mounts a stopped container is changed through the same directories as a start would use.
-//! The view therefore holds the container's lock; whoever only reads goes without if somebody else
-//! has it, and then sees the root without what has never been mounted there. The container counts as
-//! stopped all the while: its records say so, not the lock alone (`storage::containers::Status`).
+//! The view therefore holds the container's lock, for files (`storage::containers`): the container
+//! counts as stopped all the while, and another copy, a start or a removal waits. Whoever only reads
+//! goes without the lock if the container is being started, restarted or removed, and then sees the
+//! root alone (`RootView::without_mounts`).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -45,6 +46,9 @@ use crate::{
 pub(in crate::engine) enum Scope {
     /// With volumes, binds and (of a running container) everything else that is mounted.
     WithMounts { to_change: bool },
+    /// As the other end of a copy within the container, which is the one that has its lock: of a
+    /// stopped one the root alone.
+    BesideCopy,
     /// The image's files and what the container has changed; folders are empty where something is
     /// mounted. Only to be read.
     RootAlone,
@@ -57,6 +61,7 @@ pub(in crate::engine) struct RootView {
     root: OwnedFd,
     /// Owners in the view are those outside of these maps.
     owners: Option<IdMaps>,
+    without_mounts: bool,
     _lock: Option<ContainerLock>,
 }
 
@@ -69,6 +74,11 @@ impl RootView {
     /// The maps by which owners in the view differ from those in the container.
     pub(in crate::engine) fn owners(&self) -> Option<&IdMaps> {
         self.owners.as_ref()
+    }
+
+    /// Whether this is the root alone.
+    pub(in crate::engine) fn without_mounts(&self) -> bool {
+        self.without_mounts
     }
 }
 
@@ -95,18 +105,9 @@ impl Engine {
         record: &ContainerRecord,
         scope: Scope,
     ) -> Result<RootView> {
-        let status = directory.state()?;
-        if status.state == ContainerState::Running
-            && let Some(start) = status.start
-        {
-            return self.view_of_running(record, &start, scope);
-        }
-        let lock = match scope {
-            Scope::RootAlone => None,
-            Scope::WithMounts { to_change } => match directory.try_hold()? {
-                None if to_change => return Err(busy(record)),
-                lock => lock,
-            },
+        let lock = match self.lock_or_running(directory, record, scope)? {
+            Ok(lock) => lock,
+            Err(start) => return self.view_of_running(record, &start, scope),
         };
         self.enter_user_namespace()?;
         view::leave_host_mounts()?;
@@ -133,6 +134,36 @@ impl Engine {
         .map_err(|(error, _)| error)
     }
 
+    /// What a view of a stopped container needs, or how the container runs.
+    fn lock_or_running(
+        &self,
+        directory: &ContainerDir,
+        record: &ContainerRecord,
+        scope: Scope,
+    ) -> Result<std::result::Result<Option<ContainerLock>, Box<StartRecord>>> {
+        let running = || -> Result<Option<StartRecord>> {
+            let status = directory.state()?;
+            Ok(status
+                .start
+                .filter(|_| status.state == ContainerState::Running))
+        };
+        if let Some(start) = running()? {
+            return Ok(Err(Box::new(start)));
+        }
+        let Scope::WithMounts { to_change } = scope else {
+            return Ok(Ok(None));
+        };
+        match directory.hold_for_files()? {
+            Some(lock) => Ok(Ok(Some(lock))),
+            // It may have been started meanwhile.
+            None => match running()? {
+                Some(start) => Ok(Err(Box::new(start))),
+                None if to_change => Err(busy(record)),
+                None => Ok(Ok(None)),
+            },
+        }
+    }
+
     fn view_of_running(
         &self,
         record: &ContainerRecord,
@@ -155,7 +186,11 @@ impl Engine {
         }
         let root = view::of_running(&start.init, scope != Scope::RootAlone)?;
         let to_change = scope == Scope::WithMounts { to_change: true };
-        self.view((root, record.ids.clone()), None, to_change)
+        let view = self.view((root, record.ids.clone()), None, to_change)?;
+        Ok(RootView {
+            without_mounts: scope == Scope::RootAlone,
+            ..view
+        })
     }
 
     /// Without the lock nothing is changed: there is only the root, to be read.
@@ -258,6 +293,7 @@ impl Engine {
         Ok(RootView {
             root,
             owners,
+            without_mounts: lock.is_none(),
             _lock: lock,
         })
     }
@@ -267,7 +303,7 @@ fn busy(record: &ContainerRecord) -> Error {
     Error::new(
         ErrorKind::Conflict,
         format!(
-            "container {} is being started, removed or changed by another command",
+            "container {} is being started, restarted or removed",
             record.name
         ),
     )

@@ -97,7 +97,7 @@ impl Engine {
         let state = super::state_of(&directory)?;
         let legal = moves::check(Move::Start, state, &record, container)?;
         let lock = match legal {
-            Legal::Go => directory.try_hold()?,
+            Legal::Go => directory.hold_after_copies()?,
             Legal::Done => None,
         };
         let Some(lock) = lock else {
@@ -259,7 +259,7 @@ impl Engine {
             } else {
                 return Err(error);
             }
-            lock = directory.try_hold()?.ok_or(error)?;
+            lock = directory.hold_after_copies()?.ok_or(error)?;
         }
     }
 

@@ -28,7 +28,7 @@ use crate::{
         Store,
         files::{self, Stored},
         lease::exists,
-        locks::ObjectLock,
+        locks::{ObjectLock, Purpose},
     },
 };
 
@@ -91,7 +91,8 @@ impl Store {
 
     fn look_at(&self, folder: &OwnedFd, id: &ContainerId, all: bool) -> Result<Option<Listed>> {
         let status = if !all {
-            if !ObjectLock::is_held(folder, &format!("{id}/lock"))? {
+            let purpose = ObjectLock::purpose(folder, &format!("{id}/lock"))?;
+            if purpose != Some(Purpose::Life) {
                 return Ok(None);
             }
             match self.state_in_full(id)? {

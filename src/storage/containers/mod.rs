@@ -36,7 +36,7 @@ use super::{
     Durability, FOLDER, Store,
     files::{self, Stored},
     lease::exists,
-    locks::ObjectLock,
+    locks::{self, ObjectLock, Purpose},
     make_folder,
 };
 use crate::model::{
@@ -231,9 +231,61 @@ impl ContainerDir {
         ObjectLock::try_hold(&self.dir, "lock")
     }
 
-    /// Whether a supervisor lives, asked of the kernel.
+    /// As [`Self::try_hold`]; but a command that only copies files of a stopped container is waited
+    /// for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`] if that takes minutes.
+    pub fn hold_after_copies(&self) -> Result<Option<ContainerLock>> {
+        self.after_copies(Purpose::Life)
+    }
+
+    /// As [`Self::hold_after_copies`], for copying files: the container counts as stopped meanwhile,
+    /// and who wants to start or remove it waits.
+    pub fn hold_for_files(&self) -> Result<Option<ContainerLock>> {
+        self.after_copies(Purpose::Files)
+    }
+
+    fn after_copies(&self, purpose: Purpose) -> Result<Option<ContainerLock>> {
+        let what = format!("container {}", self.id);
+        let holders = || "a command that copies files of it".to_owned();
+        locks::ask_until(&what, &holders, || {
+            match ObjectLock::try_hold_for(purpose, &self.dir, "lock") {
+                // Who removes it lets go of the lock before its files are deleted.
+                Ok(Some(_)) | Err(_) if !self.is_in_place()? => {
+                    return Err(Error::new(
+                        ErrorKind::NoSuchContainer,
+                        format!("No such container: {}", self.id),
+                    ));
+                }
+                Ok(Some(lock)) => return Ok(Some(Some(lock))),
+                Ok(None) => {}
+                Err(error) => return Err(error),
+            }
+            match ObjectLock::purpose(&self.dir, "lock")? {
+                Some(Purpose::Life) => Ok(Some(None)),
+                // Or it was let go just now.
+                Some(Purpose::Files) | None => Ok(None),
+            }
+        })
+    }
+
+    /// Whether it is still one of the store's containers.
+    fn is_in_place(&self) -> Result<bool> {
+        let what = || format!("cannot examine container {}", self.id);
+        let held = rustix::fs::fstat(&self.dir).system(what)?;
+        match rustix::fs::stat(&self.path) {
+            Ok(found) => Ok((found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno).system(what),
+        }
+    }
+
+    /// Whether a supervisor lives (or the container is being started or removed), asked of the
+    /// kernel.
     pub fn is_held(&self) -> Result<bool> {
-        ObjectLock::is_held(&self.dir, "lock")
+        let purpose = ObjectLock::purpose(&self.dir, "lock")?;
+        Ok(purpose == Some(Purpose::Life))
     }
 
     /// The state and the records it follows from. A supervisor that holds the lock has written
@@ -241,7 +293,8 @@ impl ContainerDir {
     /// [`Self::forget_start`] before.
     pub fn state(&self) -> Result<Status> {
         // The lock first: a supervisor writes the exit record before it lets go.
-        let (held, removing) = ObjectLock::look(&self.dir, "lock")?;
+        let (purpose, removing) = ObjectLock::look(&self.dir, "lock")?;
+        let held = purpose == Some(Purpose::Life);
         let start = self.start_record()?;
         let exit = self.exit_record()?;
         let mut status = Status::from(held, start, exit);

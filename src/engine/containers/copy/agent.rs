@@ -88,7 +88,7 @@ pub(super) struct Errand<'a> {
     pub path: &'a [u8],
     /// A link at the path's end is followed.
     pub follow: bool,
-    pub to_change: bool,
+    pub scope: Scope,
 }
 
 /// An agent that has found its place.
@@ -104,13 +104,16 @@ impl Agent {
         let what = || "cannot start the copy".to_owned();
         let (directory, record) = engine.store.find_container(errand.container)?;
         let (ours, theirs) = packet::pair().system(what)?;
+        let mut ours = Some(ours);
         let child = fork::fork(Namespaces::NONE, || {
+            // The command's alone, or its end would not be heard.
+            ours = None;
             serve(engine, (&directory, &record), errand, &theirs)
         })
         .system(what)?;
         drop(theirs);
         let mut agent = Agent {
-            socket: ours,
+            socket: ours.ok_or(rustix::io::Errno::BADF).system(what)?,
             child: Some(child),
             found: rules::Found::Nothing,
             path: Vec::new(),
@@ -218,10 +221,9 @@ fn work(
 ) -> Result<Option<String>> {
     let what = || "cannot prepare the copy".to_owned();
     rustix::process::umask(Mode::empty());
-    let scope = Scope::WithMounts {
-        to_change: errand.to_change,
-    };
-    let view = engine.root_view(directory, record, scope)?;
+    // For as long as it waits for others.
+    process::die_with_parent().system(what)?;
+    let view = engine.root_view(directory, record, errand.scope)?;
     // Both are forgotten at a change of credentials, and the last one is behind us.
     process::hide().system(what)?;
     process::die_with_parent().system(what)?;
@@ -244,7 +246,14 @@ fn work(
                     errand.path,
                 ));
             }
-            pack_through(&found, &name, &view, socket).map(|()| None)
+            pack_through(&found, &name, &view, socket)?;
+            let unseen = view.without_mounts() && !record.spec.mounts.is_empty();
+            Ok(unseen.then(|| {
+                format!(
+                    "nothing of what is mounted in container {} was read: it is stopped, and in use",
+                    record.name
+                )
+            }))
         }
         Ask::Unpack(how) => unpack_through(&found, &how, (engine, record), &view, socket),
     }

@@ -32,8 +32,8 @@ use self::{
     unpack::{Owners, Rules, unpack},
 };
 use crate::{
-    engine::Engine,
-    model::{Context, Error, ErrorKind, Result},
+    engine::{Engine, containers::root_view::Scope},
+    model::{ContainerId, Context, Error, ErrorKind, Result},
 };
 
 /// One end of a copy.
@@ -91,9 +91,16 @@ impl Engine {
         input: &mut dyn Read,
         output: &mut dyn Write,
     ) -> Result<Copied> {
+        let early = self.destination_first(request)?;
         let source = self.source_of_copy(request, input)?;
         let copied = match &request.to {
-            CopyEnd::Container { name, path } => self.copy_into(request, source, name, path),
+            CopyEnd::Container { name, path } => {
+                let agent = match early {
+                    Some(agent) => agent,
+                    None => self.destination(name, path)?,
+                };
+                self.copy_into(request, source, agent, &format!("{name}:{path}"))
+            }
             CopyEnd::Local(path) => into_folder(request, source, path),
             CopyEnd::Stream => into_stream(request, source, output),
         }?;
@@ -125,7 +132,7 @@ impl Engine {
                         container: name,
                         path: &path,
                         follow: request.follow_link,
-                        to_change: false,
+                        scope: self.scope_of_source(request)?,
                     },
                 )?;
                 if agent.found == Found::Nothing {
@@ -153,25 +160,55 @@ impl Engine {
         })
     }
 
+    /// The ids of both ends, if both are containers: from, to.
+    fn between(&self, request: &CopyRequest) -> Result<Option<(ContainerId, ContainerId)>> {
+        let (CopyEnd::Container { name: from, .. }, CopyEnd::Container { name: to, .. }) =
+            (&request.from, &request.to)
+        else {
+            return Ok(None);
+        };
+        let id = |name| Ok(self.store.find_container(name)?.1.id);
+        Ok(Some((id(from)?, id(to)?)))
+    }
+
+    fn scope_of_source(&self, request: &CopyRequest) -> Result<Scope> {
+        Ok(match self.between(request)? {
+            Some((from, to)) if from == to => Scope::BesideCopy,
+            _ => Scope::WithMounts { to_change: false },
+        })
+    }
+
+    /// Two copies between the same stopped containers, one each way, wait for each other unless
+    /// both lock them in the same order.
+    fn destination_first(&self, request: &CopyRequest) -> Result<Option<Agent>> {
+        match (self.between(request)?, &request.to) {
+            (Some((from, to)), CopyEnd::Container { name, path }) if to < from => {
+                self.destination(name, path).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn destination(&self, name: &str, path: &str) -> Result<Agent> {
+        Agent::begin(
+            self,
+            &Errand {
+                container: name,
+                path: &rooted(path),
+                follow: true,
+                scope: Scope::WithMounts { to_change: true },
+            },
+        )
+    }
+
     fn copy_into(
         &self,
         request: &CopyRequest,
         source: Source<'_>,
-        name: &str,
-        path: &str,
+        mut agent: Agent,
+        to: &str,
     ) -> Result<Copied> {
-        let to = format!("{name}:{path}");
-        let path = rooted(path);
-        let mut agent = Agent::begin(
-            self,
-            &Errand {
-                container: name,
-                path: &path,
-                follow: true,
-                to_change: true,
-            },
-        )?;
-        let landing = landing(request, &source, &agent.path, agent.found, &to)?;
+        let landing = landing(request, &source, &agent.path, agent.found, to)?;
         let mut out = Counted::new(agent.unpack(Unpack {
             in_destination: landing.in_destination,
             keep_owners: request.archive || matches!(source, Source::Stream(_)),
@@ -181,16 +218,16 @@ impl Engine {
         let bytes = out.bytes;
         drop(out);
         // If sending failed because the agent had ended, that says why.
-        let notice = match (agent.finish(), sent) {
-            (Ok(notice), Ok(())) => notice,
-            (Err(error), Ok(())) => return Err(error),
+        let notices = match (agent.finish(), sent) {
+            (Ok(notice), Ok(unread)) => [unread, notice],
+            (Err(error), Ok(_)) => return Err(error),
             (Err(error), Err(cause)) if errno(&cause) == Some(libc::EPIPE) => return Err(error),
             (_, Err(error)) => return Err(error),
         };
         Ok(Copied {
             bytes,
-            to,
-            notices: notice.into_iter().collect(),
+            to: to.to_owned(),
+            notices: notices.into_iter().flatten().collect(),
         })
     }
 }
@@ -262,8 +299,8 @@ fn landing(
     rules::land(name, is_folder, path, kept).map_err(|refusal| Error::invalid(refusal.words()))
 }
 
-/// Sends the source's stream to its end.
-fn send(source: Source<'_>, name: &[u8], out: &mut dyn Write) -> Result<()> {
+/// Sends the source's stream to its end; what is missing in it.
+fn send(source: Source<'_>, name: &[u8], out: &mut dyn Write) -> Result<Option<String>> {
     let what = || "cannot copy".to_owned();
     match source {
         Source::Agent(mut agent) => {
@@ -271,18 +308,18 @@ fn send(source: Source<'_>, name: &[u8], out: &mut dyn Write) -> Result<()> {
             let copied = io::copy(&mut stream, out);
             drop(stream);
             match copied {
-                Ok(_) => agent.finish().map(drop),
+                Ok(_) => agent.finish(),
                 Err(error) => Err(error).system(what),
             }
         }
         Source::Local(place) => {
             let owner = |stat: &Stat| (stat.st_uid, stat.st_gid);
-            agent::pack(&place, name, out, &owner)
+            agent::pack(&place, name, out, &owner).map(|()| None)
         }
         Source::Stream(input) => {
             let plain = crate::storage::unpack::Decompressor::detect(input);
             let mut plain = plain.system(|| "cannot read the archive".to_owned())?;
-            io::copy(&mut plain, out).map(drop).system(what)
+            io::copy(&mut plain, out).map(|_| None).system(what)
         }
     }
 }
@@ -297,10 +334,11 @@ fn into_stream(
         _ => Vec::new(),
     };
     let mut out = Counted::new(output);
-    send(source, &name, &mut out)?;
+    let unread = send(source, &name, &mut out)?;
     out.flush().system(|| "cannot write".to_owned())?;
     Ok(Copied {
         bytes: out.bytes,
+        notices: unread.into_iter().collect(),
         ..Copied::default()
     })
 }
@@ -330,7 +368,7 @@ fn into_folder(request: &CopyRequest, source: Source<'_>, path: &Path) -> Result
         },
         overwrite: request.overwrite,
         is_root: false,
-        without_devices: !is_root,
+        without_devices: !(request.archive && is_root),
     };
     let mut notices = Vec::new();
     if request.archive && !is_root {
@@ -344,7 +382,7 @@ fn into_folder(request: &CopyRequest, source: Source<'_>, path: &Path) -> Result
     drop(stream);
     match unpacked {
         Ok(notice) => {
-            agent.finish()?;
+            notices.extend(agent.finish()?);
             notices.extend(notice);
         }
         // A stream that ends too early is the agent's failure, which it tells.

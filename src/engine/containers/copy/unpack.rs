@@ -5,7 +5,7 @@
 //! below the top, not out of it (for a container's own root: as in the container). The entry itself
 //! is made exclusively under its name: no link is followed, whatever has the name is unlinked before.
 //! Owner, attributes, mode and times are set by the descriptor of what was made. Folders get theirs
-//! when everything is in them. So an archive, or a container that swaps what is being copied, reaches
+//! when everything is in them. What becomes the caller's gets no set-user-ID bit and no capability. So an archive, or a container that swaps what is being copied, reaches
 //! nothing but what is below the top (CVE-2018-15664, CVE-2019-10152, CVE-2021-41089, CVE-2026-17106).
 //!
 //! As with Docker, a folder that is there stays and is filled; a folder never takes the place of a
@@ -332,7 +332,7 @@ impl Tree<'_> {
                     AtFlags::SYMLINK_NOFOLLOW,
                 )?);
             }
-            rustix::fs::chmod(&own, Mode::from_raw_mode(metadata.mode))?;
+            rustix::fs::chmod(&own, self.mode(metadata))?;
             Ok(rustix::fs::utimensat(
                 rustix::fs::CWD,
                 &own,
@@ -349,7 +349,8 @@ impl Tree<'_> {
         self.give(file, metadata).system(|| what(path))?;
         for (name, value) in &metadata.xattrs {
             let ours = name.starts_with(b"user.overlay.") || name.starts_with(b"user.coracle.");
-            let allowed = name.starts_with(b"user.") && !ours || name == b"security.capability";
+            let allowed = name.starts_with(b"user.") && !ours
+                || name == b"security.capability" && self.gives_rights();
             if !allowed {
                 continue;
             }
@@ -359,8 +360,22 @@ impl Tree<'_> {
                 other => other.system(|| what(path))?,
             }
         }
-        rustix::fs::fchmod(file, Mode::from_raw_mode(metadata.mode)).system(|| what(path))?;
+        rustix::fs::fchmod(file, self.mode(metadata)).system(|| what(path))?;
         rustix::fs::futimens(file, &times(metadata.mtime)).system(|| what(path))
+    }
+
+    /// Whether files may have the rights of others when they are executed. Not where they become the
+    /// caller's: it was not the caller who said so, but the container.
+    fn gives_rights(&self) -> bool {
+        !matches!(self.rules.owners, Owners::Caller)
+    }
+
+    fn mode(&self, metadata: &Metadata) -> Mode {
+        let mode = Mode::from_raw_mode(metadata.mode);
+        match self.gives_rights() {
+            true => mode,
+            false => mode - (Mode::SUID | Mode::SGID),
+        }
     }
 
     /// The owner to be given; `None` leaves the caller's. Ids that the container does not have become
@@ -447,8 +462,9 @@ impl Tree<'_> {
 }
 
 fn notice(devices: usize, strangers: usize) -> Option<String> {
-    let devices = (devices > 0)
-        .then(|| format!("devices were left out, since only root can make them: {devices}"));
+    let devices = (devices > 0).then(|| {
+        format!("devices were left out, which only root can make, on the host with -a: {devices}")
+    });
     let strangers = (strangers > 0).then(|| {
         format!(
             "files belong to the container's root, since it has no such user or group: {strangers}"
