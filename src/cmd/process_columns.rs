@@ -63,7 +63,7 @@ enum Cell {
 /// numbers and names are those of the container).
 type Name = (&'static str, &'static str, Cell, Cell);
 
-const NAMES: &[Name] = {
+static NAMES: &[Name] = {
     use Cell::*;
     &[
         ("args", "COMMAND", Arguments, Arguments),

@@ -3,7 +3,7 @@
 use super::{Error, ErrorKind, Result};
 
 /// Every capability in the order of its number; the newest, 40, came with Linux 5.9.
-pub const NAMES: [&str; 41] = [
+pub static NAMES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "DAC_READ_SEARCH",

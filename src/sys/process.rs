@@ -453,10 +453,36 @@ pub fn forget_program_pages() {
     // that were never written to (a static-pie program has no relocations there), so dropping
     // them changes no byte that anybody will read.
     unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+    forget_unused_stack(page);
     // What the heap has free goes back too.
     #[cfg(target_env = "gnu")]
     // SAFETY: no precondition.
     unsafe {
         libc::malloc_trim(0)
+    };
+}
+
+/// Gives back the pages that deeper calls than this one have used.
+#[inline(never)]
+fn forget_unused_stack(page: usize) {
+    /// Less than what the kernel keeps free below a stack (`stack_guard_gap`, 1 MiB).
+    const DEPTH: usize = 256 << 10;
+    let here = 0_u8;
+    let frame = &raw const here as usize;
+    // A whole page stays for the calls that are going on.
+    let end = frame / page * page - page;
+    // Another thread's stack has neighbours.
+    if rustix::thread::gettid() != rustix::process::getpid() {
+        return;
+    }
+    // SAFETY: the stack grows downwards, and everything below the page under this frame belongs to
+    // calls that have returned: nobody reads it before writing it. Nothing else is mapped so near;
+    // what is not mapped at all only makes the call fail after the rest is done.
+    unsafe {
+        libc::madvise(
+            (end - DEPTH) as *mut libc::c_void,
+            DEPTH,
+            libc::MADV_DONTNEED,
+        )
     };
 }

@@ -29,7 +29,7 @@ pub const OLDEST_KERNEL: (u32, u32) = (5, 12);
 
 /// What a container engine in the container needs in addition to the default profile: namespaces and
 /// mounts in them, and keyrings. The kernel's own rules still hold, so a user namespace comes first.
-pub const NESTING: &[&str] = &[
+pub static NESTING: &[&str] = &[
     "add_key",
     "clone",
     "clone3",
@@ -56,7 +56,7 @@ pub const NESTING: &[&str] = &[
 ];
 
 /// What the default profile refuses for the number of faults that were found behind it.
-pub const WIDE: &[&str] = &[
+pub static WIDE: &[&str] = &[
     "io_uring_enter",
     "io_uring_register",
     "io_uring_setup",

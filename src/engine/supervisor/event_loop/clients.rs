@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use rustix::event::PollFlags;
+use rustix::{event::PollFlags, io::Errno};
 
 use super::{
     super::{
@@ -63,8 +63,14 @@ impl EventLoop {
 
     pub(super) fn accept(&mut self) {
         let flags = rustix::net::SocketFlags::CLOEXEC;
-        let Ok(socket) = rustix::net::accept_with(&self.listener, flags) else {
-            return;
+        let socket = match rustix::net::accept_with(&self.listener, flags) {
+            Ok(socket) => socket,
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                // The listener would be called ready again at once.
+                self.crowded = true;
+                return;
+            }
+            Err(_) => return,
         };
         // The folder lets nobody else in; this holds if somebody opens it.
         let peer =
@@ -173,7 +179,9 @@ impl EventLoop {
         const ROUNDS: usize = 64;
         for _ in 0..ROUNDS {
             let mut set = PollSet::with_capacity(1 + self.clients.len());
-            set.add(Source::Listener, self.listener.as_fd(), PollFlags::IN);
+            if !self.crowded {
+                set.add(Source::Listener, self.listener.as_fd(), PollFlags::IN);
+            }
             for (index, client) in self.clients.iter().enumerate() {
                 if !client.gone {
                     set.add(Source::Client(index), client.socket.as_fd(), PollFlags::IN);

@@ -43,6 +43,9 @@ const CLOSING_DOWN: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
 /// So long after the last output its room is kept.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// After so long it is tried again to let a client in for whom there was no descriptor.
+const CROWDED: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct EventLoop {
     /// The container's first process; `None` between two runs.
@@ -70,6 +73,8 @@ pub(super) struct EventLoop {
     health_news: Option<HealthStatus>,
     /// The container stands still because clients asked for it, not because it was paused.
     stands_still: bool,
+    /// There was no descriptor left for another client.
+    crowded: bool,
     buffer: Vec<u8>,
     /// There was output lately, and the room for it is kept for what follows.
     busy: bool,
@@ -124,6 +129,7 @@ impl EventLoop {
             health_wanted: None,
             health_news: None,
             stands_still: false,
+            crowded: false,
             buffer: Vec::new(),
             busy: false,
         }
@@ -276,11 +282,14 @@ impl EventLoop {
     /// Waits for the next events. Whatever would only pile up is not waited for.
     fn wait(&mut self) -> Result<Vec<(Source, PollFlags)>> {
         let congested = self.clients.iter().any(Client::is_congested);
+        let crowded = std::mem::take(&mut self.crowded);
         let mut set = PollSet::with_capacity(6 + self.clients.len());
         if let Some(init) = &self.init {
             set.add(Source::Init, init.as_fd(), PollFlags::IN);
         }
-        set.add(Source::Listener, self.listener.as_fd(), PollFlags::IN);
+        if !crowded {
+            set.add(Source::Listener, self.listener.as_fd(), PollFlags::IN);
+        }
         if let Some(signals) = &self.signals {
             set.add(Source::Signals, signals.as_fd(), PollFlags::IN);
         }
@@ -309,6 +318,9 @@ impl EventLoop {
             client.add_to(&mut set, index, flags);
         }
         let what = || "cannot wait for events".to_owned();
+        if crowded {
+            return set.wait_at_most(CROWDED).system(what);
+        }
         if !self.busy {
             return set.wait().system(what);
         }

@@ -6,7 +6,10 @@ use std::{
     collections::VecDeque,
     io::{self, Write},
     os::fd::OwnedFd,
+    time::Duration,
 };
+
+use rustix::net::sockopt;
 
 use super::Stream;
 use crate::{
@@ -15,6 +18,8 @@ use crate::{
 };
 
 const SOCKET: &str = "/run/systemd/journal/socket";
+/// So long journald is waited for: while it is, nobody looks after the container.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -25,12 +30,14 @@ pub(super) struct Journal {
     waiting: VecDeque<Vec<u8>>,
     waiting_bytes: u64,
     buffer: Option<u64>,
+    /// It was waited for in vain, and is not any more until it takes an entry.
+    hangs: bool,
     lost: u64,
 }
 
 impl Journal {
     pub(super) fn open(plan: &LogPlan) -> Result<Journal> {
-        let socket = packet::connect_datagram(SOCKET).map_err(|cause| {
+        let socket = connect().map_err(|cause| {
             Error::new(
                 ErrorKind::Unsupported,
                 "failed to initialize logging driver: journald is not enabled on this host",
@@ -54,6 +61,7 @@ impl Journal {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             buffer: plan.buffer,
+            hangs: false,
             lost: 0,
         })
     }
@@ -65,7 +73,7 @@ impl Journal {
             Some(text) => (text, false),
             None => (line, true),
         };
-        if self.lost > 0 && self.waiting.is_empty() {
+        if self.lost > 0 && self.waiting.is_empty() && !self.hangs {
             let lost = std::mem::take(&mut self.lost);
             let notice =
                 format!("coracle: {lost} lines of output are missing here: journald was slow");
@@ -107,9 +115,16 @@ impl Journal {
     /// Sends what waits.
     pub(super) fn flush(&mut self) {
         while let Some(entry) = self.waiting.front() {
-            match send_entry(&self.socket, entry, self.buffer.is_none()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Ok(()) => {}
+            let wait = self.buffer.is_none() && !self.hangs;
+            match send_entry(&self.socket, entry, wait) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.buffer.is_some() {
+                        return;
+                    }
+                    self.hangs = true;
+                    self.lost += 1;
+                }
+                Ok(()) => self.hangs = false,
                 Err(error) => {
                     self.lost += 1;
                     // It was restarted: its socket is another one now.
@@ -117,7 +132,7 @@ impl Journal {
                         error.kind(),
                         io::ErrorKind::ConnectionRefused | io::ErrorKind::NotConnected
                     );
-                    if refused && let Ok(socket) = packet::connect_datagram(SOCKET) {
+                    if refused && let Ok(socket) = connect() {
                         self.socket = socket;
                         self.lost -= 1;
                         continue;
@@ -128,6 +143,12 @@ impl Journal {
             self.waiting.pop_front();
         }
     }
+}
+
+fn connect() -> io::Result<OwnedFd> {
+    let socket = packet::connect_datagram(SOCKET)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(LONGEST_WAIT))?;
+    Ok(socket)
 }
 
 fn send_entry(socket: &OwnedFd, entry: &[u8], wait: bool) -> io::Result<()> {
