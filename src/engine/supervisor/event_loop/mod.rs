@@ -339,9 +339,9 @@ impl EventLoop {
         self.signal_init(self.stop.signal);
         if let Some(seconds) = self.stop.timeout.filter(|_| !begun) {
             // Without a timer whoever shuts down kills in the end.
-            self.timer = timer(Duration::from_secs(seconds))
-                .ok()
-                .or(self.timer.take());
+            // 0 would be never.
+            let after = Duration::from_secs(seconds).max(Duration::from_millis(1));
+            self.timer = timer(after).ok().or(self.timer.take());
         }
     }
 }
