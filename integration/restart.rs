@@ -505,8 +505,8 @@ fn shut_down(case: &Case) {
         signal_supervisor(case, name, Signal::TERM);
         becomes(case, name, "exited");
     }
-    let code = "{{.State.ExitCode}} {{.State.Error}}";
-    assert_eq!(inspect(case, "hears", code), "5 ");
-    assert_eq!(inspect(case, "deaf", code), "137 ");
+    let code = "{{.State.ExitCode}}{{.State.Error}}";
+    assert_eq!(inspect(case, "hears", code), "5");
+    assert_eq!(inspect(case, "deaf", code), "137");
     case.engine("rm hears deaf").ok();
 }
