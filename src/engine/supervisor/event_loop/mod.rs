@@ -217,7 +217,11 @@ impl EventLoop {
 
     /// Waits for events and deals with them.
     fn round(&mut self, group: Option<&Group>) -> Result<()> {
-        for (source, ready) in self.wait()? {
+        let ready = self.wait()?;
+        if matches!(ready.first(), Some((Source::Init, _))) && self.may_have_been_told(&ready) {
+            self.hear_clients();
+        }
+        for (source, ready) in ready {
             self.deal_with(source, ready)?;
         }
         self.stand_still(group);
@@ -249,9 +253,15 @@ impl EventLoop {
         }
     }
 
-    /// Whoever ends the container says so before: what has been said is heard first.
+    /// Whoever ends the container says so before: what has been said is heard first. It was asked
+    /// for the end before it asked for words, so words that came before the end are not missed.
+    fn may_have_been_told(&self, ready: &[(Source, PollFlags)]) -> bool {
+        let speaks =
+            |(source, _): &(Source, _)| matches!(source, Source::Listener | Source::Client(_));
+        !self.pending_input.is_empty() || ready.iter().any(speaks)
+    }
+
     fn note_end(&mut self) -> Result<()> {
-        self.hear_clients();
         if let Some(init) = self.init.take() {
             let code = process::reap(&init).system(|| "cannot reap the container".to_owned())?;
             self.exit_code = Some(code);
