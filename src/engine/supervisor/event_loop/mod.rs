@@ -26,6 +26,7 @@ use self::clients::Client;
 pub(super) use self::streams::StreamEnds;
 use super::{
     super::cgroup::Group,
+    StopPlan,
     health::{HealthPlan, Monitor, Part},
     log::{LogWriter, Stream},
     orphans::Orphans,
@@ -36,8 +37,8 @@ use crate::{
     sys::{poll::PollSet, process, signals},
 };
 
-/// What an init system sends to processes before it kills them. The container's own end then is none
-/// that a policy has to mend.
+/// What an init system sends to processes before it kills them: the container is stopped, and its end
+/// is none that a policy has to mend.
 const CLOSING_DOWN: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
 
 /// So long after the last output its room is kept.
@@ -66,6 +67,7 @@ pub(super) struct EventLoop {
     wish: Wish,
     /// The machine or the user's session is about to end: this process was told to.
     closing_down: bool,
+    stop: StopPlan,
     start_now: bool,
     health: Option<Box<Monitor>>,
     health_wanted: Option<Option<Box<HealthPlan>>>,
@@ -107,7 +109,7 @@ enum Source {
 }
 
 impl EventLoop {
-    pub(super) fn new(listener: OwnedFd, log: Option<LogWriter>) -> Self {
+    pub(super) fn new(listener: OwnedFd, log: Option<LogWriter>, stop: StopPlan) -> Self {
         EventLoop {
             init: None,
             pid: 0,
@@ -124,6 +126,7 @@ impl EventLoop {
             exit_code: None,
             wish: Wish::default(),
             closing_down: false,
+            stop,
             start_now: false,
             health: None,
             health_wanted: None,
@@ -336,13 +339,31 @@ impl EventLoop {
         let Some(descriptor) = &self.signals else {
             return;
         };
+        let mut closes_down = false;
         while let Ok(Some(number)) = signals::next(descriptor) {
             if number == libc::SIGCHLD {
                 self.reap_strays();
+            } else if CLOSING_DOWN.contains(&number) {
+                closes_down = true;
             } else if number != libc::SIGPIPE {
-                self.closing_down |= CLOSING_DOWN.contains(&number);
                 self.signal_init(number);
             }
+        }
+        if closes_down {
+            self.close_down();
+        }
+    }
+
+    /// Stops the container as `stop` does, so that no shutdown has to wait for a program that does
+    /// not hear.
+    fn close_down(&mut self) {
+        let begun = std::mem::replace(&mut self.closing_down, true);
+        self.signal_init(self.stop.signal);
+        if let Some(seconds) = self.stop.timeout.filter(|_| !begun) {
+            // Without a timer whoever shuts down kills in the end.
+            // 0 would be never.
+            let after = Duration::from_secs(seconds).max(Duration::from_millis(1));
+            self.timer = timer(after).ok().or(self.timer.take());
         }
     }
 }
