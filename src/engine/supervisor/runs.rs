@@ -180,7 +180,10 @@ impl Container<'_> {
             };
         }
         self.plan.sandbox.was_started_before();
-        self.begin(watch, &mut None, held, restarts)
+        let run = self.begin(watch, &mut None, held, restarts);
+        // No client's going does it after this start.
+        process::forget_program_pages();
+        run
     }
 
     /// What is left of a run is removed.
