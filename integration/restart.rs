@@ -22,6 +22,7 @@ cases! {
     resume: root ordinary;
     resume_at_the_same_time: root ordinary;
     boot: ordinary;
+    shut_down: root ordinary;
 }
 
 const LIVES: &str = "trap 'exit 0' TERM; trap 'exit 1' HUP; while :; do sleep 0.05; done";
@@ -124,9 +125,9 @@ fn between_two_runs(case: &Case) {
         listed.stdout.starts_with("loop|Restarting (7) "),
         "{listed}"
     );
-    for line in ["attach loop", "exec loop true"] {
-        case.engine(line).fails(1, "is restarting");
-    }
+    case.engine("attach loop")
+        .fails(1, "cannot attach to a restarting container");
+    case.engine("exec loop true").fails(1, "is restarting");
     case.engine("rm loop").fails(1, "container is restarting");
     // It does not wait for the delay.
     let before = restarts(case, "loop");
@@ -179,7 +180,8 @@ fn kill_by_hand(case: &Case) {
     for name in ["unless", "always"] {
         // The traps are set.
         case.eventually("it listens", || {
-            case.words(&["kill", "-s", "HUP", name]).ok();
+            // The last one may have been enough.
+            case.words(&["kill", "-s", "HUP", name]);
             state(case, name) == "exited" || restarts(case, name) >= 1
         });
     }
@@ -484,4 +486,27 @@ fn boot(case: &Case) {
     let lines = case.engine("system boot --init=cron enable").ok().stdout;
     assert!(lines.contains("\n@reboot /"), "{lines}");
     case.engine("system boot sideways").fails(1, "sideways");
+}
+
+/// What init sends to supervisors stops their containers, with their own signal and their own time.
+fn shut_down(case: &Case) {
+    case.load_busybox();
+    let program = "trap 'exit 5' USR1; echo ready; while :; do sleep 0.05; done";
+    for (name, flags, script) in [
+        ("hears", "--stop-signal=USR1", program),
+        ("deaf", "--stop-timeout=0", "echo ready; exec sleep 1000"),
+    ] {
+        let run = ["run", "-d", "--network=none", "--restart=always", flags];
+        let image = ["--name", name, "localhost/busybox", "sh", "-c", script];
+        case.words(&[&run[..], &image[..]].concat()).ok();
+        case.eventually("it is ready", || {
+            case.words(&["logs", name]).ok().stdout.contains("ready")
+        });
+        signal_supervisor(case, name, Signal::TERM);
+        becomes(case, name, "exited");
+    }
+    let code = "{{.State.ExitCode}}{{.State.Error}}";
+    assert_eq!(inspect(case, "hears", code), "5");
+    assert_eq!(inspect(case, "deaf", code), "137");
+    case.engine("rm hears deaf").ok();
 }

@@ -32,6 +32,12 @@
 //!         └─ clone3 ── sandbox::init, a straight line ── execve  (all other namespaces)
 //! ```
 //!
+//! From here on the supervisor is one loop over descriptors: the program's end (pidfd), its streams
+//! (→ log, → attached commands), the commands' sockets, timers, health checks. At an end it writes
+//! the log's last byte, the exit record, the event, and then either lets go or, if the restart policy
+//! says so, begins the next run. Commands read its files and its lock, and speak to it on a socket
+//! whose messages only ever grow ([`engine::supervisor::protocol`]).
+//!
 //! # What holds everywhere
 //!
 //! 1. **The kernel holds the state; files only describe it.** A container runs if its supervisor's

@@ -755,6 +755,7 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("creds", "tests/registry_requests.rs"),
     ("tls-verify", "pull::unknown_authority_is_refused"),
     ("platform", "pull::platforms"),
+    ("restart", "integration/restart.rs"),
     ("detach", "life::detached"),
     ("help", "tests/cli_frame.rs"),
     (

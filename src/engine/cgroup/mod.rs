@@ -319,7 +319,17 @@ impl Group {
     /// Stops all its processes where they are, or lets them go on; returns when they have stopped
     /// (cgroup.freeze).
     pub fn freeze(&self, frozen: bool) -> io::Result<()> {
-        self.write("cgroup.freeze", if frozen { "1" } else { "0" })?;
+        self.tell_freezer(frozen)?;
+        self.await_freezer(frozen)
+    }
+
+    /// The first half of [`Self::freeze`]: waits for nothing.
+    pub fn tell_freezer(&self, frozen: bool) -> io::Result<()> {
+        self.write("cgroup.freeze", if frozen { "1" } else { "0" })
+    }
+
+    /// The second half.
+    pub fn await_freezer(&self, frozen: bool) -> io::Result<()> {
         self.await_event("frozen", frozen)
     }
 

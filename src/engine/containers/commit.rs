@@ -10,20 +10,17 @@
 //! The layers of the image are named as they are, in the image's own archives. If those are gone
 //! (the image was removed, and only the container kept its files) everything becomes one layer.
 //!
-//! Killed anywhere before the commit nothing is to be seen, and the container runs: a child that
-//! waits for nothing else lets it go on when this process is gone.
+//! Killed anywhere before the commit nothing is to be seen, and the container goes on ([`standstill`]).
+//!
+//! [`standstill`]: super::standstill
 
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    io::Errno,
-    process::Signal,
+use super::{
+    inspect::{entrypoint_and_command, environment},
+    standstill::Standstill,
 };
-
-use super::inspect::{entrypoint_and_command, environment};
 use crate::{
     engine::{
         CommitRequest, Engine,
-        cgroup::Group,
         images::{changes, load::descriptor},
         supervisor,
     },
@@ -38,7 +35,6 @@ use crate::{
         signal::signal_name,
     },
     storage::{ContainerDir, LayerFacts, Lease, StagedBlob, StagedLayer, changes::Changes},
-    sys::{fork, process, signals},
 };
 
 impl Engine {
@@ -178,7 +174,7 @@ impl Engine {
         request: &CommitRequest,
         directory: &ContainerDir,
         notice: &dyn Fn(&str),
-    ) -> Option<Frozen> {
+    ) -> Option<Standstill> {
         if !request.pause {
             return None;
         }
@@ -187,9 +183,7 @@ impl Engine {
             return None;
         }
         let frozen = match super::pause::group_of(&status) {
-            // Paused by hand: it stays so.
-            Ok(Some(group)) if group.is_frozen() => return None,
-            Ok(Some(group)) => Frozen::begin(group),
+            Ok(Some(group)) => self.hold_still(directory, &group),
             Ok(None) => Err(super::pause::no_group(
                 "cannot pause container",
                 directory.id().short(),
@@ -197,7 +191,7 @@ impl Engine {
             Err(error) => Err(error),
         };
         match frozen {
-            Ok(frozen) => Some(frozen),
+            Ok(frozen) => frozen,
             Err(error) => {
                 notice(&format!(
                     "the container goes on running while its files are read: {}",
@@ -205,40 +199,6 @@ impl Engine {
                 ));
                 None
             }
-        }
-    }
-}
-
-/// A container that stands still as long as this lives, or this process.
-struct Frozen {
-    group: Group,
-    waiter: fork::Child,
-}
-
-impl Frozen {
-    fn begin(group: Group) -> Result<Frozen> {
-        let what = || "cannot pause the container".to_owned();
-        let flags = rustix::process::PidfdFlags::empty();
-        let own = rustix::process::pidfd_open(rustix::process::getpid(), flags).system(what)?;
-        let waiter = fork::fork(fork::Namespaces::NONE, || {
-            // Ctrl-C ends this process's parent too.
-            let _ = signals::block_only(&signals::SignalSet::all());
-            let mut polled = [PollFd::new(&own, PollFlags::IN)];
-            while poll(&mut polled, None) == Err(Errno::INTR) {}
-            i32::from(group.freeze(false).is_err())
-        })
-        .system(what)?;
-        let frozen = Frozen { group, waiter };
-        frozen.group.freeze(true).system(what)?;
-        Ok(frozen)
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        if self.group.freeze(false).is_ok() {
-            let _ = rustix::process::pidfd_send_signal(&self.waiter.pidfd, Signal::KILL);
-            let _ = process::reap(&self.waiter.pidfd);
         }
     }
 }

@@ -34,6 +34,7 @@ mod run;
 mod runtime_spec;
 mod session;
 mod size;
+mod standstill;
 mod stats;
 mod stop;
 mod streams;

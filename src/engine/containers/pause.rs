@@ -22,12 +22,20 @@ impl Engine {
     /// [`ErrorKind::Conflict`] if it does not run or stands still already;
     /// [`ErrorKind::Unsupported`] if it has no cgroup.
     pub fn pause(&self, container: &str) -> Result<()> {
+        let (directory, record) = self.store.find_container(container)?;
+        let now = state(&directory.state()?);
+        // It may stand still only as long as a `commit` reads it.
+        if now == ContainerState::Paused && self.stay_still(&directory).unwrap_or_default() {
+            self.note_container(&record, "pause", &[]);
+            return Ok(());
+        }
         let (group, record) = self.group_to_freeze(container, Move::Pause)?;
         let frozen = group.freeze(true);
         if frozen.is_err() {
             let _ = group.freeze(false);
         }
         frozen.system(|| format!("cannot pause container {container}"))?;
+        let _ = self.stay_still(&directory);
         self.note_container(&record, "pause", &[]);
         Ok(())
     }

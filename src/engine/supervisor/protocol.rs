@@ -52,6 +52,13 @@ pub enum Request<'a> {
     Wish(Wish),
     /// Begin the next run at once, if one is being waited for.
     StartNow,
+    /// Let the container stand still until this client's socket closes; the answer is
+    /// [`Event::StandsStill`]. Sent before [`Request::Attach`], whose answer, coming first, shows an
+    /// older supervisor.
+    HoldStill,
+    /// What stands still for clients is paused from now on, also when they have gone.
+    /// [`Event::StandsStill`] says whether anything did.
+    StayStill,
 }
 
 /// What was asked for during a run; each begins without.
@@ -128,6 +135,8 @@ pub enum Event<'a> {
     /// nothing to check.
     Checked(Option<(bool, HealthStatus)>),
     HealthTaken,
+    /// The kernel has been told to stop the container's processes; if not, it cannot be.
+    StandsStill(bool),
     /// The program could not be started.
     Failed {
         kind: ErrorKind,
@@ -173,6 +182,8 @@ impl Request<'_> {
             }
             Request::Wish(wish) => vec![b'M', wish.bits()],
             Request::StartNow => vec![b'G'],
+            Request::HoldStill => vec![b'F'],
+            Request::StayStill => vec![b'K'],
         }
     }
 
@@ -206,6 +217,8 @@ impl Request<'_> {
             }),
             (b'M', &[bits]) => Some(Request::Wish(Wish::from_bits(bits))),
             (b'G', []) => Some(Request::StartNow),
+            (b'F', []) => Some(Request::HoldStill),
+            (b'K', []) => Some(Request::StayStill),
             _ => None,
         }
     }
@@ -234,6 +247,7 @@ impl Event<'_> {
                 (b'C', found.unwrap_or_default())
             }
             Event::HealthTaken => (b'H', Vec::new()),
+            Event::StandsStill(still) => (b'K', vec![u8::from(*still)]),
             Event::Output(bytes) => (b'O', bytes.to_vec()),
             Event::ErrorOutput(bytes) => (b'R', bytes.to_vec()),
             Event::Exited(code) => (b'X', code.to_le_bytes().to_vec()),
@@ -263,6 +277,7 @@ impl Event<'_> {
                 Some(Event::Checked(Some((passed != 0, of_letter(status)?))))
             }
             (b'H', []) => Some(Event::HealthTaken),
+            (b'K', &[still]) => Some(Event::StandsStill(still != 0)),
             (b'O', bytes) => Some(Event::Output(bytes)),
             (b'R', bytes) => Some(Event::ErrorOutput(bytes)),
             (b'X', &[a, b, c, d]) => Some(Event::Exited(i32::from_le_bytes([a, b, c, d]))),
@@ -344,6 +359,8 @@ mod tests {
             (Request::Wish(Wish::STOP), b"M\x03"),
             (Request::Wish(again), b"M\x05"),
             (Request::StartNow, b"G"),
+            (Request::HoldStill, b"F"),
+            (Request::StayStill, b"K"),
         ];
         for (request, packet) in cases {
             assert_eq!(request.encode(), *packet, "{request:?}");
@@ -373,6 +390,7 @@ mod tests {
                 b"C\0u",
             ),
             (Event::HealthTaken, b"H"),
+            (Event::StandsStill(true), b"K\x01"),
             (Event::Output(b"out"), b"Oout"),
             (Event::ErrorOutput(b"err"), b"Rerr"),
             (Event::Exited(137), b"X\x89\0\0\0"),

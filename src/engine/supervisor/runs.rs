@@ -56,7 +56,7 @@ impl Container<'_> {
         let logging = &self.plan.logging;
         let files = || self.directory.log_files(logging.path.as_deref());
         let log = log::LogWriter::open(logging, files)?;
-        let mut watch = EventLoop::new(socket, log);
+        let mut watch = EventLoop::new(socket, log, self.plan.stop);
         let mut restarts = Restarts::default();
         let mut run = match self.begin(&mut watch, client, &held, 0) {
             Ok(run) => run,
@@ -144,7 +144,7 @@ impl Container<'_> {
     fn watch(&mut self, watch: &mut EventLoop, run: &Run) -> Result<i32> {
         self.look_after_health(watch, run);
         loop {
-            match watch.run()? {
+            match watch.run(run.groups.group.as_ref())? {
                 Turn::Exited(code) => return Ok(code),
                 Turn::Health(plan) => {
                     self.plan.health = plan;

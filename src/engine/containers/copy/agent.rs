@@ -104,13 +104,16 @@ impl Agent {
         let what = || "cannot start the copy".to_owned();
         let (directory, record) = engine.store.find_container(errand.container)?;
         let (ours, theirs) = packet::pair().system(what)?;
+        let mut ours = Some(ours);
         let child = fork::fork(Namespaces::NONE, || {
+            // The command's alone, or its end would not be heard.
+            ours = None;
             serve(engine, (&directory, &record), errand, &theirs)
         })
         .system(what)?;
         drop(theirs);
         let mut agent = Agent {
-            socket: ours,
+            socket: ours.ok_or(rustix::io::Errno::BADF).system(what)?,
             child: Some(child),
             found: rules::Found::Nothing,
             path: Vec::new(),

@@ -16,6 +16,7 @@ use super::{
     },
     EventLoop, Source,
     direct::Direct,
+    standstill::Standstill,
 };
 use crate::sys::{packet, poll::PollSet, process};
 
@@ -31,7 +32,8 @@ pub(super) struct Client {
     /// It has asked for a health check.
     pub(super) awaits_check: bool,
     /// It has been told of the end, and goes when that has arrived.
-    leaving: bool,
+    pub(super) leaving: bool,
+    pub(super) standstill: Standstill,
     /// Packets that its socket had no room for.
     pub(super) waiting: VecDeque<Vec<u8>>,
     /// Its own streams, if it has handed them over.
@@ -48,6 +50,7 @@ impl EventLoop {
             gone: false,
             awaits_check: false,
             leaving: false,
+            standstill: Standstill::No,
             waiting: VecDeque::new(),
             direct: [None, None],
         };
@@ -128,6 +131,8 @@ impl EventLoop {
             Request::Signal(number) => self.signal_init(number),
             Request::Wish(wish) => self.wish = self.wish.and(wish),
             Request::StartNow => self.start_now = self.init.is_none(),
+            Request::HoldStill => self.clients[index].standstill = Standstill::Asked,
+            Request::StayStill => self.clients[index].standstill = Standstill::ToStay,
             Request::CheckHealth => self.check_health(index),
             Request::Health(plan) => self.change_health(index, plan),
             Request::Detach => self.clients[index].detached = true,
@@ -189,6 +194,11 @@ impl EventLoop {
 
     /// Tells every client of the end. They go when that has arrived; nobody waits for it.
     pub(in super::super) fn let_go(&mut self, code: i32) {
+        self.bid_farewell(code);
+        self.tidy();
+    }
+
+    fn bid_farewell(&mut self, code: i32) {
         let farewell = Event::Exited(code).encode();
         for client in &mut self.clients {
             if !client.leaving {
@@ -199,13 +209,12 @@ impl EventLoop {
             }
             client.flush();
         }
-        self.tidy();
     }
 
     /// [`Self::let_go`], and waits until everybody has gone. A client that is stopped holds up
     /// nobody else, only the end of this process.
     pub(in super::super) fn say_goodbye(&mut self, code: i32) {
-        self.let_go(code);
+        self.bid_farewell(code);
         loop {
             self.clients.retain(|client| !client.is_done());
             let mut set = PollSet::with_capacity(2 * self.clients.len());

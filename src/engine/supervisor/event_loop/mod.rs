@@ -8,6 +8,7 @@
 mod clients;
 mod direct;
 mod health;
+mod standstill;
 mod streams;
 
 use std::{
@@ -24,6 +25,8 @@ use rustix::{
 use self::clients::Client;
 pub(super) use self::streams::StreamEnds;
 use super::{
+    super::cgroup::Group,
+    StopPlan,
     health::{HealthPlan, Monitor, Part},
     log::{LogWriter, Stream},
     orphans::Orphans,
@@ -34,8 +37,8 @@ use crate::{
     sys::{poll::PollSet, process, signals},
 };
 
-/// What an init system sends to processes before it kills them. The container's own end then is none
-/// that a policy has to mend.
+/// What an init system sends to processes before it kills them: the container is stopped, and its end
+/// is none that a policy has to mend.
 const CLOSING_DOWN: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
 
 /// So long after the last output its room is kept.
@@ -61,11 +64,14 @@ pub(super) struct EventLoop {
     wish: Wish,
     /// The machine or the user's session is about to end: this process was told to.
     closing_down: bool,
+    stop: StopPlan,
     start_now: bool,
     health: Option<Box<Monitor>>,
     health_wanted: Option<Option<Box<HealthPlan>>>,
     /// The container's health has changed to this, and nobody has noted it yet.
     health_news: Option<HealthStatus>,
+    /// The container stands still because clients asked for it, not because it was paused.
+    stands_still: bool,
     buffer: Vec<u8>,
     /// There was output lately, and the room for it is kept for what follows.
     busy: bool,
@@ -98,7 +104,7 @@ enum Source {
 }
 
 impl EventLoop {
-    pub(super) fn new(listener: OwnedFd, log: Option<LogWriter>) -> Self {
+    pub(super) fn new(listener: OwnedFd, log: Option<LogWriter>, stop: StopPlan) -> Self {
         EventLoop {
             init: None,
             pid: 0,
@@ -115,10 +121,12 @@ impl EventLoop {
             exit_code: None,
             wish: Wish::default(),
             closing_down: false,
+            stop,
             start_now: false,
             health: None,
             health_wanted: None,
             health_news: None,
+            stands_still: false,
             buffer: Vec::new(),
             busy: false,
         }
@@ -155,8 +163,9 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Runs until the container has ended, or something is to be done for its health.
-    pub(super) fn run(&mut self) -> Result<Turn> {
+    /// Runs until the container has ended, or something is to be done for its health. `group` is
+    /// the container's.
+    pub(super) fn run(&mut self, group: Option<&Group>) -> Result<Turn> {
         loop {
             if let Some(status) = self.health_news.take() {
                 return Ok(Turn::HealthNews(status));
@@ -170,7 +179,7 @@ impl EventLoop {
             if let Some(plan) = self.wanted_health() {
                 return Ok(Turn::Health(plan));
             }
-            self.round()?;
+            self.round(group)?;
         }
     }
 
@@ -187,7 +196,7 @@ impl EventLoop {
             if self.timer.is_none() || self.start_now {
                 return Ok(true);
             }
-            self.round()?;
+            self.round(None)?;
         }
     }
 
@@ -207,10 +216,15 @@ impl EventLoop {
     }
 
     /// Waits for events and deals with them.
-    fn round(&mut self) -> Result<()> {
-        for (source, ready) in self.wait()? {
+    fn round(&mut self, group: Option<&Group>) -> Result<()> {
+        let ready = self.wait()?;
+        if matches!(ready.first(), Some((Source::Init, _))) && self.may_have_been_told(&ready) {
+            self.hear_clients();
+        }
+        for (source, ready) in ready {
             self.deal_with(source, ready)?;
         }
+        self.stand_still(group);
         self.tidy();
         Ok(())
     }
@@ -239,9 +253,15 @@ impl EventLoop {
         }
     }
 
-    /// Whoever ends the container says so before: what has been said is heard first.
+    /// Whoever ends the container says so before: what has been said is heard first. It was asked
+    /// for the end before it asked for words, so words that came before the end are not missed.
+    fn may_have_been_told(&self, ready: &[(Source, PollFlags)]) -> bool {
+        let speaks =
+            |(source, _): &(Source, _)| matches!(source, Source::Listener | Source::Client(_));
+        !self.pending_input.is_empty() || ready.iter().any(speaks)
+    }
+
     fn note_end(&mut self) -> Result<()> {
-        self.hear_clients();
         if let Some(init) = self.init.take() {
             let code = process::reap(&init).system(|| "cannot reap the container".to_owned())?;
             self.exit_code = Some(code);
@@ -252,6 +272,7 @@ impl EventLoop {
         }
         self.end_health();
         self.timer = None;
+        self.stands_still = false;
         Ok(())
     }
 
@@ -306,13 +327,31 @@ impl EventLoop {
         let Some(descriptor) = &self.signals else {
             return;
         };
+        let mut closes_down = false;
         while let Ok(Some(number)) = signals::next(descriptor) {
             if number == libc::SIGCHLD {
                 self.reap_strays();
+            } else if CLOSING_DOWN.contains(&number) {
+                closes_down = true;
             } else if number != libc::SIGPIPE {
-                self.closing_down |= CLOSING_DOWN.contains(&number);
                 self.signal_init(number);
             }
+        }
+        if closes_down {
+            self.close_down();
+        }
+    }
+
+    /// Stops the container as `stop` does, so that no shutdown has to wait for a program that does
+    /// not hear.
+    fn close_down(&mut self) {
+        let begun = std::mem::replace(&mut self.closing_down, true);
+        self.signal_init(self.stop.signal);
+        if let Some(seconds) = self.stop.timeout.filter(|_| !begun) {
+            // Without a timer whoever shuts down kills in the end.
+            // 0 would be never.
+            let after = Duration::from_secs(seconds).max(Duration::from_millis(1));
+            self.timer = timer(after).ok().or(self.timer.take());
         }
     }
 }

@@ -10,11 +10,14 @@ use crate::{
     sys::process,
 };
 
-/// Read at once.
-const PIECE: usize = 128 << 10;
+/// Read at once: with its records it still fits the processor's nearest large cache.
+const PIECE: usize = 256 << 10;
 /// What a pipe holds, pipe(7), and what it may be made to hold.
 const DEFAULT_PIPE: usize = 64 << 10;
-pub(super) const LARGE_PIPE: usize = 256 << 10;
+pub(super) const LARGE_PIPE: usize = 1 << 20;
+/// A program of which so much waits at once writes faster than it is read. Less than a pipe holds:
+/// a last page that is not quite full may be followed by nothing.
+const MUCH: usize = DEFAULT_PIPE / 2;
 
 /// What came of [`EventLoop::pass_directly`].
 enum Passed {
@@ -89,12 +92,14 @@ impl EventLoop {
             if polled.is_empty() || !matches!(poll(&mut polled, Some(&at_once)), Ok(1..)) {
                 break;
             }
-            let ready: Vec<bool> = polled
-                .iter()
-                .map(|entry| !entry.revents().is_empty())
-                .collect();
-            for (index, _) in indices.into_iter().zip(ready).filter(|(_, ready)| *ready) {
-                self.read_output(index);
+            let ready: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
+            for (index, ready) in indices.into_iter().zip(ready) {
+                // Nobody writes any more, so that an end without input has nothing before it.
+                match ready {
+                    PollFlags::HUP => self.end_output(index),
+                    _ if ready.is_empty() => {}
+                    _ => self.read_output(index),
+                }
             }
         }
         for index in 0..self.streams.outputs.len() {
@@ -155,7 +160,7 @@ impl EventLoop {
             // A terminal whose other side is closed.
             Err(_) => 0,
         };
-        if count >= DEFAULT_PIPE && !self.streams.is_large[index] {
+        if count >= MUCH && !self.streams.is_large[index] {
             // The program is faster than this: larger pieces cost both less. Best effort.
             self.streams.is_large[index] = true;
             let _ = rustix::pipe::fcntl_setpipe_size(output, LARGE_PIPE);
