@@ -42,6 +42,7 @@ use crate::{
         user_namespace::IdMaps,
     },
     storage::{ContainerDir, ContainerLock, Driver, containers::Status},
+    sys::user_namespace,
 };
 
 /// What belongs to the view.
@@ -112,9 +113,21 @@ impl Engine {
         record: &ContainerRecord,
         scope: Scope,
     ) -> Result<RootView> {
-        let lock = match self.lock_or_running(directory, record, scope)? {
-            Ok(lock) => lock,
-            Err(start) => return self.view_of_running(record, &start, scope),
+        let begun = Instant::now();
+        let lock = loop {
+            let start = match self.lock_or_running(directory, record, scope)? {
+                Ok(lock) => break lock,
+                Err(start) => start,
+            };
+            match self.view_of_running(record, &start, scope) {
+                // Over just now: its supervisor is about to say so.
+                Err(error)
+                    if error.kind() == ErrorKind::Conflict && begun.elapsed() < START_LIMIT =>
+                {
+                    std::thread::sleep(PAUSE);
+                }
+                other => return other,
+            }
         };
         self.enter_user_namespace()?;
         view::leave_host_mounts()?;
@@ -198,7 +211,8 @@ impl Engine {
             Some(_) => start.supervisor.pid,
             None => start.init.pid,
         };
-        if !self.user.join_namespace_of(holder)? {
+        // Its own already if this is asked again.
+        if !user_namespace::is_own(holder) && !self.user.join_namespace_of(holder)? {
             return Err(not_running());
         }
         let root = view::of_running(&start.init, scope != Scope::RootAlone)?;
