@@ -18,6 +18,7 @@ use super::{
     own_ids::Ownership,
     own_root,
     session::{self, CaughtSignals, Ended, Session},
+    streams,
 };
 use crate::{
     engine::{
@@ -168,6 +169,20 @@ impl Engine {
     /// Connects this terminal to a running container until it ends or is detached from.
     pub fn attach(&self, container: &str, options: AttachOptions) -> Result<RunOutcome> {
         let (directory, record) = self.store.find_container(container)?;
+        moves::check(
+            Move::Attach,
+            super::state_of(&directory)?,
+            &record,
+            container,
+        )?;
+        if options.stdin && record.spec.tty && !streams::input_is_terminal() {
+            return Err(
+                Error::invalid("the input device is not a TTY".to_owned()).with_hint(format!(
+                    "{} has a terminal: --no-stdin shows what it prints",
+                    record.name
+                )),
+            );
+        }
         self.attach_to(&directory, &record, &options)
     }
 
@@ -308,6 +323,7 @@ impl Engine {
             name: record.name.clone(),
             sandbox,
             interactive: record.spec.interactive,
+            input_once: record.spec.input_once(),
             hostname: neighbours.surroundings.hostname.clone(),
             client,
             logging: log_plan(record, image)?,
