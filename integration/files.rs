@@ -531,6 +531,9 @@ fn others_wait_for_a_copy(case: &Case) {
     let begin = || {
         let mut archive = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1_000_000_000);
         header.set_mode(0o644);
         header.set_size(5);
         for name in ["begun", "data/f"] {

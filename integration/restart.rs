@@ -22,6 +22,7 @@ cases! {
     resume: root ordinary;
     resume_at_the_same_time: root ordinary;
     boot: ordinary;
+    shut_down: root ordinary;
 }
 
 const LIVES: &str = "trap 'exit 0' TERM; trap 'exit 1' HUP; while :; do sleep 0.05; done";
@@ -485,4 +486,27 @@ fn boot(case: &Case) {
     let lines = case.engine("system boot --init=cron enable").ok().stdout;
     assert!(lines.contains("\n@reboot /"), "{lines}");
     case.engine("system boot sideways").fails(1, "sideways");
+}
+
+/// What init sends to supervisors stops their containers, with their own signal and their own time.
+fn shut_down(case: &Case) {
+    case.load_busybox();
+    let program = "trap 'exit 5' USR1; echo ready; while :; do sleep 0.05; done";
+    for (name, flags, script) in [
+        ("hears", "--stop-signal=USR1", program),
+        ("deaf", "--stop-timeout=0", "echo ready; exec sleep 1000"),
+    ] {
+        let run = ["run", "-d", "--network=none", "--restart=always", flags];
+        let image = ["--name", name, "localhost/busybox", "sh", "-c", script];
+        case.words(&[&run[..], &image[..]].concat()).ok();
+        case.eventually("it is ready", || {
+            case.words(&["logs", name]).ok().stdout.contains("ready")
+        });
+        signal_supervisor(case, name, Signal::TERM);
+        becomes(case, name, "exited");
+    }
+    let code = "{{.State.ExitCode}}{{.State.Error}}";
+    assert_eq!(inspect(case, "hears", code), "5");
+    assert_eq!(inspect(case, "deaf", code), "137");
+    case.engine("rm hears deaf").ok();
 }

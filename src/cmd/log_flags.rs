@@ -47,8 +47,9 @@ fn refuse_terminal(spec: &ContainerSpec) -> Result<()> {
             driver.name()
         )));
     }
-    let terminal = ui::stdin_is_terminal() || ui::stdout_is_terminal() || ui::stderr_is_terminal();
-    if driver == LogDriver::Passthrough && terminal {
+    let terminal =
+        || ui::stdin_is_terminal() || ui::stdout_is_terminal() || ui::stderr_is_terminal();
+    if driver == LogDriver::Passthrough && terminal() {
         let text = "the '--log-driver passthrough' option cannot be used on a TTY";
         return Err(Error::invalid(text).with_hint("--log-driver passthrough-tty"));
     }

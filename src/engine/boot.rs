@@ -214,7 +214,7 @@ fn unit(command: &[String], is_root: bool) -> String {
          Type=oneshot\n\
          RemainAfterExit=yes\n\
          ExecStart={command}\n\
-         # Whoever looks after a container passes SIGTERM on and ends with it.\n\
+         # Whoever looks after a container stops it when it gets SIGTERM, and ends with it.\n\
          KillMode=control-group\n\
          TimeoutStopSec=30\n\
          # Containers have limits of their own.\n\
@@ -373,7 +373,7 @@ RequiresMountsFor=/var/lib/coracle /run/coracle
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/usr/bin/coracle --root /var/lib/coracle --runroot /run/coracle system resume
-# Whoever looks after a container passes SIGTERM on and ends with it.
+# Whoever looks after a container stops it when it gets SIGTERM, and ends with it.
 KillMode=control-group
 TimeoutStopSec=30
 # Containers have limits of their own.

@@ -13,9 +13,9 @@
 //!   containers/ID/            appears by one rename
 //!     record.json               ContainerRecord; replaced as a whole by a rename or an update
 //!     config.json               of the bundle it was made from, if it was: as it was then
-//!     lock                      held by the supervisor as long as it lives, and while files are
-//!                               copied into a stopped container; far behind that, the mark of a
-//!                               process that is removing the container
+//!     lock                      held by the supervisor as long as it lives; but for its first byte,
+//!                               while files of a stopped container are copied ([`locks::Purpose`]);
+//!                               far behind that, the mark of a process that is removing it
 //!     state.json exit.json      StartRecord, ExitRecord, each replaced as a whole
 //!     health.json               HealthRecord of the run that it names; with the first check's end
 //!     log log.1 log.2.gz …      what it has written, see [`containers::log_files`]
@@ -47,7 +47,9 @@
 //!    run roots may serve one root.
 //! 2. the directory `images/` (`flock`, exclusive): who changes names.
 //! 3. object locks (open file description locks on `containers/ID/lock`, `tmp/LEASE/lock`,
-//!    `partial/HEX`): only ever tried, never waited for, so they cannot be part of a cycle.
+//!    `partial/HEX`): only ever tried, never waited for, so they cannot be part of a cycle. But for a
+//!    container's, while it is held for its files: whoever starts, removes or copies waits with no
+//!    lock of an object, or of two containers with that of the lower ID alone.
 //! 4. a volume's lock (`flock` on `volumes/NAME/lock`): who fills it, before the program of its
 //!    container is executed. Waited for, with nothing but object locks held.
 //!

@@ -148,8 +148,12 @@ impl<'a, W: Write> Packer<'a, W> {
         }
         for name in names {
             match self.entry(folder, &name, stat.st_dev) {
-                // Removed meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // Removed or replaced meanwhile.
+                Err(error)
+                    if matches!(
+                        error.raw_os_error(),
+                        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)
+                    ) => {}
                 outcome => outcome?,
             }
         }
@@ -206,10 +210,26 @@ impl<'a, W: Write> Packer<'a, W> {
             if let Some(first) = self.links.get(&inode).cloned() {
                 return self.link(self.header(stat, EntryType::Link), &first);
             }
-            self.links.insert(inode, self.path.clone());
+            let written = self.content(folder, name, kind, stat)?;
+            if written {
+                // Only what is in the archive can be linked to.
+                self.links.insert(inode, self.path.clone());
+            }
+            return Ok(());
         }
-        match kind {
-            FileType::RegularFile => self.regular(folder, name),
+        self.content(folder, name, kind, stat).map(drop)
+    }
+
+    /// Whether there was something to be written: it may have become something else meanwhile.
+    fn content(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        name: &CStr,
+        kind: FileType,
+        stat: &Stat,
+    ) -> io::Result<bool> {
+        let written = match kind {
+            FileType::RegularFile => return self.regular(folder, name),
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(folder, name, Vec::new())?;
                 let found = file_copy::attributes((folder, name))?;
@@ -231,7 +251,8 @@ impl<'a, W: Write> Packer<'a, W> {
                 self.archive
                     .append_data(&mut header, as_path(&path), io::empty())
             }
-        }
+        };
+        written.map(|()| true)
     }
 
     fn link(&mut self, mut header: Header, target: &[u8]) -> io::Result<()> {
@@ -264,25 +285,26 @@ impl<'a, W: Write> Packer<'a, W> {
         self.archive.append(&header, text.as_slice())
     }
 
-    fn regular(&mut self, folder: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-        // It may have become something else since it was looked at.
+    fn regular(&mut self, folder: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
         let Some((file, stat)) = in_root::open_regular(folder, name)? else {
-            return Ok(());
+            return Ok(false);
         };
         let found = file_copy::attributes_of(file.as_fd())?;
         let mut header = self.header_of(&stat, EntryType::Regular, &found)?;
         self.attributes(found)?;
         let path = self.path.clone();
         if header.entry_type() != EntryType::Regular {
-            return self
-                .archive
-                .append_data(&mut header, as_path(&path), io::empty());
+            self.archive
+                .append_data(&mut header, as_path(&path), io::empty())?;
+            return Ok(true);
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         header.set_size(size);
         // The size was said: a file that grows is cut, one that shrinks ends in zeros.
         let data = std::fs::File::from(file).chain(io::repeat(0)).take(size);
-        self.archive.append_data(&mut header, as_path(&path), data)
+        self.archive
+            .append_data(&mut header, as_path(&path), data)?;
+        Ok(true)
     }
 
     /// Of the entry that comes next.

@@ -68,10 +68,11 @@ impl Engine {
         // It may have much to sweep: before the container stands still.
         let lease = self.store.lease()?;
         let frozen = self.freeze_for(request, &directory, notice);
-        let (layer, changes) = self.take(&lease, &directory, &record)?;
+        let taken = self.take(&lease, &directory, &record);
         drop(frozen);
-        // Removed meanwhile: then some of its files may have been missing.
+        // Removed meanwhile: then some of its files, or all, may have been missing.
         self.store.container(directory.id())?;
+        let (layer, changes) = taken?;
         left_out(&changes, notice);
 
         let below = if request.squash {

@@ -19,10 +19,13 @@
 //! With its mounts a stopped container is changed through the same directories as a start would use.
 //! The view therefore holds the container's lock, for files (`storage::containers`): the container
 //! counts as stopped all the while, and another copy, a start or a removal waits. Whoever only reads
-//! goes without the lock if the container is being started, restarted or removed, and then sees the
-//! root alone (`RootView::without_mounts`).
+//! goes without the lock if the container restarts (or does not get on with a start or removal), and
+//! then sees the root alone (`RootView::without_mounts`).
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
+};
 
 use rustix::fs::{Mode, OFlags, Stat};
 
@@ -38,7 +41,7 @@ use crate::{
         container::{ContainerRecord, ContainerState, StartRecord},
         user_namespace::IdMaps,
     },
-    storage::{ContainerDir, ContainerLock, Driver},
+    storage::{ContainerDir, ContainerLock, Driver, containers::Status},
 };
 
 /// What belongs to the view.
@@ -53,6 +56,10 @@ pub(in crate::engine) enum Scope {
     /// mounted. Only to be read.
     RootAlone,
 }
+
+/// How long a container may be found neither running nor stopped.
+const START_LIMIT: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// An id that no map of the container knows: what the kernel shows for one.
 const NOBODY: u32 = 65534;
@@ -141,26 +148,36 @@ impl Engine {
         record: &ContainerRecord,
         scope: Scope,
     ) -> Result<std::result::Result<Option<ContainerLock>, Box<StartRecord>>> {
-        let running = || -> Result<Option<StartRecord>> {
-            let status = directory.state()?;
-            Ok(status
-                .start
-                .filter(|_| status.state == ContainerState::Running))
-        };
-        if let Some(start) = running()? {
-            return Ok(Err(Box::new(start)));
-        }
         let Scope::WithMounts { to_change } = scope else {
-            return Ok(Ok(None));
+            return Ok(match directory.state()? {
+                Status {
+                    state: ContainerState::Running,
+                    start: Some(start),
+                    ..
+                } => Err(Box::new(start)),
+                _ => Ok(None),
+            });
         };
-        match directory.hold_for_files()? {
-            Some(lock) => Ok(Ok(Some(lock))),
-            // It may have been started meanwhile.
-            None => match running()? {
-                Some(start) => Ok(Err(Box::new(start))),
-                None if to_change => Err(busy(record)),
-                None => Ok(Ok(None)),
-            },
+        let begun = Instant::now();
+        loop {
+            let status = directory.state()?;
+            if status.state == ContainerState::Running
+                && let Some(start) = status.start
+            {
+                return Ok(Err(Box::new(start)));
+            }
+            if let Some(lock) = directory.hold_for_files()? {
+                return Ok(Ok(Some(lock)));
+            }
+            // It is being started: soon it runs, or has ended.
+            let restarts = status.state == ContainerState::Restarting;
+            if restarts || begun.elapsed() > START_LIMIT {
+                return match to_change {
+                    true => Err(busy(record)),
+                    false => Ok(Ok(None)),
+                };
+            }
+            std::thread::sleep(PAUSE);
         }
     }
 

@@ -18,7 +18,7 @@ use super::{
     own_ids::Ownership,
     own_root,
     session::{self, CaughtSignals, Ended, Session},
-    streams,
+    stop, streams,
 };
 use crate::{
     engine::{
@@ -26,7 +26,7 @@ use crate::{
         events::container_event,
         plan::{self, ContainerFiles, RootSource},
         supervisor::{
-            self, About, LaunchPlan, network_files,
+            self, About, LaunchPlan, StopPlan, network_files,
             protocol::{self, Attachment, Request},
             socket_name,
         },
@@ -332,6 +332,10 @@ impl Engine {
             nameless_volumes: anonymous_volumes(&record.spec.mounts),
             health: self.health_plan(record, image.config.as_ref()),
             timeout: record.spec.namespaces.timeout,
+            stop: StopPlan {
+                signal: stop::stop_signal(record, || image.config.clone()),
+                timeout: u64::try_from(self.stop_timeout(record, None)).ok(),
+            },
             about: About::new(record, image),
             shares_user_namespace: self.user.has_namespace(),
             user_bus: self.user_bus.clone(),

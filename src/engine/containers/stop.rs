@@ -11,6 +11,7 @@ use crate::{
     model::{
         Result,
         container::ContainerRecord,
+        image::ProcessDefaults,
         signal::{SIGKILL, SIGTERM, parse_signal},
     },
     storage::{ContainerDir, containers::Status},
@@ -177,13 +178,19 @@ impl Engine {
     /// What ends the container politely: its own signal, its image's, or SIGTERM. An image that is
     /// damaged or says nonsense must not make its containers unstoppable.
     pub(super) fn stop_signal(&self, record: &ContainerRecord) -> i32 {
-        let of_image = || {
-            let image = self.image_config(record.image_id.as_ref()?).ok()?;
-            parse_signal(&image.config?.stop_signal?).ok()
-        };
-        let systemd =
-            || plan::wants_systemd(&record.spec, &record.path).then_some(plan::SYSTEMD_STOP_SIGNAL);
-        let asked = record.spec.stop_signal.or_else(systemd);
-        asked.or_else(of_image).unwrap_or(SIGTERM)
+        let of_image = || self.image_config(record.image_id.as_ref()?).ok()?.config;
+        stop_signal(record, of_image)
     }
+}
+
+/// [`Engine::stop_signal`] where the image may be at hand; it is asked last.
+pub(super) fn stop_signal(
+    record: &ContainerRecord,
+    image: impl FnOnce() -> Option<ProcessDefaults>,
+) -> i32 {
+    let of_image = || parse_signal(&image()?.stop_signal?).ok();
+    let systemd =
+        || plan::wants_systemd(&record.spec, &record.path).then_some(plan::SYSTEMD_STOP_SIGNAL);
+    let asked = record.spec.stop_signal.or_else(systemd);
+    asked.or_else(of_image).unwrap_or(SIGTERM)
 }

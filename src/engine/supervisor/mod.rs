@@ -90,12 +90,22 @@ pub struct LaunchPlan {
     pub health: Option<Box<HealthPlan>>,
     /// Seconds after which the container is killed.
     pub timeout: Option<u32>,
+    /// How the container is ended when the machine shuts down.
+    pub stop: StopPlan,
     /// What its events say of it.
     pub about: About,
     /// This process is in a user namespace that others may join.
     pub shares_user_namespace: bool,
     /// The socket of an ordinary user's D-Bus.
     pub user_bus: Option<PathBuf>,
+}
+
+/// What asks the program to end, and how long it may take.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct StopPlan {
+    pub signal: i32,
+    /// Seconds until SIGKILL; `None` is for ever.
+    pub timeout: Option<u64>,
 }
 
 /// Starts the supervisor of a container whose lock is held. The returned socket speaks

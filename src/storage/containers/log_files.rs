@@ -27,6 +27,7 @@ use std::{
         unix::fs::FileExt,
     },
     path::Path,
+    sync::Arc,
 };
 
 use rustix::{
@@ -40,7 +41,7 @@ use crate::model::{Context, Result};
 /// Where a log lies.
 #[derive(Debug)]
 pub struct LogFiles {
-    directory: OwnedFd,
+    directory: Arc<OwnedFd>,
     name: String,
 }
 
@@ -63,10 +64,8 @@ const EXTRA: &[u8; 4] = b"CI\x08\0";
 impl ContainerDir {
     /// The log's files: `log` in the container's folder, or wherever `path` says.
     pub fn log_files(&self, path: Option<&str>) -> Result<LogFiles> {
-        let what = || "cannot open the folder of the container's log".to_owned();
         let Some(path) = path.map(Path::new) else {
-            let directory = self.dir.try_clone().system(what)?;
-            return Ok(LogFiles::new(directory, "log"));
+            return Ok(LogFiles::new(Arc::clone(&self.dir), "log"));
         };
         let folder = path.parent().unwrap_or(Path::new("/"));
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -78,9 +77,9 @@ impl ContainerDir {
 }
 
 impl LogFiles {
-    pub fn new(directory: OwnedFd, name: &str) -> LogFiles {
+    pub fn new(directory: impl Into<Arc<OwnedFd>>, name: &str) -> LogFiles {
         LogFiles {
-            directory,
+            directory: directory.into(),
             name: name.to_owned(),
         }
     }
@@ -306,7 +305,7 @@ mod tests {
 
     fn files() -> (tempfile::TempDir, LogFiles) {
         let folder = tempfile::tempdir().unwrap();
-        let directory = File::open(folder.path()).unwrap().into();
+        let directory: OwnedFd = File::open(folder.path()).unwrap().into();
         (folder, LogFiles::new(directory, "log"))
     }
 

@@ -18,6 +18,7 @@ mod status;
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::{
@@ -55,7 +56,7 @@ pub type ContainerLock = ObjectLock;
 #[derive(Debug)]
 pub struct ContainerDir {
     id: ContainerId,
-    dir: OwnedFd,
+    dir: Arc<OwnedFd>,
     path: PathBuf,
 }
 
@@ -355,7 +356,7 @@ impl Store {
         match rustix::fs::openat(&self.root, &place, FOLDER, Mode::empty()) {
             Ok(dir) => Ok(Some(ContainerDir {
                 id: id.clone(),
-                dir,
+                dir: dir.into(),
                 path: self.root_path.join(place),
             })),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),

@@ -49,7 +49,7 @@ impl Store {
             shared: Some(shared),
             dir: Some(ContainerDir {
                 id: id.clone(),
-                dir,
+                dir: dir.into(),
                 path: self.root_path.join("containers").join(id.as_str()),
             }),
             lock: Some(lock),

@@ -1,6 +1,6 @@
 //! What supervisors write is what `logs` reads.
 
-use std::{collections::BTreeMap, fs::File, path::Path};
+use std::{collections::BTreeMap, fs::File, os::fd::OwnedFd, path::Path};
 
 use proptest::prelude::*;
 
@@ -44,7 +44,7 @@ impl LogSink for Heard {
 }
 
 fn files(folder: &Path) -> LogFiles {
-    LogFiles::new(File::open(folder).unwrap().into(), "log")
+    LogFiles::new(OwnedFd::from(File::open(folder).unwrap()), "log")
 }
 
 fn writer(folder: &Path, driver: LogDriver, limits: LogLimits) -> LogWriter {

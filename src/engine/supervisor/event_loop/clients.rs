@@ -193,6 +193,11 @@ impl EventLoop {
 
     /// Tells every client of the end. They go when that has arrived; nobody waits for it.
     pub(in super::super) fn let_go(&mut self, code: i32) {
+        self.bid_farewell(code);
+        self.tidy();
+    }
+
+    fn bid_farewell(&mut self, code: i32) {
         let farewell = Event::Exited(code).encode();
         for client in &mut self.clients {
             if !client.leaving {
@@ -203,13 +208,12 @@ impl EventLoop {
             }
             client.flush();
         }
-        self.tidy();
     }
 
     /// [`Self::let_go`], and waits until everybody has gone. A client that is stopped holds up
     /// nobody else, only the end of this process.
     pub(in super::super) fn say_goodbye(&mut self, code: i32) {
-        self.let_go(code);
+        self.bid_farewell(code);
         loop {
             self.clients.retain(|client| !client.is_done());
             let mut set = PollSet::with_capacity(2 * self.clients.len());

@@ -26,6 +26,7 @@ use self::clients::Client;
 pub(super) use self::streams::StreamEnds;
 use super::{
     super::cgroup::Group,
+    StopPlan,
     health::{HealthPlan, Monitor, Part},
     log::{LogWriter, Stream},
     orphans::Orphans,
@@ -36,8 +37,8 @@ use crate::{
     sys::{poll::PollSet, process, signals},
 };
 
-/// What an init system sends to processes before it kills them. The container's own end then is none
-/// that a policy has to mend.
+/// What an init system sends to processes before it kills them: the container is stopped, and its end
+/// is none that a policy has to mend.
 const CLOSING_DOWN: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
 
 /// So long after the last output its room is kept.
@@ -65,6 +66,7 @@ pub(super) struct EventLoop {
     wish: Wish,
     /// The machine or the user's session is about to end: this process was told to.
     closing_down: bool,
+    stop: StopPlan,
     start_now: bool,
     health: Option<Box<Monitor>>,
     health_wanted: Option<Option<Box<HealthPlan>>>,
@@ -104,7 +106,12 @@ enum Source {
 }
 
 impl EventLoop {
-    pub(super) fn new(listener: OwnedFd, log: Option<LogWriter>, input_once: bool) -> Self {
+    pub(super) fn new(
+        listener: OwnedFd,
+        log: Option<LogWriter>,
+        stop: StopPlan,
+        input_once: bool,
+    ) -> Self {
         EventLoop {
             init: None,
             pid: 0,
@@ -122,6 +129,7 @@ impl EventLoop {
             exit_code: None,
             wish: Wish::default(),
             closing_down: false,
+            stop,
             start_now: false,
             health: None,
             health_wanted: None,
@@ -217,7 +225,11 @@ impl EventLoop {
 
     /// Waits for events and deals with them.
     fn round(&mut self, group: Option<&Group>) -> Result<()> {
-        for (source, ready) in self.wait()? {
+        let ready = self.wait()?;
+        if matches!(ready.first(), Some((Source::Init, _))) && self.may_have_been_told(&ready) {
+            self.hear_clients();
+        }
+        for (source, ready) in ready {
             self.deal_with(source, ready)?;
         }
         self.stand_still(group);
@@ -249,9 +261,15 @@ impl EventLoop {
         }
     }
 
-    /// Whoever ends the container says so before: what has been said is heard first.
+    /// Whoever ends the container says so before: what has been said is heard first. It was asked
+    /// for the end before it asked for words, so words that came before the end are not missed.
+    fn may_have_been_told(&self, ready: &[(Source, PollFlags)]) -> bool {
+        let speaks =
+            |(source, _): &(Source, _)| matches!(source, Source::Listener | Source::Client(_));
+        !self.pending_input.is_empty() || ready.iter().any(speaks)
+    }
+
     fn note_end(&mut self) -> Result<()> {
-        self.hear_clients();
         if let Some(init) = self.init.take() {
             let code = process::reap(&init).system(|| "cannot reap the container".to_owned())?;
             self.exit_code = Some(code);
@@ -317,13 +335,31 @@ impl EventLoop {
         let Some(descriptor) = &self.signals else {
             return;
         };
+        let mut closes_down = false;
         while let Ok(Some(number)) = signals::next(descriptor) {
             if number == libc::SIGCHLD {
                 self.reap_strays();
+            } else if CLOSING_DOWN.contains(&number) {
+                closes_down = true;
             } else if number != libc::SIGPIPE {
-                self.closing_down |= CLOSING_DOWN.contains(&number);
                 self.signal_init(number);
             }
+        }
+        if closes_down {
+            self.close_down();
+        }
+    }
+
+    /// Stops the container as `stop` does, so that no shutdown has to wait for a program that does
+    /// not hear.
+    fn close_down(&mut self) {
+        let begun = std::mem::replace(&mut self.closing_down, true);
+        self.signal_init(self.stop.signal);
+        if let Some(seconds) = self.stop.timeout.filter(|_| !begun) {
+            // Without a timer whoever shuts down kills in the end.
+            // 0 would be never.
+            let after = Duration::from_secs(seconds).max(Duration::from_millis(1));
+            self.timer = timer(after).ok().or(self.timer.take());
         }
     }
 }

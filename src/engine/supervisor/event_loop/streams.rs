@@ -92,12 +92,14 @@ impl EventLoop {
             if polled.is_empty() || !matches!(poll(&mut polled, Some(&at_once)), Ok(1..)) {
                 break;
             }
-            let ready: Vec<bool> = polled
-                .iter()
-                .map(|entry| !entry.revents().is_empty())
-                .collect();
-            for (index, _) in indices.into_iter().zip(ready).filter(|(_, ready)| *ready) {
-                self.read_output(index);
+            let ready: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
+            for (index, ready) in indices.into_iter().zip(ready) {
+                // Nobody writes any more, so that an end without input has nothing before it.
+                match ready {
+                    PollFlags::HUP => self.end_output(index),
+                    _ if ready.is_empty() => {}
+                    _ => self.read_output(index),
+                }
             }
         }
         for index in 0..self.streams.outputs.len() {
