@@ -207,10 +207,7 @@ impl Engine {
         )?;
         let socket = packet::connect(self.store.socket_folder()?, &socket_name(&record.id))
             .map_err(|_| stopped())?;
-        let attachment = Attachment {
-            stdin: options.stdin && takes_input(record),
-            output: true,
-        };
+        let attachment = attachment(record, options);
         if !record.spec.tty {
             protocol::hand_over_outputs(&socket).map_err(|_| stopped())?;
         }
@@ -305,13 +302,9 @@ impl Engine {
         own_root::refine(&mut sandbox, record, directory, &host)?;
         hook_folders::add(&mut sandbox, record, directory)?;
         plan::close_devices(&mut sandbox);
-        let client = match attach {
-            Some(options) => Attachment {
-                stdin: options.stdin && takes_input(record),
-                output: true,
-            },
-            None => Attachment::default(),
-        };
+        let client = attach
+            .map(|options| attachment(record, options))
+            .unwrap_or_default();
         if attach.is_some() && record.spec.tty {
             let size = session::terminal_size();
             sandbox.process.terminal_size = size.or(sandbox.process.terminal_size);
@@ -490,6 +483,13 @@ impl Engine {
             }
             shifted::Kind::Metadata => {}
         }
+    }
+}
+
+fn attachment(record: &ContainerRecord, options: &AttachOptions) -> Attachment {
+    Attachment {
+        stdin: options.stdin && takes_input(record),
+        output: true,
     }
 }
 
