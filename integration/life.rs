@@ -1,5 +1,7 @@
 //! The life of detached containers, and what is left when something dies.
 
+use std::io::Write;
+
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::case::Case;
@@ -204,8 +206,9 @@ fn attach(case: &Case) {
 
 fn attach_gives_input(case: &Case) {
     case.load_busybox();
-    case.engine("run -d -i --name=reader --network none localhost/busybox cat")
+    case.engine("create -i --name=reader --network none localhost/busybox cat")
         .ok();
+    case.engine("start reader").ok();
     case.with_input(&["attach", "reader"], "through the socket\n")
         .ok()
         .prints("through the socket");
@@ -213,6 +216,38 @@ fn attach_gives_input(case: &Case) {
         state(case, "reader") == "exited 0"
     });
     case.engine("rm reader").ok();
+    // What was started by itself keeps its input open, as with Docker (StdinOnce).
+    let program = "read a; echo got $a; read b; echo $a and $b; exit 4";
+    case.words(&[
+        "run",
+        "-d",
+        "-i",
+        "--name=patient",
+        "--network=none",
+        "localhost/busybox",
+        "sh",
+        "-c",
+        program,
+    ])
+    .ok();
+    case.words(&["inspect", "-f", "{{.Config.StdinOnce}}", "patient"])
+        .ok()
+        .prints("false");
+    let mut before = case.start(&["attach", "patient"]);
+    before.stdin.take().unwrap().write_all(b"one\n").unwrap();
+    case.eventually("the first line is read", || {
+        case.engine("logs patient").stdout == "got one\n"
+    });
+    case.with_input(&["attach", "patient"], "two\n")
+        .exits(4)
+        .contains("one and two");
+    assert_eq!(before.wait().unwrap().code(), Some(4));
+    case.engine("rm patient").ok();
+    case.engine("run -dt --name=screen --network none localhost/busybox sleep 1000")
+        .ok();
+    case.with_input(&["attach", "screen"], "not typed\n")
+        .fails(1, "the input device is not a TTY");
+    case.engine("rm -f screen").ok();
 }
 
 fn stop(case: &Case) {

@@ -168,6 +168,12 @@ impl ContainerSpec {
         self.env.push(variable.to_owned());
     }
 
+    /// Standard input ends with whoever is attached to it. That of a container that was made to run
+    /// by itself (`-d -i`) stays open for the next.
+    pub fn input_once(&self) -> bool {
+        self.interactive && self.attach.stdin
+    }
+
     /// Leaves a variable out, whoever has set it: the user before, the image or this program.
     pub fn unset_variable(&mut self, name: &str) {
         self.forget_variable(name);

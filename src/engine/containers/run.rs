@@ -18,7 +18,7 @@ use super::{
     own_ids::Ownership,
     own_root,
     session::{self, CaughtSignals, Ended, Session},
-    stop,
+    stop, streams,
 };
 use crate::{
     engine::{
@@ -169,6 +169,20 @@ impl Engine {
     /// Connects this terminal to a running container until it ends or is detached from.
     pub fn attach(&self, container: &str, options: AttachOptions) -> Result<RunOutcome> {
         let (directory, record) = self.store.find_container(container)?;
+        moves::check(
+            Move::Attach,
+            super::state_of(&directory)?,
+            &record,
+            container,
+        )?;
+        if options.stdin && record.spec.tty && !streams::input_is_terminal() {
+            return Err(
+                Error::invalid("the input device is not a TTY".to_owned()).with_hint(format!(
+                    "{} has a terminal: --no-stdin shows what it prints",
+                    record.name
+                )),
+            );
+        }
         self.attach_to(&directory, &record, &options)
     }
 
@@ -193,10 +207,7 @@ impl Engine {
         )?;
         let socket = packet::connect(self.store.socket_folder()?, &socket_name(&record.id))
             .map_err(|_| stopped())?;
-        let attachment = Attachment {
-            stdin: options.stdin && takes_input(record),
-            output: true,
-        };
+        let attachment = attachment(record, options);
         if !record.spec.tty {
             protocol::hand_over_outputs(&socket).map_err(|_| stopped())?;
         }
@@ -291,13 +302,9 @@ impl Engine {
         own_root::refine(&mut sandbox, record, directory, &host)?;
         hook_folders::add(&mut sandbox, record, directory)?;
         plan::close_devices(&mut sandbox);
-        let client = match attach {
-            Some(options) => Attachment {
-                stdin: options.stdin && takes_input(record),
-                output: true,
-            },
-            None => Attachment::default(),
-        };
+        let client = attach
+            .map(|options| attachment(record, options))
+            .unwrap_or_default();
         if attach.is_some() && record.spec.tty {
             let size = session::terminal_size();
             sandbox.process.terminal_size = size.or(sandbox.process.terminal_size);
@@ -309,6 +316,7 @@ impl Engine {
             name: record.name.clone(),
             sandbox,
             interactive: record.spec.interactive,
+            input_once: record.spec.input_once(),
             hostname: neighbours.surroundings.hostname.clone(),
             client,
             logging: log_plan(record, image)?,
@@ -475,6 +483,13 @@ impl Engine {
             }
             shifted::Kind::Metadata => {}
         }
+    }
+}
+
+fn attachment(record: &ContainerRecord, options: &AttachOptions) -> Attachment {
+    Attachment {
+        stdin: options.stdin && takes_input(record),
+        output: true,
     }
 }
 

@@ -18,6 +18,10 @@ pub(super) fn input() -> BorrowedFd<'static> {
     rustix::stdio::stdin()
 }
 
+pub(super) fn input_is_terminal() -> bool {
+    isatty(input())
+}
+
 pub(super) fn output() -> BorrowedFd<'static> {
     rustix::stdio::stdout()
 }

@@ -73,6 +73,8 @@ pub struct LaunchPlan {
     pub sandbox: SandboxPlan,
     /// Standard input is a pipe that stays open, instead of /dev/null.
     pub interactive: bool,
+    /// Whoever is attached to it ends it by going (Docker's `StdinOnce`).
+    pub input_once: bool,
     /// That of the container whose host name is shared.
     pub hostname: Option<String>,
     /// What the command at the other end of the socket wants to see.

@@ -56,7 +56,7 @@ impl Container<'_> {
         let logging = &self.plan.logging;
         let files = || self.directory.log_files(logging.path.as_deref());
         let log = log::LogWriter::open(logging, files)?;
-        let mut watch = EventLoop::new(socket, log, self.plan.stop);
+        let mut watch = EventLoop::new(socket, log, self.plan.stop, self.plan.input_once);
         let mut restarts = Restarts::default();
         let mut run = match self.begin(&mut watch, client, &held, 0) {
             Ok(run) => run,

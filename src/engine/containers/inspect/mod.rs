@@ -154,7 +154,7 @@ impl Engine {
         object.put_some("ExposedPorts", image.exposed_ports.as_ref());
         object.put("Tty", json!(spec.tty));
         object.put("OpenStdin", json!(spec.interactive));
-        object.put("StdinOnce", json!(spec.interactive && spec.attach.stdin));
+        object.put("StdinOnce", json!(spec.input_once()));
         object.put("Env", json!(environment(&spec.env, image)));
         object.put("Cmd", json!(command));
         object.put_some("Healthcheck", spec.health.shown(image));

@@ -101,7 +101,6 @@ impl EventLoop {
         if length == 0 {
             self.clients[index].gone = true;
             let client = &self.clients[index];
-            // Docker's StdinOnce: who was attached to the input ends it by going.
             if client.attachment.stdin && !client.detached && !client.leaving {
                 self.end_input();
             }

@@ -61,6 +61,8 @@ pub(super) struct EventLoop {
     /// Input that the program has not taken yet; no more is accepted meanwhile.
     pending_input: Vec<u8>,
     input_ended: bool,
+    /// A client's end of input is the program's (Docker's `StdinOnce`).
+    input_once: bool,
     log: Option<LogWriter>,
     clients: Vec<Client>,
     exit_code: Option<i32>,
@@ -109,7 +111,12 @@ enum Source {
 }
 
 impl EventLoop {
-    pub(super) fn new(listener: OwnedFd, log: Option<LogWriter>, stop: StopPlan) -> Self {
+    pub(super) fn new(
+        listener: OwnedFd,
+        log: Option<LogWriter>,
+        stop: StopPlan,
+        input_once: bool,
+    ) -> Self {
         EventLoop {
             init: None,
             pid: 0,
@@ -121,6 +128,7 @@ impl EventLoop {
             streams: StreamEnds::default(),
             pending_input: Vec::new(),
             input_ended: false,
+            input_once,
             log,
             clients: Vec::new(),
             exit_code: None,

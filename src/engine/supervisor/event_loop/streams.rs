@@ -133,7 +133,11 @@ impl EventLoop {
         }
     }
 
+    /// A client has no more input.
     pub(super) fn end_input(&mut self) {
+        if !self.input_once {
+            return;
+        }
         self.input_ended = true;
         if self.pending_input.is_empty() {
             self.close_input();
