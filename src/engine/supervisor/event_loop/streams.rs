@@ -12,9 +12,10 @@ use crate::{
 
 /// Read at once: with its records it still fits the processor's nearest large cache.
 const PIECE: usize = 256 << 10;
-/// What a pipe holds, pipe(7), and what it may be made to hold.
+/// What a pipe holds, pipe(7), and what it may be made to hold: all of a user's together have 64 MiB
+/// before new ones are made tiny.
 const DEFAULT_PIPE: usize = 64 << 10;
-pub(super) const LARGE_PIPE: usize = 1 << 20;
+pub(super) const LARGE_PIPE: usize = 512 << 10;
 /// A program of which so much waits at once writes faster than it is read. Less than a pipe holds:
 /// a last page that is not quite full may be followed by nothing.
 const MUCH: usize = DEFAULT_PIPE / 2;

@@ -1,14 +1,13 @@
 //! JSON string escapes as Go's encoder writes them (Docker's files are byte for byte like this):
 //! HTML characters and line separators too, each byte that is not UTF-8 as U+FFFD.
 
-use crate::sys::json_bytes::{is_special, special_bytes};
+use crate::sys::json_bytes::copy_plain;
 
-/// Appends `text` as the inside of a JSON string.
-pub(super) fn escape(out: &mut Vec<u8>, text: &[u8]) {
+/// Appends `text` as the inside of a JSON string, with `newline` in place of each newline.
+pub(super) fn escape(out: &mut Vec<u8>, text: &[u8], newline: &[u8]) {
     let mut rest = text;
     loop {
-        let plain = plain_length(rest);
-        out.extend_from_slice(&rest[..plain]);
+        let plain = copy_plain(out, rest, newline);
         rest = &rest[plain..];
         let Some(&byte) = rest.first() else { return };
         if byte < 0x80 {
@@ -22,31 +21,10 @@ pub(super) fn escape(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// How many bytes at the beginning are ASCII and stand for themselves.
-fn plain_length(text: &[u8]) -> usize {
-    let (blocks, rest) = text.as_chunks::<16>();
-    for (index, block) in blocks.iter().enumerate() {
-        let special = special_bytes(block);
-        if special != 0 {
-            return index * 16 + special.trailing_zeros() as usize;
-        }
-    }
-    let whole = blocks.len() * 16;
-    // The last bytes once more with those before them: a line is seldom a multiple of sixteen.
-    if let Some(last) = text.last_chunk::<16>() {
-        let special = special_bytes(last) >> (16 - rest.len());
-        let unseen = special.trailing_zeros() as usize;
-        return whole + unseen.min(rest.len());
-    }
-    let special = rest.iter().position(|&byte| is_special(byte));
-    whole + special.unwrap_or(rest.len())
-}
-
 fn escape_ascii(out: &mut Vec<u8>, byte: u8) {
     match byte {
         b'"' => out.extend_from_slice(b"\\\""),
         b'\\' => out.extend_from_slice(b"\\\\"),
-        b'\n' => out.extend_from_slice(b"\\n"),
         b'\r' => out.extend_from_slice(b"\\r"),
         b'\t' => out.extend_from_slice(b"\\t"),
         _ => out.extend_from_slice(&unicode_escape(u32::from(byte))),
@@ -83,7 +61,7 @@ mod tests {
 
     fn escaped(text: &[u8]) -> String {
         let mut out = Vec::new();
-        escape(&mut out, text);
+        escape(&mut out, text, b"\\n");
         String::from_utf8(out).unwrap()
     }
 
@@ -100,12 +78,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn sixteen_at_a_time_are_as_one_by_one(text in prop::collection::vec(any::<u8>(), 0..100)) {
-            let one_by_one = text.iter().position(|&byte| is_special(byte));
-            prop_assert_eq!(plain_length(&text), one_by_one.unwrap_or(text.len()));
-        }
-
         #[test]
         fn is_a_json_string_of_the_text(text in prop::collection::vec(any::<u8>(), 0..200)) {
             let quoted = format!("\"{}\"", escaped(&text));

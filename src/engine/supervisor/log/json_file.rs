@@ -33,14 +33,8 @@ impl JsonLines {
         let between = [b"\\n", ending.as_bytes(), BEGINNING].concat();
         out.reserve(text.len() + text.len() / 64 * between.len());
         out.extend_from_slice(BEGINNING);
-        let mut begin = 0;
-        for newline in memchr::memchr_iter(b'\n', text) {
-            escape(out, &text[begin..newline]);
-            out.extend_from_slice(&between);
-            begin = newline + 1;
-        }
-        if begin < text.len() {
-            escape(out, &text[begin..]);
+        escape(out, text, &between);
+        if text.last().is_some_and(|&last| last != b'\n') {
             out.extend_from_slice(ending.as_bytes());
         } else {
             out.truncate(out.len() - BEGINNING.len());

@@ -10,7 +10,7 @@
 //! A line of output is one record; one longer than 16 KiB becomes several, of which only the last
 //! has the newline, as Docker writes them. A line whose end has not come yet waits here, and is
 //! written without a newline when its stream ends. All records of one piece of output have one
-//! time, and one write(2): a reader sees whole records but for the last.
+//! time, and few write(2)s of whole records: a reader sees whole records but for the last.
 //!
 //! Nothing here ever fails: what cannot be written (a full disk) is counted, and said in the log
 //! itself as soon as there is room again.
@@ -32,6 +32,11 @@ use crate::{
 
 /// Longest part of a line in one record.
 const MAX_PART: usize = 16 << 10;
+/// Lines are made into records so many bytes at a time: the records of empty ones are forty times
+/// as long.
+const STEP: usize = 2 * MAX_PART;
+/// From so many bytes of records on they are written.
+const ENOUGH: usize = 512 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Stream {
@@ -137,12 +142,15 @@ impl LogWriter {
     fn add(&mut self, stream: Stream, text: &[u8], time: &str) {
         let mut rest = text;
         while !rest.is_empty() {
-            // Most lines are short, and then all of them go in one call.
-            let short = short_lines(rest);
+            // Most lines are short, and then many of them go in one call.
+            let short = short_lines(&rest[..rest.len().min(STEP)]);
             if short > 0 {
                 let (lines, others) = rest.split_at(short);
                 self.add_lines(stream, lines, time);
                 rest = others;
+                if self.records.len() >= ENOUGH {
+                    self.flush(time);
+                }
                 continue;
             }
             if rest.len() <= MAX_PART {
