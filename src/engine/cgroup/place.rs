@@ -72,7 +72,8 @@ pub(super) fn find(plan: &CgroupPlan, caller: &Caller<'_>) -> Result<Base, Why> 
 fn of_root() -> Result<Base, Why> {
     for tree in TREES {
         let path = Path::new(tree).join(FOLDER_NAME);
-        if path.is_dir() {
+        // Half of what std's question costs.
+        if rustix::fs::stat(&path).is_ok() {
             let tree = PathBuf::from(tree);
             return Ok(Base { tree, path });
         }

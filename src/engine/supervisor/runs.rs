@@ -337,6 +337,8 @@ impl Container<'_> {
             let destroyed = gone.then(|| events::destroyed(&self.plan)).into_iter();
             self.store
                 .note_events(outcome.events.into_iter().chain(destroyed.flatten()));
+            // The process ends now, and closes it with everything else.
+            let _ = std::mem::ManuallyDrop::new(self.sockets);
             return removed;
         }
         self.note_end(&mut outcome, wish, false, restarts)

@@ -253,6 +253,8 @@ impl EventLoop {
             Source::Listener => self.accept(),
             Source::Signals => self.forward_signal(),
             Source::Input => self.feed_input(),
+            // Nobody can write to it any more, and nothing is left in it.
+            Source::Output(index) if ready == PollFlags::HUP => self.end_output(index),
             Source::Output(index) => self.read_output(index),
             Source::Client(index) => self.serve(index, ready),
             Source::Health(part) => self.tend_health(part),

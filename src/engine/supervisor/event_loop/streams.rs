@@ -225,7 +225,7 @@ impl EventLoop {
     }
 
     /// A stream that has ended leaves an empty place, so that the numbers of this round stay right.
-    fn end_output(&mut self, index: usize) {
+    pub(super) fn end_output(&mut self, index: usize) {
         if let Some((stream, _)) = self.streams.outputs[index].take()
             && let Some(log) = &mut self.log
         {
