@@ -5,7 +5,8 @@
 //! |---|---|---|
 //! | has ended | `exit.json`, `state.json`, `record.json`, `upper` | 10 |
 //! | does not run, and only those that run are wanted | `lock` | 3 |
-//! | runs, or never did | as [`super::ContainerDir::state`], then `record.json` | 11 to 15 |
+//! | was never started | the same, of which two are not there | 6 |
+//! | runs | as [`super::ContainerDir::state`], then `record.json` | 11 to 15 |
 //!
 //! A container whose exit record belongs to its last start has ended, whoever holds its lock (a
 //! supervisor that is about to let go, a new start): that need not be asked. One that its supervisor
@@ -90,23 +91,21 @@ impl Store {
     }
 
     fn look_at(&self, folder: &OwnedFd, id: &ContainerId, all: bool) -> Result<Option<Listed>> {
-        let status = if !all {
-            let purpose = ObjectLock::purpose(folder, &format!("{id}/lock"))?;
-            if purpose != Some(Purpose::Life) {
-                return Ok(None);
-            }
-            match self.state_in_full(id)? {
-                Some(status) => status,
-                None => return Ok(None),
-            }
-        } else if let Some(exit) = ended(folder, id)? {
-            let damaged = !exists(folder, &format!("{id}/upper"))?;
-            Status::of_ended(exit, damaged)
+        let seen = if all {
+            seen(folder, id)?
+        } else if ObjectLock::purpose(folder, &format!("{id}/lock"))? == Some(Purpose::Life) {
+            Seen::Otherwise
         } else {
-            match self.state_in_full(id)? {
-                Some(status) => status,
-                None => return Ok(None),
-            }
+            return Ok(None);
+        };
+        let damaged = || exists(folder, &format!("{id}/upper")).map(|there| !there);
+        let status = match seen {
+            Seen::Ended(exit) => Some(Status::at_rest(Some(exit), damaged()?)),
+            Seen::NeverStarted => Some(Status::at_rest(None, damaged()?)),
+            Seen::Otherwise => self.state_in_full(id)?,
+        };
+        let Some(status) = status else {
+            return Ok(None);
         };
         let record = files::read_json(folder, &format!("{id}/record.json"))?;
         Ok(match record {
@@ -125,25 +124,51 @@ impl Store {
     }
 }
 
-/// The exit record of a container that has ended for good, as far as its files tell. It is read
-/// before the start record: a new start removes that one first.
-fn ended(folder: &OwnedFd, id: &ContainerId) -> Result<Option<ExitRecord>> {
-    let exit: Option<ExitRecord> = files::read_json(folder, &format!("{id}/exit.json"))?.good();
-    let Some(exit) = exit.filter(|exit| !exit.restarting) else {
-        return Ok(None);
-    };
-    let start: Option<ListedStart> = files::read_json(folder, &format!("{id}/state.json"))?.good();
-    let is_its_end = start.is_none_or(|start| exit.started == Some(start.started));
-    Ok(is_its_end.then_some(exit))
+/// What the files alone tell of a container's state.
+enum Seen {
+    /// For good.
+    Ended(ExitRecord),
+    NeverStarted,
+    /// Its lock has to be asked, too.
+    Otherwise,
+}
+
+/// The exit record is read before the start record: a new start removes that one first, and leaves
+/// the exit record where it is.
+fn seen(folder: &OwnedFd, id: &ContainerId) -> Result<Seen> {
+    let exit = files::read_json::<ExitRecord>(folder, &format!("{id}/exit.json"))?;
+    let never_ended = matches!(exit, Stored::Missing);
+    let exit = exit.good().filter(|exit| !exit.restarting);
+    if exit.is_none() && !never_ended {
+        return Ok(Seen::Otherwise);
+    }
+    let start = files::read_json::<ListedStart>(folder, &format!("{id}/state.json"))?;
+    Ok(match (exit, start) {
+        (None, Stored::Missing) => Seen::NeverStarted,
+        (Some(exit), start) => {
+            let is_its_end = start
+                .good()
+                .is_none_or(|start| exit.started == Some(start.started));
+            if is_its_end {
+                Seen::Ended(exit)
+            } else {
+                Seen::Otherwise
+            }
+        }
+        _ => Seen::Otherwise,
+    })
 }
 
 impl Status {
-    /// Of a container that is known to have ended so.
-    fn of_ended(exit: ExitRecord, damaged: bool) -> Status {
+    /// Of a container that is known to have ended so, or never to have been started.
+    fn at_rest(exit: Option<ExitRecord>, damaged: bool) -> Status {
         Status {
-            state: ContainerState::Exited,
+            state: match &exit {
+                Some(_) => ContainerState::Exited,
+                None => ContainerState::Created,
+            },
             start: None,
-            exit: Some(exit),
+            exit,
             removing: false,
             damaged,
         }
