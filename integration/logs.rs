@@ -204,11 +204,14 @@ fn passthrough(case: &Case) {
 }
 
 /// The container ends as it would, and the log says how much it lacks.
+/// The program makes room when the log has met the end of the disk: no sooner, or the room would be
+/// full, too, and no later than it goes on printing.
 fn full_disk(case: &Case) {
     case.load_busybox();
     let text = "mount -t tmpfs -o size=64k none $D && dd if=/dev/zero of=$D/filler bs=4k count=12 2>/dev/null; \
         $C run -d --name stuck --network none -v $D:/disk --log-opt path=$D/log --log-opt max-size=-1 localhost/busybox \
-            sh -c 'seq 2000; rm /disk/filler; echo there is room; exit 3' >/dev/null; \
+            sh -c 'seq 2000; until [ -s /disk/log ]; do :; done; sleep 0.3; \
+                rm /disk/filler; echo there is room; exit 3' >/dev/null; \
         $C wait stuck; $C logs stuck 2>&1 | grep -q 'lines of output are missing here: no space' && echo told; \
         $C logs stuck | tail -n 1; $C rm stuck >/dev/null";
     let mut command = case.program("unshare");
