@@ -47,6 +47,8 @@ use crate::model::{
 };
 
 const BUNDLE_CONFIG: &str = "config.json";
+/// What overlayfs makes in its work directory for a volatile mount, with the file `dirty` in the last.
+const VOLATILE: [&str; 4] = ["work", "work", "incompat", "volatile"];
 
 /// The right to start a container, and then the sign that it runs. Inherited by `fork`; free as
 /// soon as the last process that has it is gone. Dropping it only closes this process's copy.
@@ -314,13 +316,14 @@ impl ContainerDir {
     /// forbids it for what a power cut may have left, overlayfs(5) "Volatile mount"; here the same
     /// supervisor has seen the first mount end.
     pub fn forgive_volatile(&self) -> Result<()> {
+        let mark = VOLATILE.join("/");
         let (file, folder) = (AtFlags::empty(), AtFlags::REMOVEDIR);
         for (place, kind) in [
-            ("work/work/incompat/volatile/dirty", file),
-            ("work/work/incompat/volatile", folder),
-            ("work/work/incompat", folder),
+            (format!("{mark}/dirty"), file),
+            (mark, folder),
+            (VOLATILE[..3].join("/"), folder),
         ] {
-            match rustix::fs::unlinkat(&self.dir, place, kind) {
+            match rustix::fs::unlinkat(&self.dir, &place, kind) {
                 Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(errno) => return Err(errno).system(|| format!("cannot remove {place}")),
             }

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::{fs::AtFlags, io::Errno};
 
-use super::{ContainerDir, ContainerLock, leftovers::groups_are_gone, read_record};
+use super::{ContainerDir, ContainerLock, VOLATILE, leftovers::groups_are_gone, read_record};
 use crate::{
     model::{ContainerId, Context, Result, mount::anonymous_volumes},
     storage::{Durability, Store, files::Stored, lease::exists},
@@ -156,11 +156,13 @@ impl Store {
 /// left is deleted the long way.
 fn remove_known(root: &OwnedFd, dir: &OwnedFd, place: &str) -> bool {
     use rustix::fs::unlinkat;
-    /// What overlayfs makes in its work directory for a volatile mount, with a file in the last.
-    const NESTED: [&str; 4] = ["work", "work", "incompat", "volatile"];
-    let _ = unlinkat(dir, format!("{}/dirty", NESTED.join("/")), AtFlags::empty());
-    for depth in (1..=NESTED.len()).rev() {
-        let _ = unlinkat(dir, NESTED[..depth].join("/"), AtFlags::REMOVEDIR);
+    let _ = unlinkat(
+        dir,
+        format!("{}/dirty", VOLATILE.join("/")),
+        AtFlags::empty(),
+    );
+    for depth in (1..=VOLATILE.len()).rev() {
+        let _ = unlinkat(dir, VOLATILE[..depth].join("/"), AtFlags::REMOVEDIR);
     }
     let _ = unlinkat(dir, "upper", AtFlags::REMOVEDIR);
     for file in [
