@@ -8,6 +8,7 @@ use super::{
     Session,
     chosen::{self, Choice},
     each, parse,
+    stop::StopFlags,
     verb::{Arity, Outcome, Verb},
 };
 use crate::model::signal::parse_signal;
@@ -29,18 +30,8 @@ struct Flags {
     /// All containers that run
     #[arg(long)]
     running: bool,
-    /// Signal that asks the container to end
-    #[arg(long, short = 's', value_name = "string")]
-    signal: Option<String>,
-    /// Seconds to wait before SIGKILL, -1 waits for ever
-    #[arg(
-        long,
-        short = 't',
-        alias = "time",
-        value_name = "int",
-        allow_hyphen_values = true
-    )]
-    timeout: Option<i64>,
+    #[command(flatten)]
+    how: StopFlags,
 }
 
 pub const VERB: Verb = Verb {
@@ -54,7 +45,7 @@ pub const VERB: Verb = Verb {
 };
 
 fn run(session: &Session, flags: &Flags, names: Vec<String>) -> Outcome {
-    let signal = flags.signal.as_deref().map(parse_signal).transpose()?;
+    let signal = flags.how.signal.as_deref().map(parse_signal).transpose()?;
     let choice = Choice {
         all: flags.all || flags.running,
         filters: &flags.filter,
@@ -66,5 +57,7 @@ fn run(session: &Session, flags: &Flags, names: Vec<String>) -> Outcome {
         !flags.running || chosen::is_up(container)
     })?;
     let engine = session.engine()?;
-    each::print_names(&names, |name| engine.restart(name, signal, flags.timeout))
+    each::print_names(&names, |name| {
+        engine.restart(name, signal, flags.how.timeout)
+    })
 }

@@ -29,9 +29,16 @@ struct Flags {
     /// The container that was made last, instead of a name
     #[arg(long, short = 'l')]
     latest: bool,
+    #[command(flatten)]
+    how: StopFlags,
+}
+
+/// How containers are asked to end.
+#[derive(Args)]
+pub struct StopFlags {
     /// Signal that asks the container to end
     #[arg(long, short = 's', value_name = "string")]
-    signal: Option<String>,
+    pub signal: Option<String>,
     /// Seconds to wait before SIGKILL, -1 waits for ever
     #[arg(
         long,
@@ -40,7 +47,7 @@ struct Flags {
         value_name = "int",
         allow_hyphen_values = true
     )]
-    timeout: Option<i64>,
+    pub timeout: Option<i64>,
 }
 
 pub const VERB: Verb = Verb {
@@ -54,7 +61,7 @@ pub const VERB: Verb = Verb {
 };
 
 fn run(session: &Session, flags: &Flags, names: Vec<String>) -> Outcome {
-    let signal = flags.signal.as_deref().map(parse_signal).transpose()?;
+    let signal = flags.how.signal.as_deref().map(parse_signal).transpose()?;
     let choice = Choice {
         all: flags.all,
         filters: &flags.filter,
@@ -65,7 +72,7 @@ fn run(session: &Session, flags: &Flags, names: Vec<String>) -> Outcome {
     let names = choice.names(session, "stop", names, chosen::is_up)?;
     let engine = session.engine()?;
     each::told(&names, |told| {
-        engine.stop_all(&names, signal, flags.timeout, &mut |place, stopped| {
+        engine.stop_all(&names, signal, flags.how.timeout, &mut |place, stopped| {
             told(place, each::unless_missing(flags.ignore, false, stopped));
         });
     })
