@@ -55,7 +55,8 @@ pub(super) struct EventLoop {
     listener: OwnedFd,
     signals: Option<OwnedFd>,
     orphans: Option<Orphans>,
-    /// Of `--timeout`, or between two runs of the delay.
+    /// Of `--timeout`, of the time to stop in when the machine shuts down, or between two runs of the
+    /// delay.
     timer: Option<OwnedFd>,
     streams: StreamEnds,
     /// Input that the program has not taken yet; no more is accepted meanwhile.
