@@ -54,6 +54,8 @@ pub struct EngineOptions {
     pub home: Option<PathBuf>,
     pub xdg_data_home: Option<PathBuf>,
     pub xdg_runtime_dir: Option<PathBuf>,
+    /// Where registries.conf may be: read when a short name is not found in the store.
+    pub registries: crate::model::registry::RegistriesFiles,
 }
 
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@
 //! every other room may use these types and every test may compare them.
 
 pub mod account;
+pub mod auth_file;
 pub mod capability;
 pub mod cdi;
 pub mod condition;
@@ -29,6 +30,7 @@ pub mod namespace;
 pub mod platform;
 pub mod process;
 pub mod reference;
+pub mod registries;
 pub mod registry;
 pub mod resources;
 pub mod restart;
