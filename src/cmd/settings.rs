@@ -166,6 +166,7 @@ impl Settings {
         let docker = home(".docker/config.json");
         let login_places = LoginPlaces {
             named: named.first().cloned(),
+            is_dockers: false,
             docker: docker.clone(),
             podman: podman.clone(),
         };

@@ -5,9 +5,9 @@
 
 use super::{
     attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec, exists, export,
-    healthcheck, image_prune, images, import, info, init, inspect, kill, load, logs, pause, port,
-    ps, pull, refused, rename, restart, rm, rmi, run, secret, spec, start, stats, stop,
-    system_boot, system_prune, system_resume, tag, top, update, verb::Verb, version, volume,
+    healthcheck, image_prune, images, import, info, init, inspect, kill, load, login, logs, pause,
+    port, ps, pull, refused, rename, restart, rm, rmi, run, search, secret, spec, start, stats,
+    stop, system_boot, system_prune, system_resume, tag, top, update, verb::Verb, version, volume,
     volume_archive, volume_ls, volume_prune, wait,
 };
 
@@ -42,6 +42,9 @@ pub static VERBS: &[&Verb] = &[
     &rmi::VERB,
     &tag::VERB,
     &load::VERB,
+    &login::LOGIN,
+    &login::LOGOUT,
+    &search::VERB,
     &import::VERB,
     &kill::VERB,
     &wait::VERB,

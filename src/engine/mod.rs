@@ -13,6 +13,7 @@ mod events;
 mod identity;
 pub mod images;
 mod info;
+pub mod logins;
 mod machine;
 pub mod plan;
 pub mod requests;
@@ -134,8 +135,15 @@ impl Engine {
             .as_deref()
             .map(Driver::parse)
             .transpose()?;
+        let mut store = Store::open(&root, &runroot)?;
+        let files = options.registries;
+        store.look_up_short_names(move |name| {
+            let known = logins::registries(&files).and_then(|known| known.candidates(name));
+            // A file that cannot be read is the pull's business: here it names nothing.
+            known.unwrap_or_default()
+        });
         Ok(Engine {
-            store: Store::open(&root, &runroot)?,
+            store,
             forced_driver,
             user,
             user_bus,

@@ -105,6 +105,8 @@ pub enum Purpose {
     Pull,
     /// Mirrors are not asked.
     Push,
+    /// Every place that might be asked.
+    Any,
 }
 
 impl Registries {
@@ -216,12 +218,13 @@ impl Registries {
         let moved = |location: &str| reference.renamed(&format!("{location}{rest}"));
         let mut endpoints = Vec::new();
         let mirrors = entry.mirrors.iter().filter(|mirror| {
-            purpose == Purpose::Pull
-                && match mirror.pulls {
-                    PullsFromMirror::All => true,
-                    PullsFromMirror::DigestOnly => reference.digest().is_some(),
-                    PullsFromMirror::TagOnly => reference.digest().is_none(),
-                }
+            let by_digest = reference.digest().is_some();
+            match (purpose, mirror.pulls) {
+                (Purpose::Push, _) => false,
+                (Purpose::Any, _) | (Purpose::Pull, PullsFromMirror::All) => true,
+                (Purpose::Pull, PullsFromMirror::DigestOnly) => by_digest,
+                (Purpose::Pull, PullsFromMirror::TagOnly) => !by_digest,
+            }
         });
         for mirror in mirrors {
             endpoints.push(Endpoint {

@@ -33,6 +33,8 @@ pub struct RegistryOptions {
 pub struct LoginPlaces {
     /// The file that flags, environment or configuration name: no other is written.
     pub named: Option<PathBuf>,
+    /// The named file has Docker's form; otherwise its name says so, `config.json`.
+    pub is_dockers: bool,
     /// Docker's own file, taken if it exists.
     pub docker: Option<PathBuf>,
     /// Podman's; absent for `/run/containers/UID/auth.json`.

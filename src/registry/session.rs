@@ -37,7 +37,9 @@ use super::{
     resolver::Resolver,
     tls,
 };
-use crate::model::{Context, Error, ErrorKind, Reference, RegistryOptions, Result};
+use crate::model::{
+    Context, Error, ErrorKind, Reference, RegistryOptions, Result, registries::Endpoint,
+};
 
 const MAX_REDIRECTS: usize = 10;
 
@@ -59,6 +61,23 @@ pub(super) struct Repository {
     path: String,
     credentials: Credentials,
     access: Cell<Access>,
+    /// Another place has the same: this one is asked once.
+    pub is_mirror: bool,
+    /// It may be plain http or have an unknown certificate (registries.conf).
+    pub insecure: bool,
+    /// For the registry as a whole, when `path` is empty.
+    whole: Whole,
+}
+
+/// What is asked of a registry and not of one of its repositories.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Whole {
+    /// `v2`, or `v1` for searches.
+    pub api: &'static str,
+    /// What a token must allow; empty for: nothing but to be somebody.
+    pub scope: &'static str,
+    /// The token server is asked for an identity token, too.
+    pub identity: bool,
 }
 
 /// What a token must allow. A command asks for the most that it is going to need.
@@ -76,6 +95,31 @@ impl Repository {
             path: reference.repository().to_owned(),
             credentials,
             access: Cell::new(Access::Pull),
+            is_mirror: false,
+            insecure: false,
+            whole: Whole::default(),
+        }
+    }
+
+    /// As registries.conf names it.
+    pub fn at(endpoint: &Endpoint, credentials: Credentials) -> Self {
+        Repository {
+            is_mirror: endpoint.is_mirror,
+            insecure: endpoint.insecure,
+            ..Repository::new(&endpoint.reference, credentials)
+        }
+    }
+
+    /// The registry `host[:port]` itself.
+    pub fn whole(authority: &str, whole: Whole, insecure: bool, credentials: Credentials) -> Self {
+        Repository {
+            authority: authority.to_owned(),
+            path: String::new(),
+            credentials,
+            access: Cell::new(Access::Pull),
+            is_mirror: false,
+            insecure,
+            whole,
         }
     }
 
@@ -91,13 +135,19 @@ impl Repository {
 
     fn url(&self, scheme: Scheme, path: &str) -> Result<Url> {
         let scheme = scheme.as_str();
-        let url = format!("{scheme}://{}/v2/{}/{path}", self.authority, self.path);
+        let url = match self.path.as_str() {
+            "" => format!("{scheme}://{}/{}/{path}", self.authority, self.whole.api),
+            name => format!("{scheme}://{}/v2/{name}/{path}", self.authority),
+        };
         Url::parse(&url).context(ErrorKind::InvalidArgument, || {
             format!("{} is not the address of a registry", self.authority)
         })
     }
 
     fn scope(&self) -> String {
+        if self.path.is_empty() {
+            return self.whole.scope.to_owned();
+        }
         let actions = match self.access.get() {
             Access::Pull => "pull",
             Access::Push => "pull,push",
@@ -160,6 +210,7 @@ impl<'a> Ask<'a> {
 
     fn scopes(&self) -> Vec<String> {
         let mut scopes = vec![self.repository.scope()];
+        scopes.retain(|scope| !scope.is_empty());
         if let Some(path) = self.also {
             scopes.push(format!("repository:{path}:pull"));
         }
@@ -196,6 +247,8 @@ pub(super) struct Session {
     grants: RefCell<HashMap<(Origin, Vec<String>), Grant>>,
     /// The token server of each registry: the first one named stays.
     realms: RefCell<HashMap<Origin, Origin>>,
+    /// The identity token that a token server gave last.
+    identity: RefCell<Option<String>>,
 }
 
 impl Session {
@@ -209,7 +262,13 @@ impl Session {
             schemes: RefCell::default(),
             grants: RefCell::default(),
             realms: RefCell::default(),
+            identity: RefCell::default(),
         }
+    }
+
+    /// The identity token that came with an access token, if [`Whole::identity`] asked for it.
+    pub fn take_identity(&self) -> Option<String> {
+        self.identity.borrow_mut().take()
     }
 
     pub fn limits(&self) -> &Limits {
@@ -443,7 +502,9 @@ impl Session {
         let server = origin_of(&url)?;
         let client = self.client(&server)?;
         let credentials = &ask.repository.credentials;
-        let request = match auth::token_request(url, service, &ask.scopes(), credentials) {
+        let identity = ask.repository.whole.identity;
+        let asks = auth::token_request(url, service, &ask.scopes(), credentials, identity);
+        let request = match asks {
             TokenRequest::Get { url, proof: None } => client.get(url),
             TokenRequest::Get {
                 url,
@@ -474,6 +535,9 @@ impl Session {
             );
         }
         let body = self.body(response, MAX_TOKEN_BYTES, "a token").await?;
+        if identity {
+            *self.identity.borrow_mut() = auth::identity_token(&body);
+        }
         auth::token_answer(&body, asked).ok_or_else(|| {
             Error::new(
                 ErrorKind::Registry,
@@ -600,6 +664,19 @@ impl Session {
                 Err(failure) => patience.pause(failure, what, on_retry).await?,
             }
         }
+    }
+
+    /// [`Self::retrying`], but a mirror is asked once: there is another place.
+    pub async fn repeating<T>(
+        &self,
+        ask: &Ask<'_>,
+        on_retry: OnRetry<'_>,
+        attempt: impl AsyncFn() -> Result<T, Failure>,
+    ) -> Result<T> {
+        if ask.repository.is_mirror {
+            return attempt().await.map_err(|failure| failure.error);
+        }
+        self.retrying(&ask.what, on_retry, attempt).await
     }
 
     fn client(&self, origin: &Origin) -> Result<Client> {

@@ -83,6 +83,9 @@ impl Store {
                     if let Some(record) = self.image_by_reference(&name)? {
                         return Ok(record);
                     }
+                    if let Some(record) = self.image_by_short_name(&name)? {
+                        return Ok(record);
+                    }
                 }
                 Err(error) if !could_be_id => return Err(error),
                 Err(_) => {}
@@ -112,6 +115,20 @@ impl Store {
             )));
         }
         Ok(first)
+    }
+
+    fn image_by_short_name(&self, name: &Reference) -> Result<Option<ImageRecord>> {
+        let Some(meant) = self.short_names.as_ref().filter(|_| name.is_short()) else {
+            return Ok(None);
+        };
+        for other in (meant.0)(name) {
+            if other != *name
+                && let Some(record) = self.image_by_reference(&other)?
+            {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
     }
 
     fn image_by_reference(&self, name: &Reference) -> Result<Option<ImageRecord>> {

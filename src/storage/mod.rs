@@ -102,7 +102,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Context, Error, ErrorKind, Result};
+use crate::model::{Context, Error, ErrorKind, Reference, Result};
 
 pub use blobs::{BlobWriter, StagedBlob};
 pub use containers::{ContainerDir, ContainerLock, StagedContainer};
@@ -136,6 +136,19 @@ pub struct Store {
     root_path: PathBuf,
     runroot: OwnedFd,
     runroot_path: PathBuf,
+    short_names: Option<ShortNames>,
+}
+
+/// What a name that was typed without a registry may mean; asked only when the store does not have
+/// it under Docker's name.
+struct ShortNames(Box<MeaningsOf>);
+
+type MeaningsOf = dyn Fn(&Reference) -> Vec<Reference> + Send + Sync;
+
+impl std::fmt::Debug for ShortNames {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ShortNames")
+    }
 }
 
 impl Store {
@@ -153,6 +166,7 @@ impl Store {
             root_path: root.to_owned(),
             runroot: runroot_fd,
             runroot_path: runroot.to_owned(),
+            short_names: None,
         };
         match files::read(&store.root, "format", 64 << 10)
             .system(|| format!("cannot read {}", root.join("format").display()))?
@@ -177,6 +191,7 @@ impl Store {
             root_path: root.to_owned(),
             runroot: open(runroot)?,
             runroot_path: runroot.to_owned(),
+            short_names: None,
         })
     }
 
@@ -190,6 +205,14 @@ impl Store {
         let _alone = self.lock_exclusive()?;
         let format = serde_json::to_vec(&Format::ours()).unwrap_or_default();
         files::put(&self.root, "format", &format, Durability::Durable)
+    }
+
+    /// From here on, [`Self::resolve_image`] also finds what `meanings` says.
+    pub fn look_up_short_names(
+        &mut self,
+        meanings: impl Fn(&Reference) -> Vec<Reference> + Send + Sync + 'static,
+    ) {
+        self.short_names = Some(ShortNames(Box::new(meanings)));
     }
 
     /// The root as it was given.
