@@ -47,4 +47,4 @@ pub use error::{Context, Error, ErrorKind, Result};
 pub use platform::Platform;
 pub use reference::Reference;
 pub use registry::RegistryOptions;
-pub use sink::BlobSink;
+pub use sink::{BlobSink, Opening};
