@@ -51,4 +51,5 @@ pub use platform::Platform;
 pub use reference::Reference;
 pub use registry::RegistryOptions;
 pub use sink::BlobSink;
+pub use sink::{BlobSink, Opening};
 pub use source::BlobSource;
