@@ -83,6 +83,7 @@ mod restart;
 mod rm;
 mod rmi;
 mod run;
+mod save;
 mod secret;
 mod spec;
 mod start;

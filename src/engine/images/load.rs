@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// Annotations that name an image: the whole reference, and what may be only a tag.
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
-const OCI_NAME: &str = "org.opencontainers.image.ref.name";
+pub(super) const CONTAINERD_NAME: &str = "io.containerd.image.name";
+pub(super) const OCI_NAME: &str = "org.opencontainers.image.ref.name";
 /// Marks build attestations, which stand in an index beside the images.
 const ATTESTATION: &str = "vnd.docker.reference.type";
 /// Images in one archive.

@@ -11,4 +11,6 @@ pub mod load;
 mod prune;
 pub mod pull;
 mod remove;
+pub mod save;
 mod tag;
+mod written;
