@@ -5,9 +5,9 @@
 
 use super::{
     attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec, exists, export,
-    healthcheck, image_prune, images, import, info, init, inspect, kill, load, logs, pause, port,
-    ps, pull, refused, rename, restart, rm, rmi, run, secret, spec, start, stats, stop,
-    system_boot, system_prune, system_resume, tag, top, update, verb::Verb, version, volume,
+    healthcheck, image_prune, image_trust, images, import, info, init, inspect, kill, load, logs,
+    pause, port, ps, pull, refused, rename, restart, rm, rmi, run, secret, spec, start, stats,
+    stop, system_boot, system_prune, system_resume, tag, top, update, verb::Verb, version, volume,
     volume_archive, volume_ls, volume_prune, wait,
 };
 
@@ -83,6 +83,7 @@ pub static VERBS: &[&Verb] = &[
     &secret::EXISTS,
     &container_prune::VERB,
     &image_prune::VERB,
+    &image_trust::VERB,
     &system_prune::VERB,
     &info::VERB,
     &system_resume::VERB,

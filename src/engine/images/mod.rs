@@ -12,3 +12,4 @@ mod prune;
 pub mod pull;
 mod remove;
 mod tag;
+pub mod trust;
