@@ -65,6 +65,7 @@ mod exec;
 mod exists;
 mod export;
 mod image_prune;
+mod image_trust;
 mod images;
 mod import;
 mod info;

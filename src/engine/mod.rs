@@ -28,6 +28,7 @@ pub use boot::{Boot, BootOptions, Init};
 pub use containers::{Change, ChangeKind, Copied, CopyEnd, CopyRequest};
 pub use events::EventOptions;
 pub use images::save::{LayerPacking, SaveFormat, SaveRequest, SaveTarget, SavedImage};
+pub use images::trust::{TrustKind, TrustLine, TrustRequest, TrustView};
 pub use requests::{
     AttachOptions, Check, CloneRequest, CommitRequest, ContainerSize, ContainerStats,
     ContainerSummary, CpuUsage, ExecSpec, Health, HealthVerdict, ImportRequest, IoUsage,

@@ -13,4 +13,5 @@ pub mod pull;
 mod remove;
 pub mod save;
 mod tag;
+pub mod trust;
 mod written;
