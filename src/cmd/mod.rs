@@ -91,6 +91,7 @@ mod start;
 mod stats;
 mod stop;
 mod system_boot;
+mod system_check;
 mod system_prune;
 mod system_resume;
 mod tag;

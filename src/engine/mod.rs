@@ -18,6 +18,7 @@ pub mod plan;
 pub mod requests;
 pub mod sandbox;
 pub mod secrets;
+mod store_check;
 pub mod supervisor;
 pub mod volumes;
 
@@ -35,6 +36,7 @@ pub use requests::{
     LoadRequest, LogOptions, LogRecord, LogSink, LogStream, MemoryUsage, PublishedPort,
     PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
 };
+pub use store_check::{Finding, Outcome, StoreCheck, StoreCheckOptions};
 
 use crate::{
     model::{Error, ErrorKind, Platform, Reference, Result, host::UserMode},

@@ -73,6 +73,7 @@
 
 pub mod blobs;
 pub mod changes;
+pub mod check;
 pub mod containers;
 pub mod copy;
 pub mod delete;
