@@ -13,7 +13,7 @@ use super::{env, failure::Failure, ui};
 use crate::{
     engine::{EngineOptions, RegistryOptions},
     model::{
-        Context, Error, ErrorKind, Result,
+        Context, Error, ErrorKind, Result, TrustFiles,
         registry::{LoginPlaces, RegistriesFiles},
     },
 };
@@ -67,6 +67,8 @@ struct File {
     tls_verify: Option<bool>,
     /// Registry credentials, in Docker's or podman's format.
     authfile: Option<PathBuf>,
+    /// Which images may be used: containers-policy.json(5).
+    signature_policy: Option<PathBuf>,
     /// Defaults of `ps --format` and `images --format`.
     ps_format: Option<String>,
     images_format: Option<String>,
@@ -82,6 +84,7 @@ pub struct Settings {
     storage_options: Vec<String>,
     tls_verify: Option<bool>,
     authfile: Option<PathBuf>,
+    signature_policy: Option<PathBuf>,
     /// A folder given with `--config`: Docker keeps its `config.json` there.
     config_folder: Option<PathBuf>,
     pub detach_keys: Option<String>,
@@ -130,6 +133,7 @@ impl Settings {
                 None => file.tls_verify,
             },
             authfile: env_path("AUTHFILE").or(file.authfile),
+            signature_policy: env_path("SIGNATURE_POLICY").or(file.signature_policy),
             config_folder,
             detach_keys: env::setting("DETACH_KEYS").or(file.detach_keys),
             ps_format: file.ps_format,
@@ -190,6 +194,29 @@ impl Settings {
             http_proxy: env::http_proxy(),
             https_proxy: env::https_proxy(),
             no_proxy: env::no_proxy(),
+            trust: self.trust_files(),
+        }
+    }
+
+    pub fn trust_files_or(&self, policy: Option<PathBuf>) -> TrustFiles {
+        let mut files = self.trust_files();
+        files.named_policy = policy.or(files.named_policy);
+        files
+    }
+
+    /// Cheap, too.
+    pub fn trust_files(&self) -> TrustFiles {
+        let home = |below: &str| env::home().map(|home| home.join(below));
+        let both = |name: &str| {
+            let own = home(&format!(".config/containers/{name}"));
+            own.into_iter()
+                .chain([Path::new("/etc/containers").join(name)])
+                .collect()
+        };
+        TrustFiles {
+            named_policy: self.signature_policy.clone(),
+            policies: both("policy.json"),
+            registries_dirs: both("registries.d"),
         }
     }
 }

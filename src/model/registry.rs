@@ -26,6 +26,19 @@ pub struct RegistryOptions {
     pub http_proxy: Option<String>,
     pub https_proxy: Option<String>,
     pub no_proxy: Option<String>,
+    /// Which images may be used.
+    pub trust: TrustFiles,
+}
+
+/// Where the rules on signatures are.
+#[derive(Clone, Debug, Default)]
+pub struct TrustFiles {
+    /// `--signature-policy`: instead of the others, and it must be there.
+    pub named_policy: Option<PathBuf>,
+    /// containers-policy.json(5): the first that is there counts. If none is, all images may be used.
+    pub policies: Vec<PathBuf>,
+    /// containers-registries.d(5): the first folder that is there counts.
+    pub registries_dirs: Vec<PathBuf>,
 }
 
 /// Where a login may be written, apart from the auth files that have one already.
@@ -66,6 +79,7 @@ impl fmt::Debug for RegistryOptions {
             .field("http_proxy", &self.http_proxy.is_some())
             .field("https_proxy", &self.https_proxy.is_some())
             .field("no_proxy", &self.no_proxy)
+            .field("trust", &self.trust)
             .finish()
     }
 }
