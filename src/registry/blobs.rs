@@ -228,6 +228,8 @@ impl Download<'_> {
             path: self.path.clone(),
             what: self.what.clone(),
             headers,
+            content: None,
+            also: None,
         })
     }
 
