@@ -108,27 +108,27 @@ impl Store {
 
 /// SHA-256 or SHA-512 of a stream.
 #[derive(Clone, Debug)]
-enum Hasher {
+pub(super) enum Hasher {
     Sha256(sha2::Sha256),
     Sha512(Box<sha2::Sha512>),
 }
 
 impl Hasher {
-    fn new(algorithm: &str) -> Hasher {
+    pub(super) fn new(algorithm: &str) -> Hasher {
         match algorithm {
             "sha512" => Hasher::Sha512(Box::default()),
             _ => Hasher::Sha256(sha2::Sha256::new()),
         }
     }
 
-    fn update(&mut self, bytes: &[u8]) {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
         match self {
             Hasher::Sha256(hash) => hash.update(bytes),
             Hasher::Sha512(hash) => hash.update(bytes),
         }
     }
 
-    fn digest(self) -> Digest {
+    pub(super) fn digest(self) -> Digest {
         match self {
             Hasher::Sha256(hash) => Digest::sha256(hash.finalize()),
             Hasher::Sha512(hash) => Digest::sha512(hash.finalize()),
