@@ -5,10 +5,10 @@
 
 use super::{
     attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec, exists, export,
-    healthcheck, image_prune, image_trust, images, import, info, init, inspect, kill, load, login, logs,
-    pause, port, ps, pull, refused, rename, restart, rm, rmi, run, save, search, secret, spec, start,
-    stats, stop, system_boot, system_check, system_prune, system_resume, tag, top, update,
-    verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
+    healthcheck, image_prune, image_trust, images, import, info, init, inspect, kill, load, login,
+    logs, pause, port, ps, pull, refused, rename, restart, rm, rmi, run, save, search, secret,
+    spec, start, stats, stop, system_boot, system_check, system_prune, system_resume, tag, top,
+    update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.

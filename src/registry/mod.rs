@@ -13,7 +13,7 @@
 //!   auth_files    docker's and podman's files             tags      the names in a repository
 //!   helpers       docker-credential-NAME                  search    the repositories of a registry
 //! auth          challenges, tokens                        login     is it us? and keeping that
-//! configuration registries.conf from its files
+//! configuration registries.conf from its files            proxy     which one, and when none
 //! ```
 //!
 //! From `oci_distribution` (the crate `oci-client`) come the protocol's types: [`RegistryAuth`] with its redacting
@@ -37,6 +37,7 @@ mod endpoint;
 mod failure;
 mod helpers;
 mod login;
+mod proxy;
 mod resolver;
 mod search;
 mod session;

@@ -21,7 +21,7 @@ use std::{
 };
 
 use reqwest::{
-    Client, Method, NoProxy, Proxy, Response, StatusCode, Url,
+    Client, Method, Response, StatusCode, Url,
     header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION},
     redirect::Policy,
 };
@@ -34,6 +34,7 @@ use super::{
     credentials::Credentials,
     endpoint::{self, Origin, Scheme},
     failure::{self, Failure, Retry},
+    proxy,
     resolver::Resolver,
     tls,
 };
@@ -697,7 +698,7 @@ impl Session {
             // Never read for plain http: it takes a millisecond.
             None if origin.scheme == Scheme::Http => &RootCertStore::empty(),
             None => {
-                let read = tls::roots(self.options.ca_file.as_deref())?;
+                let read = tls::roots(&self.options)?;
                 self.roots.get_or_init(|| read)
             }
         };
@@ -709,33 +710,12 @@ impl Session {
             .connect_timeout(self.limits.connect)
             .dns_resolver(self.resolver.clone())
             .tls_backend_preconfigured(tls::client_config(origin, &self.options, roots)?);
-        // As in Go: what is on this machine is never asked through a proxy.
-        if !origin.is_loopback() {
-            for proxy in self.proxies()? {
-                builder = builder.proxy(proxy);
-            }
+        if let Some(proxy) = proxy::for_origin(origin, &self.options)? {
+            builder = builder.proxy(proxy);
         }
         builder.build().map_err(|cause| {
             Error::new(ErrorKind::Registry, what()).with_source(failure::innermost(&cause))
         })
-    }
-
-    fn proxies(&self) -> Result<Vec<Proxy>> {
-        let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
-        let except = given(&self.options.no_proxy).and_then(|list| NoProxy::from_string(&list));
-        // The text may hold a password, so the error does not repeat it.
-        let bad = |which: &str| Error::invalid(format!("{which} is not the URL of a proxy"));
-        let mut proxies = Vec::new();
-        if let Some(url) = given(&self.options.https_proxy) {
-            proxies.push(Proxy::https(&url).map_err(|_| bad("https_proxy"))?);
-        }
-        if let Some(url) = given(&self.options.http_proxy) {
-            proxies.push(Proxy::http(&url).map_err(|_| bad("http_proxy"))?);
-        }
-        Ok(proxies
-            .into_iter()
-            .map(|proxy| proxy.no_proxy(except.clone()))
-            .collect())
     }
 }
 
