@@ -6,7 +6,7 @@
 use super::{
     attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec, exists, export,
     healthcheck, image_prune, images, import, info, init, inspect, kill, load, logs, pause, port,
-    ps, pull, refused, rename, restart, rm, rmi, run, secret, spec, start, stats, stop,
+    ps, pull, push, refused, rename, restart, rm, rmi, run, secret, spec, start, stats, stop,
     system_boot, system_prune, system_resume, tag, top, update, verb::Verb, version, volume,
     volume_archive, volume_ls, volume_prune, wait,
 };
@@ -39,6 +39,7 @@ pub static VERBS: &[&Verb] = &[
     &port::VERB,
     &images::VERB,
     &pull::VERB,
+    &push::VERB,
     &rmi::VERB,
     &tag::VERB,
     &load::VERB,

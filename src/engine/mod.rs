@@ -27,6 +27,10 @@ pub use crate::model::RegistryOptions;
 pub use boot::{Boot, BootOptions, Init};
 pub use containers::{Change, ChangeKind, Copied, CopyEnd, CopyRequest};
 pub use events::EventOptions;
+pub use images::{
+    push::{PushProgress, PushRequest, PushStage, Pushed},
+    repack::Rewrite,
+};
 pub use requests::{
     AttachOptions, Check, CloneRequest, CommitRequest, ContainerSize, ContainerStats,
     ContainerSummary, CpuUsage, ExecSpec, Health, HealthVerdict, ImportRequest, IoUsage,

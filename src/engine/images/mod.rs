@@ -10,5 +10,7 @@ mod list;
 pub mod load;
 mod prune;
 pub mod pull;
+pub mod push;
 mod remove;
+pub mod repack;
 mod tag;
