@@ -27,6 +27,9 @@ pub struct RegistryFlags {
     /// Pause before each of them, as 2s (default: 0.5s, doubled each time)
     #[arg(long, value_name = "string")]
     retry_delay: Option<String>,
+    /// Rules on which images may be used, instead of the usual file
+    #[arg(long, value_name = "path", hide = true)]
+    signature_policy: Option<PathBuf>,
     /// Demand https and a known certificate
     #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     tls_verify: Option<bool>,
@@ -35,6 +38,9 @@ pub struct RegistryFlags {
 impl RegistryFlags {
     pub fn options(&self, session: &Session) -> Result<RegistryOptions> {
         let mut options = session.settings.registry_options();
+        if self.signature_policy.is_some() {
+            options.trust.named_policy = self.signature_policy.clone();
+        }
         options.tls_verify = self.tls_verify.or(options.tls_verify);
         options.retries = self.retry;
         options.retry_delay = self

@@ -13,4 +13,7 @@ pub mod pull;
 pub mod push;
 mod remove;
 pub mod repack;
+pub mod save;
 mod tag;
+pub mod trust;
+mod written;
