@@ -31,6 +31,7 @@ pub use events::EventOptions;
 pub use images::save::{LayerPacking, SaveFormat, SaveRequest, SaveTarget, SavedImage};
 pub use images::trust::{TrustKind, TrustLine, TrustRequest, TrustView};
 pub use images::{
+    freshness::Freshness,
     push::{PushProgress, PushRequest, PushStage, Pushed},
     repack::Rewrite,
 };
