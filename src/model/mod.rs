@@ -22,6 +22,7 @@ pub mod hook_file;
 pub mod host;
 pub mod human;
 pub mod image;
+pub mod index;
 pub mod log;
 pub mod manifest;
 pub mod mount;
