@@ -14,7 +14,7 @@
 //! ```
 //!
 //! From `oci_distribution` (the crate `oci-client`) come the protocol's types: [`RegistryAuth`] with its redacting
-//! `Debug`, `RegistryToken`, `OciEnvelope` and the error codes in it. Its `Client` is not used, and
+//! `Debug`, and `RegistryToken`. Its `Client` is not used, and
 //! `reqwest`, which it brings, is spoken to directly, because the client lets nobody hand it an HTTP
 //! client: with it there would be no client certificates and no authorities for one host, no choice
 //! of resolver, roots read from a folder at each start, redirects and token realms
