@@ -17,7 +17,7 @@
 //! ```
 //!
 //! From `oci_distribution` (the crate `oci-client`) come the protocol's types: [`RegistryAuth`] with its redacting
-//! `Debug`, `RegistryToken`, `OciEnvelope` and the error codes in it. Its `Client` is not used, and
+//! `Debug`, and `RegistryToken`. Its `Client` is not used, and
 //! `reqwest`, which it brings, is spoken to directly, because the client lets nobody hand it an HTTP
 //! client: with it there would be no client certificates and no authorities for one host, no choice
 //! of resolver, roots read from a folder at each start, redirects and token realms
@@ -88,8 +88,10 @@ pub type OnRetry<'a> = &'a dyn Fn(&str, &str);
 pub struct Limits {
     /// Attempts after the first one.
     pub retries: u32,
-    /// Pause before the second attempt; doubled for each further one.
+    /// Pause before the second attempt.
     pub first_pause: Duration,
+    /// Twice as long before each further one.
+    pub doubling: bool,
     /// Until a connection stands: name, TCP and TLS.
     pub connect: Duration,
     /// Longest silence in the middle of an answer.
@@ -101,8 +103,21 @@ impl Default for Limits {
         Limits {
             retries: 3,
             first_pause: Duration::from_millis(500),
+            doubling: true,
             connect: Duration::from_secs(15),
             stall: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Limits {
+    fn of(options: &RegistryOptions) -> Self {
+        let usual = Limits::default();
+        Limits {
+            retries: options.retries.unwrap_or(usual.retries),
+            first_pause: options.retry_delay.unwrap_or(usual.first_pause),
+            doubling: options.retry_delay.is_none(),
+            ..usual
         }
     }
 }
@@ -135,7 +150,7 @@ pub struct Registry {
 impl Registry {
     /// Reads nothing yet and connects to nothing.
     pub fn new(options: &RegistryOptions) -> Self {
-        Registry::with_limits(options, Limits::default())
+        Registry::with_limits(options, Limits::of(options))
     }
 
     pub fn with_limits(options: &RegistryOptions, limits: Limits) -> Self {

@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod changes;
 pub mod embedded;
+pub mod freshness;
 pub mod import;
 pub mod ingest;
 mod inspect;
@@ -10,7 +11,10 @@ mod list;
 pub mod load;
 mod prune;
 pub mod pull;
+pub mod push;
+mod push_archive;
 mod remove;
+pub mod repack;
 pub mod save;
 mod tag;
 pub mod trust;
