@@ -333,6 +333,8 @@ impl Download<'_> {
             path: self.path.clone(),
             what: self.what.clone(),
             headers,
+            content: None,
+            also: None,
         })
     }
 
