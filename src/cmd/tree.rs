@@ -5,10 +5,10 @@
 
 use super::{
     attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec, exists, export,
-    healthcheck, image_prune, images, import, info, init, inspect, kill, load, logs, pause, port,
-    ps, pull, refused, rename, restart, rm, rmi, run, save, secret, spec, start, stats, stop,
-    system_boot, system_prune, system_resume, tag, top, update, verb::Verb, version, volume,
-    volume_archive, volume_ls, volume_prune, wait,
+    healthcheck, history, image_files, image_prune, image_scp, images, import, info, init, inspect,
+    kill, load, logs, pause, port, ps, pull, refused, rename, restart, rm, rmi, run, save, secret,
+    spec, start, stats, stop, system_boot, system_prune, system_resume, tag, top, update,
+    verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -58,6 +58,11 @@ pub static VERBS: &[&Verb] = &[
     &clone::VERB,
     &commit::VERB,
     &diff::VERB,
+    &diff::IMAGE,
+    &history::VERB,
+    &image_files::LIST,
+    &image_files::TREE,
+    &image_scp::VERB,
     &rename::VERB,
     &exists::CONTAINER,
     &exists::IMAGE,

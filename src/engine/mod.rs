@@ -27,7 +27,12 @@ pub use crate::model::RegistryOptions;
 pub use boot::{Boot, BootOptions, Init};
 pub use containers::{Change, ChangeKind, Copied, CopyEnd, CopyRequest};
 pub use events::EventOptions;
+pub use images::archive::LoadSource;
+pub use images::files::ImageFile;
+pub use images::history::{HistoryStep, ImageTree, TreeLayer};
+pub use images::load::{LoadOptions, Loaded};
 pub use images::save::{LayerPacking, SaveFormat, SaveRequest, SaveTarget, SavedImage};
+pub use images::scp::ScpRequest;
 pub use requests::{
     AttachOptions, Check, CloneRequest, CommitRequest, ContainerSize, ContainerStats,
     ContainerSummary, CpuUsage, ExecSpec, Health, HealthVerdict, ImportRequest, IoUsage,

@@ -21,6 +21,7 @@ pub mod hook_file;
 pub mod host;
 pub mod human;
 pub mod image;
+pub mod image_place;
 pub mod log;
 pub mod manifest;
 pub mod mount;

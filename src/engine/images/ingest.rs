@@ -102,9 +102,12 @@ struct Staged {
     trees: BTreeMap<usize, Unpacked>,
 }
 
-struct Unpacked {
+/// The tree of a layer, and what the layer turned out to be.
+pub(super) struct Unpacked {
     layer: StagedLayer,
     summary: UnpackSummary,
+    /// `None` if the blob is not compressed, and its own digest verified: that is the diff id.
+    diff_id: Option<Digest>,
 }
 
 impl<'a> Ingest<'a> {
@@ -195,6 +198,26 @@ impl<'a> Ingest<'a> {
         self.staged().blobs.insert(blob.digest().clone(), blob);
     }
 
+    /// Tells whoever shows progress that a blob has arrived, all at once.
+    pub(super) fn announce(&self, blob: &Digest, size: u64) {
+        self.progress.layer_started(blob, size);
+        self.progress.layer_advanced(blob, size);
+    }
+
+    /// The same with its tree, unpacked while nobody knew which layer it is. A tree that is not of
+    /// this image, or there already, is dropped.
+    pub(super) fn provide_unpacked(&self, blob: &Digest, tree: Unpacked) {
+        let mut staged = self.staged();
+        let fits = |(index, layer): &(usize, &Layer)| {
+            let wanted = !layer.has_layer && !staged.trees.contains_key(index);
+            wanted && layer.blob == *blob && layer.diff_id == *tree.diff_id(blob)
+        };
+        let index = self.layers.iter().enumerate().find(fits);
+        if let Some((index, _)) = index {
+            staged.trees.insert(index, tree);
+        }
+    }
+
     /// Unpacks what no sink has unpacked, and completes the trees.
     ///
     /// # Errors
@@ -265,10 +288,12 @@ impl<'a> Ingest<'a> {
                 let layer = &self.layers[index];
                 let tree = self.lease.stage_layer(&layer.chain_id)?;
                 let unpacked = match blobs.get(&layer.blob) {
-                    Some(blob) => unpack_blob(blob.reader(), layer, tree, self.privilege),
+                    Some(blob) => {
+                        unpack_blob(blob.reader(), layer, tree, self.privilege, Hashed::Before)
+                    }
                     None => {
                         let file = self.lease.store().open_blob(&layer.blob)?;
-                        unpack_blob(file, layer, tree, self.privilege)
+                        unpack_blob(file, layer, tree, self.privilege, Hashed::LongAgo)
                     }
                 };
                 let unpacked =
@@ -298,6 +323,10 @@ impl<'a> Ingest<'a> {
 }
 
 impl Unpacked {
+    fn diff_id<'a>(&'a self, blob: &'a Digest) -> &'a Digest {
+        self.diff_id.as_ref().unwrap_or(blob)
+    }
+
     fn seal(&mut self, layer: &Layer) -> Result<LayerFacts> {
         let facts = LayerFacts {
             diff_id: layer.diff_id.clone(),
@@ -305,7 +334,7 @@ impl Unpacked {
             entries: self.summary.entries,
             opaque_root: self.summary.notes.contains_key(&Note::OpaqueRoot),
         };
-        self.layer.seal(&facts)?;
+        self.layer.seal_as(&layer.chain_id, &facts)?;
         Ok(facts)
     }
 }
@@ -354,35 +383,61 @@ fn plan_layers(
     descriptors.iter().zip(ids).map(plan).collect()
 }
 
-/// Blob bytes → decompressed → hashed → unpacked.
+/// When the blob's own digest is verified.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hashed {
+    /// By this process, before or while it is unpacked.
+    Before,
+    /// When the store took it; the disk may have changed it since.
+    LongAgo,
+}
+
+/// Blob bytes → decompressed → hashed → unpacked, and compared with what the configuration says.
 fn unpack_blob(
     blob: impl Read + Send,
     layer: &Layer,
     tree: StagedLayer,
     privilege: Privilege,
+    hashed: Hashed,
 ) -> Result<Unpacked> {
-    let named = |error: Error| {
+    let unpacked = unpack_unknown(blob, tree, privilege, hashed).map_err(|error| {
         Error::new(error.kind(), format!("cannot unpack layer {}", layer.blob)).with_source(error)
-    };
-    let plain = Decompressor::detect(blob).map_err(|error| match error.downcast::<Error>() {
-        Ok(own) => named(own),
-        Err(error) => named(Error::new(ErrorKind::System, "cannot read it").with_source(error)),
     })?;
-    let options = UnpackOptions::new(privilege, MAX_LAYER_BYTES);
-    let (summary, found) =
-        hash_while(plain, |tar| unpack(tar, tree.tree(), &options)).map_err(named)?;
-    if found.digest != layer.diff_id {
+    let found = unpacked.diff_id(&layer.blob);
+    if *found != layer.diff_id {
         return Err(Error::new(
             ErrorKind::DigestMismatch,
             format!(
-                "layer {} unpacks to {}, the configuration says {}",
-                layer.blob, found.digest, layer.diff_id
+                "layer {} unpacks to {found}, the configuration says {}",
+                layer.blob, layer.diff_id
             ),
         ));
     }
+    Ok(unpacked)
+}
+
+fn unpack_unknown(
+    blob: impl Read + Send,
+    tree: StagedLayer,
+    privilege: Privilege,
+    hashed: Hashed,
+) -> Result<Unpacked> {
+    let mut tar = Decompressor::detect(blob).map_err(|error| match error.downcast::<Error>() {
+        Ok(own) => own,
+        Err(error) => Error::new(ErrorKind::System, "cannot read it").with_source(error),
+    })?;
+    let options = UnpackOptions::new(privilege, MAX_LAYER_BYTES);
+    // What is not compressed is hashed as a blob, and that once.
+    let (summary, diff_id) = if tar.is_plain() && hashed == Hashed::Before {
+        (unpack(&mut tar, tree.tree(), &options)?, None)
+    } else {
+        let (summary, found) = hash_while(tar, |tar| unpack(tar, tree.tree(), &options))?;
+        (summary, Some(found.digest))
+    };
     Ok(Unpacked {
         layer: tree,
         summary,
+        diff_id,
     })
 }
 
@@ -497,13 +552,9 @@ impl<'i> LayerSink<'i> {
             let file = self.writer()?.reader()?;
             let tree = self.ingest.lease.stage_layer(&layer.chain_id)?;
             let privilege = self.ingest.privilege;
-            self.unpacker = Some(Unpacker::spawn(
-                file,
-                offset,
-                layer.clone(),
-                tree,
-                privilege,
-            )?);
+            let layer = layer.clone();
+            let work = move |blob| unpack_blob(blob, &layer, tree, privilege, Hashed::Before);
+            self.unpacker = Some(Unpacker::spawn(file, offset, work)?);
         }
         Ok(())
     }
@@ -557,9 +608,7 @@ impl Unpacker {
     fn spawn(
         file: File,
         available: u64,
-        layer: Layer,
-        tree: StagedLayer,
-        privilege: Privilege,
+        work: impl FnOnce(FeedReader) -> Result<Unpacked> + Send + 'static,
     ) -> Result<Self> {
         let feed = Arc::new(Feed {
             state: Mutex::new(FeedState {
@@ -575,7 +624,7 @@ impl Unpacker {
         };
         let thread = thread::Builder::new()
             .name("unpack".to_owned())
-            .spawn(move || unpack_blob(reader, &layer, tree, privilege))
+            .spawn(move || work(reader))
             .system(|| "cannot start a thread".to_owned())?;
         Ok(Unpacker {
             feed,
@@ -625,6 +674,27 @@ impl Drop for Unpacker {
         if self.thread.is_some() {
             let _ = self.join();
         }
+    }
+}
+
+/// A blob that is unpacked as it arrives, before anybody knows which layer it is.
+pub(super) struct Ahead(Unpacker);
+
+impl Ahead {
+    pub fn start(file: File, tree: StagedLayer, privilege: Privilege) -> Result<Ahead> {
+        let work = move |blob| unpack_unknown(blob, tree, privilege, Hashed::Before);
+        Unpacker::spawn(file, 0, work).map(Ahead)
+    }
+
+    /// So many bytes are in the file.
+    pub fn advance(&self, available: u64) {
+        self.0.feed.update(|state| state.available = available);
+    }
+
+    /// All bytes are there. `None` if it could not be unpacked: why is found out by whoever wants
+    /// it as a layer, and nobody may.
+    pub fn finish(self) -> Option<Unpacked> {
+        self.0.finish().ok()
     }
 }
 

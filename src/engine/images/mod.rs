@@ -3,6 +3,8 @@
 pub mod archive;
 pub mod changes;
 pub mod embedded;
+pub mod files;
+pub mod history;
 pub mod import;
 pub mod ingest;
 mod inspect;
@@ -12,5 +14,6 @@ mod prune;
 pub mod pull;
 mod remove;
 pub mod save;
+pub mod scp;
 mod tag;
 mod written;
