@@ -36,6 +36,7 @@ fn run(session: &Session, flags: Flags, places: &[String]) -> Outcome {
         target: ImagePlace::parse(places.get(1).map_or("", String::as_str))?,
         remote_command: flags.remote_command.filter(|text| !text.is_empty()),
         ssh: "ssh".into(),
+        trust: session.settings.trust_files_or(None),
     };
     let show = Show::new(Stream::Stderr, flags.quiet || !ui::stderr_is_terminal());
     let copied = session.engine()?.scp(&request, &show);

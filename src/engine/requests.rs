@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{Progress, RegistryOptions};
 use crate::model::{
-    ContainerId, Digest, Platform, Reference, Result,
+    ContainerId, Digest, Platform, Reference, Result, TrustFiles,
     container::{ContainerState, NetworkMode},
     health::HealthStatus,
     manifest::Format,
@@ -26,6 +26,7 @@ pub struct LoadRequest {
     pub input: Option<PathBuf>,
     /// Those to choose from indexes.
     pub platforms: Vec<Platform>,
+    pub trust: TrustFiles,
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +38,7 @@ pub struct ImportRequest {
     pub changes: Vec<String>,
     pub message: Option<String>,
     pub platform: Option<Platform>,
+    pub trust: TrustFiles,
 }
 
 /// `container clone`

@@ -26,10 +26,13 @@
 //! [`RegistryAuth`]: oci_distribution::secrets::RegistryAuth
 
 mod auth;
+mod auth_files;
 mod blobs;
+mod configuration;
 mod credentials;
 mod endpoint;
 mod failure;
+mod helpers;
 mod resolver;
 mod session;
 mod tags;
@@ -44,7 +47,9 @@ use std::{
     time::Duration,
 };
 
+pub use auth_files::Kept;
 pub use blobs::BlobRequest;
+pub use configuration::{read as read_registries, registries};
 use reqwest::{
     Method,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue},
@@ -349,7 +354,7 @@ impl Registry {
         if let Some(repository) = self.repositories.borrow().get(&name) {
             return Ok(repository.clone());
         }
-        let credentials = credentials::find(reference, &self.options)?;
+        let credentials = credentials::find(reference, &self.options, &[])?;
         let repository = Rc::new(Repository::new(reference, credentials));
         self.repositories
             .borrow_mut()

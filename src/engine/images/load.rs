@@ -8,11 +8,12 @@ use serde::Deserialize;
 use super::{
     archive::{Archive, LoadSource},
     ingest::{ImageDocuments, Ingest},
+    trust::Trust,
 };
 use crate::{
     engine::{Engine, LoadRequest, Progress},
     model::{
-        Context, Digest, Error, ErrorKind, Platform, Reference, Result,
+        Context, Digest, Error, ErrorKind, Platform, Reference, Result, TrustFiles,
         image::{ImageConfig, ImageRecord},
         manifest::{self, Document},
     },
@@ -67,7 +68,7 @@ impl Engine {
             platforms: request.platforms.clone(),
             ..LoadOptions::default()
         };
-        self.load_from(source, &options, progress)
+        self.load_from(source, &options, &request.trust, progress)
     }
 
     /// [`Self::load`] from anywhere.
@@ -75,12 +76,20 @@ impl Engine {
         &self,
         source: LoadSource,
         options: &LoadOptions,
+        trust: &TrustFiles,
         progress: &dyn Progress,
     ) -> Result<Vec<Loaded>> {
+        let path = match &source {
+            LoadSource::Path(path) => Some(path.clone()),
+            _ => None,
+        };
         // The user may read what root of her ids may not.
         let source = source.opened()?;
         self.enter_user_namespace()?;
-        let loaded = load(&self.store, self.privilege(), source, options, progress)?;
+        let trust = Trust::read(trust)?;
+        let (store, privilege) = (&self.store, self.privilege());
+        let admit = |transport| trust.admit_file(transport, path.as_deref());
+        let loaded = load_if(store, privilege, source, options, progress, &admit)?;
         for Loaded { id, .. } in &loaded {
             self.note_image("load", id.as_str(), id.as_str(), Some(id));
         }
@@ -96,13 +105,38 @@ pub fn load(
     options: &LoadOptions,
     progress: &dyn Progress,
 ) -> Result<Vec<Loaded>> {
+    load_if(store, privilege, source, options, progress, &|_| Ok(()))
+}
+
+/// [`load`], if `admit` allows this kind of archive. It is asked before anything is unpacked.
+fn load_if(
+    store: &Store,
+    privilege: Privilege,
+    source: LoadSource,
+    options: &LoadOptions,
+    progress: &dyn Progress,
+    admit: &dyn Fn(&'static str) -> Result<()>,
+) -> Result<Vec<Loaded>> {
     let lease = store.lease()?;
+    let is_folder = matches!(&source, LoadSource::Path(path) if path.is_dir());
     let mut archive = Archive::open(&lease, source, privilege)?;
+    admit(transport(&archive, is_folder)?)?;
     let mut loaded = Vec::new();
     for found in find_images(&mut archive, options)? {
         loaded.push(take_in(&lease, privilege, progress, &mut archive, found)?);
     }
     Ok(loaded)
+}
+
+/// What containers-transports(5) calls the archive, as [`find_images`] reads it.
+fn transport(archive: &Archive<'_>, is_folder: bool) -> Result<&'static str> {
+    let is_oci = archive.document("oci-layout")?.is_some();
+    Ok(match (is_oci, is_folder) {
+        (true, true) => "oci",
+        (true, false) => "oci-archive",
+        (false, true) => "dir",
+        (false, false) => "docker-archive",
+    })
 }
 
 /// An image of the archive, before anything of it was unpacked.

@@ -16,4 +16,5 @@ mod remove;
 pub mod save;
 pub mod scp;
 mod tag;
+pub mod trust;
 mod written;

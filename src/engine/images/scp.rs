@@ -32,7 +32,7 @@ use super::{
 use crate::{
     engine::{Engine, Progress},
     model::{
-        Context, Error, ErrorKind, Reference, Result,
+        Context, Error, ErrorKind, Reference, Result, TrustFiles,
         account::host_user,
         image_place::{Host, ImagePlace, SshHost},
     },
@@ -50,6 +50,8 @@ pub struct ScpRequest {
     /// What is run on the other side instead of the first engine found: a line for its shell.
     pub remote_command: Option<String>,
     pub ssh: OsString,
+    /// Which images may come.
+    pub trust: TrustFiles,
 }
 
 impl Engine {
@@ -138,7 +140,7 @@ impl Engine {
             name: new_name,
             ..LoadOptions::default()
         };
-        let loaded = self.load_from(LoadSource::File(pipe), &options, progress);
+        let loaded = self.load_from(LoadSource::File(pipe), &options, &request.trust, progress);
         save.end()?;
         let mut lines = Vec::new();
         for image in loaded? {

@@ -37,7 +37,8 @@ use self::{
 use super::ingest::{Ingest, WantedBlob};
 use crate::{
     model::{
-        Context, Digest, Error, ErrorKind, Result, image::MAX_DOCUMENT_BYTES, manifest::Compression,
+        BlobSink, Context, Digest, Error, ErrorKind, Opening, Result, image::MAX_DOCUMENT_BYTES,
+        manifest::Compression,
     },
     storage::{
         Lease,
@@ -214,43 +215,31 @@ impl<'a> Archive<'a> {
         if let Contents::Spooled(spool) = &mut self.contents {
             return spool.fill(self.lease, ingest);
         }
-        match self.fill_once(ingest) {
-            // Perhaps what an earlier attempt left was not what it had written: that was thrown away.
-            Err((error, true)) if error.kind() == ErrorKind::DigestMismatch => {
-                self.fill_once(ingest).map_err(|(error, _)| error)
-            }
-            outcome => outcome.map_err(|(error, _)| error),
-        }
-    }
-
-    /// An error says also whether there were bytes of an earlier attempt.
-    fn fill_once(&self, ingest: &Ingest<'_>) -> std::result::Result<(), (Error, bool)> {
-        let wanted = ingest.sinks().map_err(|error| (error, false))?;
-        let begun = wanted.iter().any(|blob| blob.sink.received() > 0);
+        let wanted = ingest.sinks()?;
         let threads = PARALLEL.min(wanted.len());
         let wanted = Mutex::new(wanted.into_iter());
         let next = || {
             let mut wanted = wanted.lock().unwrap_or_else(PoisonError::into_inner);
             wanted.next()
         };
+        let archive = &*self;
         let work = || -> Result<()> {
             while let Some(blob) = next() {
-                self.deliver(blob).inspect_err(|_| {
+                archive.deliver(blob).inspect_err(|_| {
                     // Nothing else is begun.
                     while next().is_some() {}
                 })?;
             }
             Ok(())
         };
-        let result = thread::scope(|scope| {
+        thread::scope(|scope| {
             let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
             let own = work();
             others.into_iter().fold(own, |result, other| {
                 let died = |_| Err(Error::new(ErrorKind::System, "a reading thread died"));
                 result.and(other.join().unwrap_or_else(died))
             })
-        });
-        result.map_err(|error| (error, begun))
+        })
     }
 
     fn deliver(&self, wanted: WantedBlob<'_>) -> Result<()> {
@@ -263,16 +252,22 @@ impl<'a> Archive<'a> {
             return Err(layer_missing(&digest));
         };
         check_size(&digest, piece.extent.size, size)?;
-        let mut buffer = vec![0; COPY_BUFFER];
-        let mut reader = piece.reader_from(sink.received());
-        loop {
-            match reader.read(&mut buffer) {
-                Ok(0) => return sink.finish(),
-                Ok(length) => sink.write(&buffer[..length])?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).system(|| format!("cannot read blob {digest}")),
+        if sink.open()? == Opening::Elsewhere {
+            sink.follow(&|| true)?;
+        }
+        let begun = sink.received() > 0;
+        piece.copy_to(&mut *sink, &digest)?;
+        if !sink.verify()? {
+            // Perhaps what an earlier attempt left was not what it had written: that is forgotten.
+            if !begun {
+                return Err(wrong(&digest));
+            }
+            piece.copy_to(&mut *sink, &digest)?;
+            if !sink.verify()? {
+                return Err(wrong(&digest));
             }
         }
+        sink.finish()
     }
 
     fn layer_piece(&self, digest: &Digest) -> Result<Option<Piece>> {
@@ -336,6 +331,20 @@ impl Piece {
         .take(left)
     }
 
+    /// What the sink has not got yet.
+    fn copy_to(&self, sink: &mut dyn BlobSink, digest: &Digest) -> Result<()> {
+        let mut buffer = vec![0; COPY_BUFFER];
+        let mut reader = self.reader_from(sink.received());
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(length) => sink.write(&buffer[..length])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).system(|| format!("cannot read blob {digest}")),
+            }
+        }
+    }
+
     fn read_small(&self, name: &str) -> Result<Vec<u8>> {
         read_limited(self.reader_from(0), name)
     }
@@ -388,6 +397,13 @@ fn check_size(digest: &Digest, found: u64, promised: u64) -> Result<()> {
             format!("layer {digest} has {found} bytes, the manifest says {promised}"),
         )),
     }
+}
+
+fn wrong(digest: &Digest) -> Error {
+    Error::new(
+        ErrorKind::DigestMismatch,
+        format!("blob {digest} of the archive has another digest"),
+    )
 }
 
 fn digest_of_path(name: &str) -> Option<Digest> {
