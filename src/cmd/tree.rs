@@ -5,10 +5,11 @@
 
 use super::{
     attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec, exists, export,
-    healthcheck, image_prune, image_trust, images, import, info, init, inspect, kill, load, login,
-    logs, pause, port, ps, pull, push, refused, rename, restart, rm, rmi, run, save, search,
-    secret, spec, start, stats, stop, system_boot, system_check, system_prune, system_resume, tag,
-    top, update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
+    healthcheck, history, image_files, image_prune, image_scp, image_trust, images, import, info,
+    init, inspect, kill, load, login, logs, pause, port, ps, pull, push, refused, rename, restart,
+    rm, rmi, run, save, search, secret, spec, start, stats, stop, system_boot, system_check,
+    system_prune, system_resume, tag, top, update, verb::Verb, version, volume, volume_archive,
+    volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -62,6 +63,11 @@ pub static VERBS: &[&Verb] = &[
     &clone::VERB,
     &commit::VERB,
     &diff::VERB,
+    &diff::IMAGE,
+    &history::VERB,
+    &image_files::LIST,
+    &image_files::TREE,
+    &image_scp::VERB,
     &rename::VERB,
     &exists::CONTAINER,
     &exists::IMAGE,

@@ -29,7 +29,12 @@ pub use crate::model::RegistryOptions;
 pub use boot::{Boot, BootOptions, Init};
 pub use containers::{Change, ChangeKind, Copied, CopyEnd, CopyRequest};
 pub use events::EventOptions;
+pub use images::archive::LoadSource;
+pub use images::files::ImageFile;
+pub use images::history::{HistoryStep, ImageTree, TreeLayer};
+pub use images::load::{LoadOptions, Loaded};
 pub use images::save::{LayerPacking, SaveFormat, SaveRequest, SaveTarget, SavedImage};
+pub use images::scp::ScpRequest;
 pub use images::trust::{TrustKind, TrustLine, TrustRequest, TrustView};
 pub use images::{
     freshness::Freshness,

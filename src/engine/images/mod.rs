@@ -3,7 +3,9 @@
 pub mod archive;
 pub mod changes;
 pub mod embedded;
+pub mod files;
 pub mod freshness;
+pub mod history;
 pub mod import;
 pub mod ingest;
 mod inspect;
@@ -16,6 +18,7 @@ mod push_archive;
 mod remove;
 pub mod repack;
 pub mod save;
+pub mod scp;
 mod tag;
 pub mod trust;
 mod written;
