@@ -20,7 +20,12 @@ pub struct Registry {
 
 impl Registry {
     pub fn http(case: &Case) -> Registry {
-        Self::start(case, "")
+        Self::start(case, "", None)
+    }
+
+    /// An empty one that can be written to.
+    pub fn writable(case: &Case) -> Registry {
+        Self::start(case, "", Some(case.dir.join("registry")))
     }
 
     /// With a certificate of the shared private authority.
@@ -34,6 +39,7 @@ impl Registry {
                 file("server.crt"),
                 file("server.key")
             ),
+            None,
         )
     }
 
@@ -41,17 +47,18 @@ impl Registry {
         shared().join("tls/ca.crt")
     }
 
-    fn start(case: &Case, tls: &str) -> Registry {
+    fn start(case: &Case, tls: &str, own: Option<PathBuf>) -> Registry {
         // The port may be taken by somebody else between here and there.
         for attempt in 0.. {
             let address = free_address();
             let config = case.dir.join("registry.yml");
-            let storage = shared().join("registry");
+            let read_only = own.is_none();
+            let storage = own.clone().unwrap_or_else(|| shared().join("registry"));
             fs::write(
                 &config,
                 format!(
                     "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
-                     storage: {{filesystem: {{rootdirectory: {}}}, maintenance: {{readonly: {{enabled: true}}}}}}\n\
+                     storage: {{filesystem: {{rootdirectory: {}}}, maintenance: {{readonly: {{enabled: {read_only}}}}}}}\n\
                      http: {{addr: \"{address}\"{tls}}}\n",
                     storage.display()
                 ),
