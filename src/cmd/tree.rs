@@ -7,8 +7,8 @@ use super::{
     attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec, exists, export,
     healthcheck, image_prune, image_trust, images, import, info, init, inspect, kill, load, logs,
     pause, port, ps, pull, refused, rename, restart, rm, rmi, run, save, secret, spec, start,
-    stats, stop, system_boot, system_check, system_prune, system_resume, tag, top, update,
-    verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
+    stats, stop, system_boot, system_check, system_df, system_prune, system_resume, tag, top,
+    untag, update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -90,6 +90,8 @@ pub static VERBS: &[&Verb] = &[
     &info::VERB,
     &system_resume::VERB,
     &system_boot::VERB,
+    &system_df::VERB,
+    &untag::VERB,
     &doctor::VERB,
     &version::VERB,
 ];

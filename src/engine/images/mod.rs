@@ -8,7 +8,7 @@ pub mod ingest;
 mod inspect;
 mod list;
 pub mod load;
-mod prune;
+pub(super) mod prune;
 pub mod pull;
 mod remove;
 pub mod save;
