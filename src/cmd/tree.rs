@@ -8,8 +8,8 @@ use super::{
     healthcheck, history, image_files, image_prune, image_scp, image_trust, images, import, info,
     init, inspect, kill, load, login, logs, pause, port, ps, pull, push, refused, rename, restart,
     rm, rmi, run, save, search, secret, spec, start, stats, stop, system_boot, system_check,
-    system_prune, system_resume, tag, top, update, verb::Verb, version, volume, volume_archive,
-    volume_ls, volume_prune, wait,
+    system_df, system_prune, system_resume, tag, top, untag, update, verb::Verb, version, volume,
+    volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -100,6 +100,8 @@ pub static VERBS: &[&Verb] = &[
     &info::VERB,
     &system_resume::VERB,
     &system_boot::VERB,
+    &system_df::VERB,
+    &untag::VERB,
     &doctor::VERB,
     &version::VERB,
 ];

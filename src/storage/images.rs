@@ -194,6 +194,28 @@ impl Store {
         }
     }
 
+    /// Takes names from one image, durably. If they are its last ones it stays without a name; its
+    /// record without one is written first, and does not count before the others are gone.
+    pub fn take_names(
+        &self,
+        _alone: &ExclusiveLock,
+        going: &[ImageRecord],
+        is_last: bool,
+    ) -> Result<()> {
+        let folder = FolderLock::hold(self, "images")?;
+        if let (Some(record), true) = (going.first(), is_last) {
+            let unnamed = ImageRecord {
+                name: None,
+                ..record.clone()
+            };
+            self.write_image(&folder, &unnamed)?;
+        }
+        for record in going {
+            self.unlink_image_file(&folder, &file_of(record))?;
+        }
+        rustix::fs::fsync(folder.dir()).system(|| "cannot write images/".to_owned())
+    }
+
     /// Takes a name (or, for a record without one, the image) away, durably: a record must not
     /// outlive what it names. Nothing else is deleted: that is [`Store::bury_garbage`]'s, under the
     /// same lock. Needs no disk space.

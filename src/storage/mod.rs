@@ -32,7 +32,7 @@
 //!   tmp/dead-…                whatever was taken out of sight and is being deleted; a container
 //!                             in `dead-+volumes-…` takes its nameless volumes along
 //!   orphans                   there while a container keeps an image that was removed
-//! RUNROOT (0700)              sockets, the user namespace's handle, what was found out about the
+//! RUNROOT (0700)              sockets, sizes of layers ([`usage`]), the user namespace's handle, what was found out about the
 //!                             machine: gone at reboot, and that is right
 //! ```
 //!
@@ -94,6 +94,7 @@ pub mod pack;
 pub mod secrets;
 pub mod shifted;
 pub mod unpack;
+pub mod usage;
 pub mod volumes;
 
 use std::{

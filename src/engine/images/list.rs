@@ -2,7 +2,11 @@
 
 use crate::{
     engine::Engine,
-    model::{Result, image::ImageRecord},
+    model::{
+        Result,
+        image::ImageRecord,
+        index::{ManifestKind, ManifestRecord},
+    },
 };
 
 impl Engine {
@@ -12,5 +16,10 @@ impl Engine {
         // Stable: names of one image stay in order. RFC 3339 in UTC sorts as text.
         records.sort_by(|a, b| b.created.cmp(&a.created));
         Ok(records)
+    }
+
+    /// The named lists of manifests.
+    pub fn image_indexes(&self) -> Result<Vec<ManifestRecord>> {
+        self.store.manifests(ManifestKind::Index)
     }
 }

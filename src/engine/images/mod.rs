@@ -11,7 +11,7 @@ pub mod ingest;
 mod inspect;
 mod list;
 pub mod load;
-mod prune;
+pub(super) mod prune;
 pub mod pull;
 pub mod push;
 mod push_archive;
