@@ -7,8 +7,8 @@ use super::{
     attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec, exists, export,
     healthcheck, image_prune, images, import, info, init, inspect, kill, load, logs, pause, port,
     ps, pull, refused, rename, restart, rm, rmi, run, secret, spec, start, stats, stop,
-    system_boot, system_check, system_prune, system_resume, tag, top, update, verb::Verb, version,
-    volume, volume_archive, volume_ls, volume_prune, wait,
+    system_boot, system_check, system_migrate, system_prune, system_reset, system_resume, tag, top,
+    update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -85,6 +85,9 @@ pub static VERBS: &[&Verb] = &[
     &image_prune::VERB,
     &system_prune::VERB,
     &system_check::VERB,
+    &system_reset::VERB,
+    &system_migrate::VERB,
+    &system_migrate::RENUMBER,
     &info::VERB,
     &system_resume::VERB,
     &system_boot::VERB,

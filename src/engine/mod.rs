@@ -16,15 +16,17 @@ mod info;
 mod machine;
 pub mod plan;
 pub mod requests;
+mod reset;
 pub mod sandbox;
 pub mod secrets;
 mod store_check;
 pub mod supervisor;
 pub mod volumes;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use crate::model::RegistryOptions;
+pub use crate::storage::Migrated;
 pub use boot::{Boot, BootOptions, Init};
 pub use containers::{Change, ChangeKind, Copied, CopyEnd, CopyRequest};
 pub use events::EventOptions;
@@ -34,6 +36,7 @@ pub use requests::{
     LoadRequest, LogOptions, LogRecord, LogSink, LogStream, MemoryUsage, PublishedPort,
     PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
 };
+pub use reset::Reset;
 pub use store_check::{Finding, Outcome, StoreCheck, StoreCheckOptions};
 
 use crate::{
@@ -124,6 +127,13 @@ pub struct Engine {
 impl Engine {
     /// Finds out who runs this and opens the store, making it if it is not there.
     pub fn open(options: EngineOptions) -> Result<Engine> {
+        Engine::open_with(options, Store::open)
+    }
+
+    fn open_with(
+        options: EngineOptions,
+        open: impl FnOnce(&Path, &Path) -> Result<Store>,
+    ) -> Result<Engine> {
         let user = identity::User::detect()?;
         let is_root = *user.mode() == UserMode::Root;
         let root = options.store_root(is_root)?;
@@ -135,7 +145,7 @@ impl Engine {
             .map(Driver::parse)
             .transpose()?;
         Ok(Engine {
-            store: Store::open(&root, &runroot)?,
+            store: open(&root, &runroot)?,
             forced_driver,
             user,
             user_bus,
