@@ -144,8 +144,13 @@ impl Engine {
             .as_deref()
             .map(Driver::parse)
             .transpose()?;
+        let mut store = open(&root, &runroot)?;
+        let additional = options.additional_stores()?;
+        if !additional.is_empty() {
+            store.add_stores(&additional, user.opener())?;
+        }
         Ok(Engine {
-            store: open(&root, &runroot)?,
+            store,
             forced_driver,
             user,
             user_bus,
@@ -210,6 +215,27 @@ impl EngineOptions {
             }
         };
         Ok(data.join("coracle"))
+    }
+
+    /// `additionalimagestore=DIR`, also with the name of the driver before it, as podman has it. Other
+    /// options have no effect, and are told of.
+    fn additional_stores(&self) -> Result<Vec<PathBuf>> {
+        let mut stores = Vec::new();
+        for option in &self.storage_options {
+            let Some((name, value)) = option.split_once('=') else {
+                return Err(Error::invalid(format!(
+                    "invalid storage option {option:?}: expected NAME=VALUE"
+                )));
+            };
+            match name.strip_prefix("overlay.").unwrap_or(name) {
+                "additionalimagestore" if value.is_empty() => {
+                    return Err(Error::invalid("additionalimagestore= names no folder"));
+                }
+                "additionalimagestore" => stores.push(PathBuf::from(value)),
+                _ => log::warn!("storage option {name:?} has no effect"),
+            }
+        }
+        Ok(stores)
     }
 
     fn user_bus(&self, uid: u32) -> PathBuf {

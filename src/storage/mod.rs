@@ -70,6 +70,7 @@
 //! **Deleting** needs no free space: the record is unlinked or its directory renamed into `tmp/`,
 //! and what it kept alive goes with the garbage collection that follows.
 
+mod additional;
 pub mod blobs;
 pub mod changes;
 pub mod check;
@@ -105,6 +106,7 @@ use rustix::{
     io::Errno,
 };
 
+pub use additional::Opener;
 pub use blobs::{BlobWriter, StagedBlob};
 pub use containers::{ContainerDir, ContainerLock, StagedContainer};
 pub use driver::Driver;
@@ -136,6 +138,8 @@ pub struct Store {
     root_path: PathBuf,
     runroot: OwnedFd,
     runroot_path: PathBuf,
+    /// Read-only ones, see [`additional`].
+    additional: Vec<additional::Additional>,
 }
 
 impl Store {
@@ -162,6 +166,7 @@ impl Store {
             root_path: root.to_owned(),
             runroot: runroot_fd,
             runroot_path: runroot.to_owned(),
+            additional: Vec::new(),
         };
         match store.read_format()? {
             // An empty one was being written when the power failed.
@@ -184,6 +189,7 @@ impl Store {
             root_path: root.to_owned(),
             runroot: open(runroot)?,
             runroot_path: runroot.to_owned(),
+            additional: Vec::new(),
         })
     }
 

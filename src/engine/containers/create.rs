@@ -79,8 +79,11 @@ impl Engine {
             }
         };
         match found {
-            Some(image) => Ok(image),
-            None => self.pull_for(spec, pull),
+            Some(image) => self.adopt(image, &Silent),
+            None => {
+                let pulled = self.pull_for(spec, pull)?;
+                self.adopt(pulled, &Silent)
+            }
         }
     }
 

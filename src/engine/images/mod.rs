@@ -1,5 +1,6 @@
 //! Images: pull, load, import, list, tag, remove, inspect.
 
+mod adopt;
 pub mod archive;
 pub mod changes;
 pub mod embedded;

@@ -31,6 +31,7 @@ impl Engine {
     pub fn remove_image(&self, typed: &str, force: bool) -> Result<Vec<Removed>> {
         let alone = self.store.lock_exclusive()?;
         let target = self.store.resolve_image(typed)?;
+        self.refuse_read_only(typed, &target)?;
         let all: Vec<ImageRecord> = self
             .store
             .images()?
