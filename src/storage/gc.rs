@@ -1,6 +1,7 @@
 //! Garbage collection by reachability.
 //!
-//! Kept are: what an image record names (manifest, configuration, index, blobs, layers), the
+//! Kept are: what an image record names (manifest, configuration, index, blobs, layers), what the
+//! record of an index or artifact needs, the
 //! configuration and layers of every container and those of the images it mounts, and what live
 //! leases claim. Everything else in
 //! `blobs/` and `layers/` goes; so do records that a power cut has destroyed, names of containers
@@ -15,6 +16,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    os::fd::OwnedFd,
     time::Duration,
 };
 
@@ -22,6 +24,7 @@ use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags, Timespec},
     io::Errno,
 };
+use serde::de::DeserializeOwned;
 
 use super::{
     Store, containers, delete, files,
@@ -35,6 +38,7 @@ use crate::{
         ContainerId, Context, Digest, Result,
         container::ContainerRecord,
         image::ImageRecord,
+        index::ManifestRecord,
         mount::{Mount, MountSource},
     },
     sys::tree_size,
@@ -93,8 +97,9 @@ struct Marked {
 /// Records that a power cut has destroyed.
 #[derive(Default)]
 struct Ruins {
-    /// Files of `images/`.
+    /// Files of `images/` and `manifests/`.
     images: Vec<String>,
+    manifests: Vec<String>,
     containers: Vec<ContainerId>,
 }
 
@@ -195,6 +200,9 @@ impl Store {
         let Some(containers) = self.mark_containers(&mut ruins)? else {
             return Ok(None);
         };
+        let Some(manifests) = self.mark_manifests(&mut ruins)? else {
+            return Ok(None);
+        };
         let configs: HashSet<&Digest> = images.iter().map(|image| &image.config).collect();
         let named: HashSet<&Digest> = images.iter().flat_map(|image| &image.layers).collect();
         let orphans = containers.iter().any(|container| {
@@ -208,6 +216,10 @@ impl Store {
             digests.extend([&image.manifest, &image.config].map(hex));
             digests.extend(image.index.iter().map(hex));
             digests.extend(image.blobs.iter().chain(&image.layers).map(hex));
+        }
+        for manifest in &manifests {
+            digests.insert(hex(&manifest.digest));
+            digests.extend(manifest.keeps.iter().map(hex));
         }
         for container in &containers {
             digests.extend(container.image_id.iter().map(hex));
@@ -225,24 +237,16 @@ impl Store {
         }))
     }
 
-    /// All image records, hidden ones too. Destroyed ones and staged leftovers are ruins.
+    /// All image records, hidden ones too.
     fn mark_images(&self, ruins: &mut Ruins) -> Result<Option<Vec<ImageRecord>>> {
-        let folder = self.folder("images")?;
-        let names = files::all_names(&folder).system(|| "cannot list images/".to_owned())?;
-        let mut records = Vec::new();
-        for name in names {
-            let stored = match name.starts_with('.') {
-                true => Stored::Damaged,
-                false => files::read_json(&folder, &name)?,
-            };
-            match stored {
-                Stored::Good(record) => records.push(record),
-                Stored::Missing => {}
-                Stored::Foreign(_) => return Ok(None),
-                Stored::Damaged => ruins.images.push(name),
-            }
+        mark_records(&self.folder("images")?, "images/", &mut ruins.images)
+    }
+
+    fn mark_manifests(&self, ruins: &mut Ruins) -> Result<Option<Vec<ManifestRecord>>> {
+        match self.manifest_folder()? {
+            Some(folder) => mark_records(&folder, "manifests/", &mut ruins.manifests),
+            None => Ok(Some(Vec::new())),
         }
-        Ok(Some(records))
     }
 
     fn mark_containers(&self, ruins: &mut Ruins) -> Result<Option<Vec<ContainerRecord>>> {
@@ -268,6 +272,11 @@ impl Store {
         let images = self.folder("images")?;
         for name in &ruins.images {
             delete::remove_tree(&images, name)?;
+        }
+        if let Some(manifests) = self.manifest_folder()? {
+            for name in &ruins.manifests {
+                delete::remove_tree(&manifests, name)?;
+            }
         }
         for id in &ruins.containers {
             let what = || format!("cannot remove the remains of container {id:?}");
@@ -359,6 +368,30 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// The records of a folder; destroyed ones and staged leftovers are ruins. `None` if one cannot be
+/// understood.
+fn mark_records<T: DeserializeOwned>(
+    folder: &OwnedFd,
+    called: &str,
+    ruins: &mut Vec<String>,
+) -> Result<Option<Vec<T>>> {
+    let names = files::all_names(folder).system(|| format!("cannot list {called}"))?;
+    let mut records = Vec::new();
+    for name in names {
+        let stored = match name.starts_with('.') {
+            true => Stored::Damaged,
+            false => files::read_json(folder, &name)?,
+        };
+        match stored {
+            Stored::Good(record) => records.push(record),
+            Stored::Missing => {}
+            Stored::Foreign(_) => return Ok(None),
+            Stored::Damaged => ruins.push(name),
+        }
+    }
+    Ok(Some(records))
 }
 
 /// Of the images that a container mounts.

@@ -16,7 +16,7 @@ use crate::model::{Context, Digest, Error, ErrorKind, Reference, Result, image::
 /// NAME_MAX of all file systems that matter, less what [`files::put`] adds.
 const LONGEST_FILE_NAME: usize = 255 - 5;
 
-fn file_name(name: &Reference) -> String {
+pub(super) fn file_name(name: &Reference) -> String {
     let text = name.to_string().replace('/', "+");
     if text.len() <= LONGEST_FILE_NAME {
         return text;

@@ -54,6 +54,13 @@ impl Store {
         Ok(stored.good().is_some())
     }
 
+    /// # Errors
+    /// [`ErrorKind::NoSuchBlob`] if one of them is not there.
+    pub fn require_layers(&self, chain_ids: &[Digest]) -> Result<()> {
+        let mut layers = chain_ids.iter();
+        layers.try_for_each(|chain_id| self.layer_facts(chain_id).map(drop))
+    }
+
     /// The tree of a layer, for a mount. Not checked to be there.
     pub fn layer_tree(&self, chain_id: &Digest) -> PathBuf {
         let place = place(chain_id);

@@ -3,7 +3,7 @@
 use super::own_root::Source;
 use crate::{
     engine::{
-        Engine, PullRequest, PullSettings, devices,
+        Engine, PullRequest, PullSettings, Silent, devices,
         events::container_event,
         machine, plan,
         supervisor::{self, network_files},
