@@ -5,11 +5,11 @@
 
 use super::{
     attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec, exists, export,
-    healthcheck, history, image_files, image_prune, image_scp, image_trust, images, import, info,
-    init, inspect, kill, load, login, logs, pause, port, ps, pull, push, refused, rename, restart,
-    rm, rmi, run, save, search, secret, spec, start, stats, stop, system_boot, system_check,
-    system_df, system_prune, system_resume, tag, top, untag, update, verb::Verb, version, volume,
-    volume_archive, volume_ls, volume_prune, wait,
+    export_store, healthcheck, history, image_files, image_prune, image_scp, image_trust, images,
+    import, info, init, inspect, kill, load, login, logs, pause, port, ps, pull, push, refused,
+    rename, restart, rm, rmi, run, save, search, secret, spec, start, stats, stop, system_boot,
+    system_check, system_df, system_migrate, system_prune, system_reset, system_resume, tag, top,
+    untag, update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -94,9 +94,13 @@ pub static VERBS: &[&Verb] = &[
     &secret::EXISTS,
     &container_prune::VERB,
     &image_prune::VERB,
+    &export_store::VERB,
     &image_trust::VERB,
     &system_prune::VERB,
     &system_check::VERB,
+    &system_reset::VERB,
+    &system_migrate::VERB,
+    &system_migrate::RENUMBER,
     &info::VERB,
     &system_resume::VERB,
     &system_boot::VERB,

@@ -1,8 +1,10 @@
 //! Images: pull, load, import, list, tag, remove, inspect.
 
+mod adopt;
 pub mod archive;
 pub mod changes;
 pub mod embedded;
+mod export_store;
 pub mod files;
 pub mod freshness;
 pub mod history;

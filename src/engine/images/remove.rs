@@ -43,6 +43,7 @@ impl Engine {
     fn remove(&self, typed: &str, force: bool, whole: bool) -> Result<Vec<Removed>> {
         let alone = self.store.lock_exclusive()?;
         let target = self.store.resolve_image(typed)?;
+        self.refuse_read_only(typed, &target)?;
         let all: Vec<ImageRecord> = self
             .store
             .images()?
