@@ -263,3 +263,13 @@ pub(super) fn pretty(objects: &[Value]) -> Vec<u8> {
     text.push(b'\n');
     text
 }
+
+/// One object alone.
+pub(super) fn pretty_object(object: &Value) -> Vec<u8> {
+    let mut text = Vec::new();
+    let formatter = PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
+    let _ = object.serialize(&mut serializer);
+    text.push(b'\n');
+    text
+}

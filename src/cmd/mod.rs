@@ -52,6 +52,7 @@ mod unsupported;
 mod user_namespace_flags;
 mod verb;
 
+mod artifact;
 mod attach;
 mod clone;
 mod commit;
@@ -73,6 +74,8 @@ mod inspect;
 mod kill;
 mod load;
 mod logs;
+mod manifest;
+mod manifest_far;
 mod pause;
 mod port;
 mod ps;

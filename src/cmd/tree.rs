@@ -4,18 +4,20 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec, exists, export,
-    healthcheck, image_prune, images, import, info, init, inspect, kill, load, logs, pause, port,
-    ps, pull, refused, rename, restart, rm, rmi, run, secret, spec, start, stats, stop,
-    system_boot, system_prune, system_resume, tag, top, update, verb::Verb, version, volume,
-    volume_archive, volume_ls, volume_prune, wait,
+    artifact, attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec,
+    exists, export, healthcheck, image_prune, images, import, info, init, inspect, kill, load,
+    logs, manifest, manifest_far, pause, port, ps, pull, refused, rename, restart, rm, rmi, run,
+    secret, spec, start, stats, stop, system_boot, system_prune, system_resume, tag, top, update,
+    verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
 pub const GROUPS: &[(&str, &str)] = &[
+    ("artifact", "Commands on artifacts: files in registries"),
     ("container", "Commands on containers"),
     ("healthcheck", "Commands on health checks"),
     ("image", "Commands on images"),
+    ("manifest", "Commands on manifest lists"),
     ("secret", "Commands on secrets"),
     ("system", "Commands on the engine"),
     ("volume", "Commands on volumes"),
@@ -81,6 +83,22 @@ pub static VERBS: &[&Verb] = &[
     &secret::INSPECT,
     &secret::RM,
     &secret::EXISTS,
+    &manifest::CREATE,
+    &manifest::ADD,
+    &manifest::ANNOTATE,
+    &manifest_far::INSPECT,
+    &manifest_far::PUSH,
+    &manifest_far::REFERRERS,
+    &manifest::REMOVE,
+    &manifest::RM,
+    &manifest::EXISTS,
+    &artifact::ADD,
+    &artifact::PULL,
+    &artifact::PUSH,
+    &artifact::LS,
+    &artifact::INSPECT,
+    &artifact::RM,
+    &artifact::EXTRACT,
     &container_prune::VERB,
     &image_prune::VERB,
     &system_prune::VERB,

@@ -3,6 +3,7 @@
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
 mod accounts;
+pub mod artifacts;
 mod boot;
 pub mod bundle;
 pub mod cgroup;
@@ -14,6 +15,7 @@ mod identity;
 pub mod images;
 mod info;
 mod machine;
+pub mod manifests;
 pub mod plan;
 pub mod requests;
 pub mod sandbox;

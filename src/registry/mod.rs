@@ -11,6 +11,7 @@
 //! resolver      names → addresses without getaddrinfo     blobs     many blobs at once, resumed by range
 //! credentials   auth files, credential helpers            upload    many blobs to the registry, resumed
 //! auth          challenges, tokens                        tags      the names in a repository
+//!                                                         referrers who refers to a document
 //! ```
 //!
 //! From `oci_distribution` (the crate `oci-client`) come the protocol's types: [`RegistryAuth`] with its redacting
@@ -30,6 +31,7 @@ mod blobs;
 mod credentials;
 mod endpoint;
 mod failure;
+mod referrers;
 mod resolver;
 mod session;
 mod tags;
@@ -45,6 +47,7 @@ use std::{
 };
 
 pub use blobs::BlobRequest;
+pub use referrers::referrers_reference;
 use reqwest::{
     Method,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue},

@@ -65,7 +65,7 @@ impl Engine {
         let found = match spec.pull {
             PullPolicy::Always => None,
             PullPolicy::Missing | PullPolicy::Never => {
-                match self.store.resolve_image(&spec.image) {
+                match self.image_or_member(&spec.image, spec.platform.as_ref()) {
                     Ok(image) => Some(image),
                     Err(error) if error.kind() == ErrorKind::NoSuchImage => {
                         match self.embedded_image(&spec.image)? {
