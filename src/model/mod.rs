@@ -4,6 +4,7 @@
 //! every other room may use these types and every test may compare them.
 
 pub mod account;
+pub mod auth_file;
 pub mod capability;
 pub mod cdi;
 pub mod condition;
@@ -28,8 +29,11 @@ pub mod mount;
 pub mod names;
 pub mod namespace;
 pub mod platform;
+pub mod policy;
 pub mod process;
 pub mod reference;
+pub mod registries;
+pub mod registries_d;
 pub mod registry;
 pub mod resources;
 pub mod restart;
@@ -48,6 +52,6 @@ pub use digest::Digest;
 pub use error::{Context, Error, ErrorKind, Result};
 pub use platform::Platform;
 pub use reference::Reference;
-pub use registry::RegistryOptions;
-pub use sink::BlobSink;
+pub use registry::{RegistryOptions, TrustFiles};
+pub use sink::{BlobSink, Opening};
 pub use source::BlobSource;

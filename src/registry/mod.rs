@@ -27,10 +27,13 @@
 //! [`RegistryAuth`]: oci_distribution::secrets::RegistryAuth
 
 mod auth;
+mod auth_files;
 mod blobs;
+mod configuration;
 mod credentials;
 mod endpoint;
 mod failure;
+mod helpers;
 mod referrers;
 mod resolver;
 mod session;
@@ -46,7 +49,9 @@ use std::{
     time::Duration,
 };
 
+pub use auth_files::Kept;
 pub use blobs::BlobRequest;
+pub use configuration::{read as read_registries, registries};
 pub use referrers::referrers_reference;
 use reqwest::{
     Method,
@@ -352,7 +357,7 @@ impl Registry {
         if let Some(repository) = self.repositories.borrow().get(&name) {
             return Ok(repository.clone());
         }
-        let credentials = credentials::find(reference, &self.options)?;
+        let credentials = credentials::find(reference, &self.options, &[])?;
         let repository = Rc::new(Repository::new(reference, credentials));
         self.repositories
             .borrow_mut()

@@ -91,6 +91,17 @@ struct Marked {
     /// Name of every whole container.
     names: HashMap<ContainerId, String>,
     orphans: bool,
+    ruins: Ruins,
+}
+
+/// Records that a power cut has destroyed.
+#[derive(Default)]
+struct Ruins {
+    /// Files of `images/`.
+    images: Vec<String>,
+    /// Files of `manifests/`.
+    manifests: Vec<String>,
+    containers: Vec<ContainerId>,
 }
 
 impl Store {
@@ -116,10 +127,11 @@ impl Store {
     /// The first part of a collection.
     pub fn bury_garbage(&self, _alone: &ExclusiveLock) -> Result<Garbage> {
         let mut garbage = Garbage::default();
-        let Some(marked) = self.mark(&mut garbage)? else {
+        let Some(marked) = self.mark()? else {
             log::warn!("no space is freed: the store has records of a newer coracle");
             return Ok(garbage);
         };
+        self.bury_ruins(&marked.ruins, &mut garbage)?;
         self.note_orphans(marked.orphans);
         self.unlink_dead_names(&marked.names)?;
         self.unlink_old_partials()?;
@@ -130,6 +142,23 @@ impl Store {
         self.bury_shifted(&marked.digests, &mut garbage)?;
         garbage.graves.extend(self.bury_remains_of_volumes()?);
         Ok(garbage)
+    }
+
+    /// Trees with other owners that were made of the image with this topmost layer, deleted.
+    pub(super) fn bury_shifted_of(&self, top: &Digest) -> Result<()> {
+        let Ok(dir) = self.folder(SHIFTED) else {
+            return Ok(());
+        };
+        for name in files::names(&dir).system(|| format!("cannot list {SHIFTED}/"))? {
+            if name.split('-').next() == Some(top.hex())
+                && let Some(grave) = self
+                    .bury(SHIFTED, &name)
+                    .system(|| format!("cannot remove {SHIFTED}/{name}"))?
+            {
+                self.decompose(&grave)?;
+            }
+        }
+        Ok(())
     }
 
     /// Trees with other owners go with the topmost layer that they were made of.
@@ -157,14 +186,22 @@ impl Store {
         Ok(())
     }
 
-    fn mark(&self, garbage: &mut Garbage) -> Result<Option<Marked>> {
-        let Some(images) = self.mark_images()? else {
+    /// Hexadecimal digits of everything that records and live leases name; `None` if a newer
+    /// program's record keeps that secret. Call it with the store lock held, shared or exclusive.
+    pub(super) fn needed_digests(&self) -> Result<Option<HashSet<String>>> {
+        Ok(self.mark()?.map(|marked| marked.digests))
+    }
+
+    /// Changes nothing.
+    fn mark(&self) -> Result<Option<Marked>> {
+        let mut ruins = Ruins::default();
+        let Some(images) = self.mark_images(&mut ruins)? else {
             return Ok(None);
         };
-        let Some(containers) = self.mark_containers(garbage)? else {
+        let Some(containers) = self.mark_containers(&mut ruins)? else {
             return Ok(None);
         };
-        let Some(manifests) = self.mark_manifests()? else {
+        let Some(manifests) = self.mark_manifests(&mut ruins)? else {
             return Ok(None);
         };
         let configs: HashSet<&Digest> = images.iter().map(|image| &image.config).collect();
@@ -197,22 +234,23 @@ impl Store {
                 .map(|container| (container.id, container.name))
                 .collect(),
             orphans,
+            ruins,
         }))
     }
 
     /// All image records, hidden ones too.
-    fn mark_images(&self) -> Result<Option<Vec<ImageRecord>>> {
-        mark_records(&self.folder("images")?, "images/")
+    fn mark_images(&self, ruins: &mut Ruins) -> Result<Option<Vec<ImageRecord>>> {
+        mark_records(&self.folder("images")?, "images/", &mut ruins.images)
     }
 
-    fn mark_manifests(&self) -> Result<Option<Vec<ManifestRecord>>> {
+    fn mark_manifests(&self, ruins: &mut Ruins) -> Result<Option<Vec<ManifestRecord>>> {
         match self.manifest_folder()? {
-            Some(folder) => mark_records(&folder, "manifests/"),
+            Some(folder) => mark_records(&folder, "manifests/", &mut ruins.manifests),
             None => Ok(Some(Vec::new())),
         }
     }
 
-    fn mark_containers(&self, garbage: &mut Garbage) -> Result<Option<Vec<ContainerRecord>>> {
+    fn mark_containers(&self, ruins: &mut Ruins) -> Result<Option<Vec<ContainerRecord>>> {
         let mut records = Vec::new();
         for id in self.container_ids()? {
             let Some(dir) = self.open_container(&id)? else {
@@ -223,14 +261,30 @@ impl Store {
                 Stored::Foreign(_) => return Ok(None),
                 Stored::Missing | Stored::Damaged => {
                     if !ObjectLock::is_held(dir.fd(), "lock")? {
-                        let what = || format!("cannot remove the remains of container {id:?}");
-                        let grave = self.bury("containers", id.as_str()).system(what)?;
-                        garbage.graves.extend(grave);
+                        ruins.containers.push(id);
                     }
                 }
             }
         }
         Ok(Some(records))
+    }
+
+    fn bury_ruins(&self, ruins: &Ruins, garbage: &mut Garbage) -> Result<()> {
+        let images = self.folder("images")?;
+        for name in &ruins.images {
+            delete::remove_tree(&images, name)?;
+        }
+        if let Some(manifests) = self.manifest_folder()? {
+            for name in &ruins.manifests {
+                delete::remove_tree(&manifests, name)?;
+            }
+        }
+        for id in &ruins.containers {
+            let what = || format!("cannot remove the remains of container {id:?}");
+            let grave = self.bury("containers", id.as_str()).system(what)?;
+            garbage.graves.extend(grave);
+        }
+        Ok(())
     }
 
     /// Only a hint, so a full disk is no failure: the next collection will note it again.
@@ -317,9 +371,13 @@ impl Store {
     }
 }
 
-/// The records of a folder. Destroyed ones and staged leftovers are unlinked. `None` if one cannot
-/// be understood.
-fn mark_records<T: DeserializeOwned>(folder: &OwnedFd, called: &str) -> Result<Option<Vec<T>>> {
+/// The records of a folder. Destroyed ones and staged leftovers are ruins. `None` if one cannot be
+/// understood.
+fn mark_records<T: DeserializeOwned>(
+    folder: &OwnedFd,
+    called: &str,
+    ruins: &mut Vec<String>,
+) -> Result<Option<Vec<T>>> {
     let names = files::all_names(folder).system(|| format!("cannot list {called}"))?;
     let mut records = Vec::new();
     for name in names {
@@ -331,7 +389,7 @@ fn mark_records<T: DeserializeOwned>(folder: &OwnedFd, called: &str) -> Result<O
             Stored::Good(record) => records.push(record),
             Stored::Missing => {}
             Stored::Foreign(_) => return Ok(None),
-            Stored::Damaged => delete::remove_tree(folder, &name)?,
+            Stored::Damaged => ruins.push(name),
         }
     }
     Ok(Some(records))

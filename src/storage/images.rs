@@ -29,7 +29,7 @@ fn place(file_name: &str) -> String {
     format!("images/{file_name}")
 }
 
-fn file_of(record: &ImageRecord) -> String {
+pub(super) fn file_of(record: &ImageRecord) -> String {
     record
         .name
         .as_ref()

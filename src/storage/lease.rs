@@ -111,7 +111,7 @@ impl Store {
         outcome
     }
 
-    fn is_live(&self, tmp: &OwnedFd, name: &str) -> bool {
+    pub(super) fn is_live(&self, tmp: &OwnedFd, name: &str) -> bool {
         match rustix::fs::openat(tmp, name, FOLDER, Mode::empty()) {
             // In doubt it is.
             Ok(dir) => ObjectLock::is_held(&dir, "lock").unwrap_or(true),

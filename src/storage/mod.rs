@@ -26,7 +26,8 @@
 //!   events/journal journal.1  what has happened; see [`events`]
 //!   secrets/NAME              one SecretRecord a secret; there with the first
 //!   names/NAME                symlink to ID; counts only if that container's record says so
-//!   partial/HEX               a blob whose download was begun; locked while someone writes it
+//!   partial/HEX               a blob whose download was begun; locked while someone writes it, read
+//!                             by all others that want it; see [`blobs`]. HEX+: about to replace it
 //!   tmp/LEASE/                staging: lock, keep (digests in use), blobs and layers to be
 //!   tmp/dead-…                whatever was taken out of sight and is being deleted; a container
 //!                             in `dead-+volumes-…` takes its nameless volumes along
@@ -74,6 +75,7 @@
 
 pub mod blobs;
 pub mod changes;
+pub mod check;
 pub mod containers;
 pub mod copy;
 pub mod delete;
@@ -203,6 +205,11 @@ impl Store {
     /// Where sockets and other things of this boot belong.
     pub fn runroot_path(&self) -> &Path {
         &self.runroot_path
+    }
+
+    /// A descriptor for syncfs(2) by a thread that outlives the borrow.
+    pub fn root_for_flushing(&self) -> std::io::Result<OwnedFd> {
+        self.root.try_clone()
     }
 
     pub fn runroot(&self) -> BorrowedFd<'_> {
