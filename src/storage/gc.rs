@@ -97,9 +97,8 @@ struct Marked {
 /// Records that a power cut has destroyed.
 #[derive(Default)]
 struct Ruins {
-    /// Files of `images/`.
+    /// Files of `images/` and `manifests/`.
     images: Vec<String>,
-    /// Files of `manifests/`.
     manifests: Vec<String>,
     containers: Vec<ContainerId>,
 }
@@ -371,7 +370,7 @@ impl Store {
     }
 }
 
-/// The records of a folder. Destroyed ones and staged leftovers are ruins. `None` if one cannot be
+/// The records of a folder; destroyed ones and staged leftovers are ruins. `None` if one cannot be
 /// understood.
 fn mark_records<T: DeserializeOwned>(
     folder: &OwnedFd,
