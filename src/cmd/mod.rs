@@ -81,6 +81,8 @@ mod pause;
 mod port;
 mod ps;
 mod pull;
+mod push;
+mod push_progress;
 mod refused;
 mod rename;
 mod restart;

@@ -54,7 +54,7 @@ fn run(session: &Session, flags: Flags, name: &str) -> Outcome {
     };
     let reference = &request.reference;
     let show = Show::new(Stream::Stdout, flags.quiet);
-    if is_without_tag(name, reference) {
+    if parse::is_without_tag(name, reference) {
         show.line("Using default tag: latest");
     }
     show.pulling(reference);
@@ -63,11 +63,4 @@ fn run(session: &Session, flags: Flags, name: &str) -> Outcome {
     show.summary(&pulled?, &reference.familiar());
     ui::line(&reference.to_string())?;
     Ok(0)
-}
-
-fn is_without_tag(typed: &str, reference: &Reference) -> bool {
-    reference.digest().is_none()
-        && reference
-            .tag()
-            .is_some_and(|tag| !typed.ends_with(&format!(":{tag}")))
 }

@@ -6,10 +6,10 @@
 use super::{
     artifact, attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec,
     exists, export, healthcheck, image_prune, image_trust, images, import, info, init, inspect,
-    kill, load, logs, manifest, manifest_far, pause, port, ps, pull, refused, rename, restart, rm,
-    rmi, run, save, secret, spec, start, stats, stop, system_boot, system_check, system_prune,
-    system_resume, tag, top, update, verb::Verb, version, volume, volume_archive, volume_ls,
-    volume_prune, wait,
+    kill, load, logs, manifest, manifest_far, pause, port, ps, pull, push, refused, rename,
+    restart, rm, rmi, run, save, secret, spec, start, stats, stop, system_boot, system_check,
+    system_prune, system_resume, tag, top, update, verb::Verb, version, volume, volume_archive,
+    volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -42,6 +42,7 @@ pub static VERBS: &[&Verb] = &[
     &port::VERB,
     &images::VERB,
     &pull::VERB,
+    &push::VERB,
     &rmi::VERB,
     &tag::VERB,
     &load::VERB,

@@ -32,6 +32,10 @@ pub use containers::{Change, ChangeKind, Copied, CopyEnd, CopyRequest};
 pub use events::EventOptions;
 pub use images::save::{LayerPacking, SaveFormat, SaveRequest, SaveTarget, SavedImage};
 pub use images::trust::{TrustKind, TrustLine, TrustRequest, TrustView};
+pub use images::{
+    push::{PushProgress, PushRequest, PushStage, Pushed},
+    repack::Rewrite,
+};
 pub use requests::{
     AttachOptions, Check, CloneRequest, CommitRequest, ContainerSize, ContainerStats,
     ContainerSummary, CpuUsage, ExecSpec, Health, HealthVerdict, ImportRequest, IoUsage,

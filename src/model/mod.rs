@@ -43,6 +43,7 @@ pub mod security;
 pub mod signal;
 pub mod sink;
 pub mod source;
+pub mod transport;
 pub mod user;
 pub mod user_namespace;
 pub mod volume;

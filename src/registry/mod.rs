@@ -81,8 +81,10 @@ pub type OnRetry<'a> = &'a dyn Fn(&str, &str);
 pub struct Limits {
     /// Attempts after the first one.
     pub retries: u32,
-    /// Pause before the second attempt; doubled for each further one.
+    /// Pause before the second attempt.
     pub first_pause: Duration,
+    /// Twice as long before each further one.
+    pub doubling: bool,
     /// Until a connection stands: name, TCP and TLS.
     pub connect: Duration,
     /// Longest silence in the middle of an answer.
@@ -94,8 +96,21 @@ impl Default for Limits {
         Limits {
             retries: 3,
             first_pause: Duration::from_millis(500),
+            doubling: true,
             connect: Duration::from_secs(15),
             stall: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Limits {
+    fn of(options: &RegistryOptions) -> Self {
+        let usual = Limits::default();
+        Limits {
+            retries: options.retries.unwrap_or(usual.retries),
+            first_pause: options.retry_delay.unwrap_or(usual.first_pause),
+            doubling: options.retry_delay.is_none(),
+            ..usual
         }
     }
 }
@@ -122,7 +137,7 @@ pub struct Registry {
 impl Registry {
     /// Reads nothing yet and connects to nothing.
     pub fn new(options: &RegistryOptions) -> Self {
-        Registry::with_limits(options, Limits::default())
+        Registry::with_limits(options, Limits::of(options))
     }
 
     pub fn with_limits(options: &RegistryOptions, limits: Limits) -> Self {

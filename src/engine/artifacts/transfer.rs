@@ -5,13 +5,13 @@
 //! and fetched into the lease if not: only when the target asks for its bytes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs::File,
     sync::{Mutex, PoisonError},
 };
 
 use crate::{
-    engine::{Engine, Progress, RegistryOptions},
+    engine::{Engine, LayerState, Progress, RegistryOptions},
     model::{
         BlobSink, BlobSource, Digest, Error, ErrorKind, Reference, Result,
         index::{Artifact, Descriptor, ManifestKind, ManifestRecord},
@@ -136,7 +136,6 @@ fn fetch_blobs(
             size: blob.size,
             sink: Box::new(StoreSink {
                 digest: blob.digest.clone(),
-                size: blob.size,
                 writer: Some(writer),
                 done: &done,
                 progress,
@@ -152,8 +151,6 @@ fn fetch_blobs(
 /// Bytes on their way into the store.
 struct StoreSink<'a> {
     digest: Digest,
-    /// Bytes it may have.
-    size: u64,
     /// `None` once it was finished.
     writer: Option<BlobWriter>,
     done: &'a Mutex<Vec<StagedBlob>>,
@@ -174,12 +171,6 @@ impl BlobSink for StoreSink<'_> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.received() + bytes.len() as u64 > self.size {
-            return Err(Error::new(
-                ErrorKind::DigestMismatch,
-                format!("blob {} is longer than promised", self.digest),
-            ));
-        }
         self.writer()?.write(bytes)?;
         self.progress
             .layer_advanced(&self.digest, bytes.len() as u64);
@@ -188,6 +179,10 @@ impl BlobSink for StoreSink<'_> {
 
     fn restart(&mut self) -> Result<()> {
         self.writer()?.restart()
+    }
+
+    fn verify(&mut self) -> Result<bool> {
+        self.writer()?.verify()
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
@@ -272,7 +267,10 @@ impl<'a> Target<'a> {
                 mount_from: source.cloned().into_iter().collect(),
             });
         }
-        let watch = Watch(self.transfer.progress);
+        let watch = Watch {
+            progress: self.transfer.progress,
+            told: Mutex::default(),
+        };
         registry.upload(self.reference, requests, PARALLEL, &watch)
     }
 
@@ -325,34 +323,22 @@ impl FarBlob<'_> {
             .with_hint("pull the image that it belongs to"));
         };
         // In the lease: it goes with the command's end.
-        let writer = self.lease.write_new_blob()?;
+        let Descriptor { digest, size, .. } = &self.blob;
+        let writer = self.lease.write_blob_alone(digest, *size)?;
         let file = writer.reader()?;
         let done = Mutex::new(Vec::new());
         let request = BlobRequest {
-            digest: self.blob.digest.clone(),
-            size: self.blob.size,
+            digest: digest.clone(),
+            size: *size,
             sink: Box::new(StoreSink {
-                digest: self.blob.digest.clone(),
-                size: self.blob.size,
+                digest: digest.clone(),
                 writer: Some(writer),
                 done: &done,
                 progress: &crate::engine::Silent,
             }),
         };
         Registry::new(self.options).fetch(from, vec![request], 1, &|_, _| {})?;
-        let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        match done.first() {
-            Some(staged)
-                if *staged.digest() == self.blob.digest
-                    || self.blob.digest.algorithm() != "sha256" =>
-            {
-                Ok(file)
-            }
-            _ => Err(Error::new(
-                ErrorKind::DigestMismatch,
-                format!("blob {} arrived with another digest", self.blob.digest),
-            )),
-        }
+        Ok(file)
     }
 }
 
@@ -369,18 +355,38 @@ impl BlobSource for FarBlob<'_> {
     }
 }
 
-/// What is sent, told as what is fetched.
-struct Watch<'a>(&'a dyn Progress);
+/// Says how uploads go.
+struct Watch<'a> {
+    progress: &'a dyn Progress,
+    /// What was told of each blob that is being sent, in bytes.
+    told: Mutex<HashMap<Digest, u64>>,
+}
 
 impl UploadWatch for Watch<'_> {
-    fn finished(&self, digest: &Digest, how: &Uploaded) {
-        match how {
-            Uploaded::Existed => self.0.layer_exists(digest),
-            Uploaded::Mounted(_) | Uploaded::Sent => self.0.layer_done(digest),
+    fn started(&self, digest: &Digest, size: u64) {
+        self.progress.layer_state(digest, LayerState::Pushing(size));
+    }
+
+    fn sent(&self, digest: &Digest, bytes: u64) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = told.entry(digest.clone()).or_default();
+        // After a broken line it begins further back; what was told is not taken back.
+        if bytes > *before {
+            self.progress.layer_advanced(digest, bytes - *before);
+            *before = bytes;
         }
     }
 
+    fn finished(&self, digest: &Digest, how: &Uploaded) {
+        let state = match how {
+            Uploaded::Existed => LayerState::OnServer,
+            Uploaded::Mounted(from) => LayerState::Mounted(from.clone()),
+            Uploaded::Sent => LayerState::Pushed,
+        };
+        self.progress.layer_state(digest, state);
+    }
+
     fn retrying(&self, what: &str, why: &str) {
-        self.0.retrying(what, why);
+        self.progress.retrying(what, why);
     }
 }

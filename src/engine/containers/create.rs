@@ -85,7 +85,14 @@ impl Engine {
     }
 
     fn pull_for(&self, spec: &ContainerSpec, pull: &PullSettings<'_>) -> Result<ImageRecord> {
-        let reference: Reference = spec.image.parse()?;
+        let member = match spec.pull {
+            PullPolicy::Always => None,
+            _ => self.member_source(&spec.image, spec.platform.as_ref())?,
+        };
+        let reference: Reference = match member {
+            Some(member) => member,
+            None => spec.image.parse()?,
+        };
         pull.progress.image_missing(&reference);
         let request = PullRequest {
             reference,

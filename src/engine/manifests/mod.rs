@@ -135,16 +135,39 @@ impl Engine {
     }
 
     fn member_image(&self, typed: &str, wanted: Option<&Platform>) -> Result<Option<ImageRecord>> {
+        let Some((_, digest)) = self.member(typed, wanted)? else {
+            return Ok(None);
+        };
+        let mut images = self.store.images()?.into_iter();
+        Ok(images.find(|image| image.manifest == digest))
+    }
+
+    /// Where that member is, if it was added from a registry.
+    pub(in crate::engine) fn member_source(
+        &self,
+        typed: &str,
+        wanted: Option<&Platform>,
+    ) -> Result<Option<Reference>> {
+        let Some((record, digest)) = self.member(typed, wanted)? else {
+            return Ok(None);
+        };
+        let source = record.sources.get(&digest);
+        Ok(source.map(|source| source.at_digest(digest)))
+    }
+
+    fn member(
+        &self,
+        typed: &str,
+        wanted: Option<&Platform>,
+    ) -> Result<Option<(ManifestRecord, Digest)>> {
         let Some(record) = self.find_manifest(typed, ManifestKind::Index)? else {
             return Ok(None);
         };
         let host = Platform::host();
         let index = self.read_index(&record)?;
-        let Ok(entry) = members::choose(&index, wanted.unwrap_or(&host)) else {
-            return Ok(None);
-        };
-        let mut images = self.store.images()?.into_iter();
-        Ok(images.find(|image| image.manifest == entry.digest))
+        let entry = members::choose(&index, wanted.unwrap_or(&host)).ok();
+        let digest = entry.map(|entry| entry.digest.clone());
+        Ok(digest.map(|digest| (record, digest)))
     }
 }
 
