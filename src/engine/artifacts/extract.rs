@@ -46,6 +46,11 @@ impl Engine {
                 ))
                 .with_hint("choose one with --title or --digest"));
             };
+            if let Ok(there) = fs::metadata(&request.destination)
+                && !there.is_file()
+            {
+                return self.write_into(layer, &request.destination);
+            }
             return self.write_out(layer, &request.destination);
         }
         // All names first: nothing is written for an artifact that cannot be extracted.
@@ -66,17 +71,18 @@ impl Engine {
         Ok(())
     }
 
+    /// A device or a pipe that the user named: written to, not replaced.
+    fn write_into(&self, layer: &Descriptor, path: &Path) -> Result<()> {
+        let mut blob = self.store.open_blob(&layer.digest)?;
+        let file = fs::OpenOptions::new().write(true).open(path);
+        let mut file = file.system(|| format!("cannot write {}", path.display()))?;
+        copy(&mut blob, &mut file, layer)
+    }
+
     /// Verified on the way: what lies in the user's folder is not looked at again.
     fn write_out(&self, layer: &Descriptor, path: &Path) -> Result<()> {
         let what = || format!("cannot write {}", path.display());
         let mut blob = self.store.open_blob(&layer.digest)?;
-        if let Ok(there) = fs::metadata(path)
-            && !there.is_file()
-        {
-            // A device or a pipe: written to, not replaced.
-            let mut file = fs::OpenOptions::new().write(true).open(path).system(what)?;
-            return copy(&mut blob, &mut file, layer).map(drop);
-        }
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
         let folder = if folder.as_os_str().is_empty() {
             Path::new(".")
@@ -91,7 +97,7 @@ impl Engine {
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(0o644)
+            .mode(0o600)
             .open(&staged)
             .system(what)?;
         let written =
