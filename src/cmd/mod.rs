@@ -52,6 +52,7 @@ mod unsupported;
 mod user_namespace_flags;
 mod verb;
 
+mod artifact;
 mod attach;
 mod clone;
 mod commit;
@@ -79,6 +80,8 @@ mod kill;
 mod load;
 mod login;
 mod logs;
+mod manifest;
+mod manifest_far;
 mod pause;
 mod port;
 mod ps;

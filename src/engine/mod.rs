@@ -3,6 +3,7 @@
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
 mod accounts;
+pub mod artifacts;
 mod boot;
 pub mod bundle;
 pub mod cgroup;
@@ -16,6 +17,7 @@ pub mod images;
 mod info;
 pub mod logins;
 mod machine;
+pub mod manifests;
 pub mod plan;
 pub mod requests;
 mod reset;

@@ -14,6 +14,7 @@
 //!   helpers       docker-credential-NAME                  search    the repositories of a registry
 //! auth          challenges, tokens                        login     is it us? and keeping that
 //! configuration registries.conf from its files            proxy     which one, and when none
+//!                                                         referrers who refers to a document
 //! ```
 //!
 //! From `oci_distribution` (the crate `oci-client`) come the protocol's types: [`RegistryAuth`] with its redacting
@@ -38,6 +39,7 @@ mod failure;
 mod helpers;
 mod login;
 mod proxy;
+mod referrers;
 mod resolver;
 mod search;
 mod session;
@@ -57,6 +59,7 @@ pub use auth_files::Kept;
 pub use blobs::BlobRequest;
 pub use configuration::{read as read_registries, registries};
 use credentials::Credentials;
+pub use referrers::referrers_reference;
 use reqwest::{
     Method,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue},

@@ -95,7 +95,7 @@ impl Engine {
 
     /// Layers may have files of ids that only the user namespace can delete; entering it costs
     /// more than trying without.
-    pub(super) fn delete(&self, garbage: Garbage) -> Result<()> {
+    pub(in crate::engine) fn delete(&self, garbage: Garbage) -> Result<()> {
         match garbage.delete(&self.store).and(self.store.sweep()) {
             Err(error) if error.kind() == ErrorKind::Permission => {
                 self.enter_user_namespace()?;
