@@ -12,9 +12,9 @@ use std::{
     process::{ChildStdin, ChildStdout, Command, Stdio},
 };
 
+use super::disk::Disk;
 use crate::{
     case::{Case, Outcome, finish},
-    disk::Disk,
     image::{Image, busybox_layer},
     registry::Registry,
 };
