@@ -56,6 +56,15 @@ pub fn auth_files() -> Vec<PathBuf> {
     files
 }
 
+/// podman's ways to name registries.conf and the folder with additions to it.
+pub fn registries_conf() -> Option<PathBuf> {
+    path("CONTAINERS_REGISTRIES_CONF").or_else(|| path("REGISTRIES_CONFIG_PATH"))
+}
+
+pub fn registries_conf_dir() -> Option<PathBuf> {
+    path("CONTAINERS_REGISTRIES_CONF_DIR")
+}
+
 pub fn default_platform() -> Option<String> {
     text("DOCKER_DEFAULT_PLATFORM")
 }

@@ -28,6 +28,9 @@ struct Flags {
     /// Platform the image is for
     #[arg(long, value_name = "string")]
     platform: Option<String>,
+    /// Rules on which images may be used, instead of the usual file
+    #[arg(long, value_name = "path", hide = true)]
+    signature_policy: Option<PathBuf>,
 }
 
 pub const VERB: Verb = Verb {
@@ -60,6 +63,7 @@ fn run(session: &Session, flags: Flags, arguments: &[String]) -> Outcome {
         changes: flags.change,
         message: flags.message,
         platform: container_flags::platform(flags.platform)?,
+        trust: session.settings.trust_files_or(flags.signature_policy),
     };
     let image = session
         .engine()?

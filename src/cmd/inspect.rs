@@ -253,6 +253,15 @@ fn look_up(
     Ok(image?)
 }
 
+pub(super) fn pretty_one(object: &Value) -> Vec<u8> {
+    let mut text = Vec::new();
+    let mut serializer =
+        serde_json::Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));
+    let _ = object.serialize(&mut serializer);
+    text.push(b'\n');
+    text
+}
+
 /// Four spaces a level, as Go's `json.MarshalIndent` is called there.
 pub(super) fn pretty(objects: &[Value]) -> Vec<u8> {
     let mut text = Vec::new();

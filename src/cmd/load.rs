@@ -25,6 +25,9 @@ struct Flags {
     /// Show no progress
     #[arg(long, short = 'q')]
     quiet: bool,
+    /// Rules on which images may be used, instead of the usual file
+    #[arg(long, value_name = "path", hide = true)]
+    signature_policy: Option<PathBuf>,
 }
 
 pub const VERB: Verb = Verb {
@@ -49,6 +52,7 @@ fn run(session: &Session, flags: Flags) -> Outcome {
     let request = LoadRequest {
         input,
         platform: container_flags::platform(flags.platform)?,
+        trust: session.settings.trust_files_or(flags.signature_policy),
     };
     let show = Show::new(Stream::Stderr, flags.quiet || !ui::stderr_is_terminal());
     let loaded = session.engine()?.load(&request, &show);

@@ -21,6 +21,9 @@ pub struct RegistryFlags {
     /// Credentials for the registry, USER:PASSWORD
     #[arg(long, value_name = "string")]
     creds: Option<String>,
+    /// Rules on which images may be used, instead of the usual file
+    #[arg(long, value_name = "path", hide = true)]
+    signature_policy: Option<PathBuf>,
     /// Demand https and a known certificate
     #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     tls_verify: Option<bool>,
@@ -29,6 +32,9 @@ pub struct RegistryFlags {
 impl RegistryFlags {
     pub fn options(&self, session: &Session) -> Result<RegistryOptions> {
         let mut options = session.settings.registry_options();
+        if self.signature_policy.is_some() {
+            options.trust.named_policy = self.signature_policy.clone();
+        }
         options.tls_verify = self.tls_verify.or(options.tls_verify);
         if let Some(file) = &self.authfile {
             options.auth_files = vec![file.clone()];

@@ -5,10 +5,10 @@
 
 use super::{
     attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec, exists, export,
-    healthcheck, image_prune, images, import, info, init, inspect, kill, load, logs, pause, port,
-    ps, pull, refused, rename, restart, rm, rmi, run, secret, spec, start, stats, stop,
-    system_boot, system_prune, system_resume, tag, top, update, verb::Verb, version, volume,
-    volume_archive, volume_ls, volume_prune, wait,
+    healthcheck, image_prune, image_trust, images, import, info, init, inspect, kill, load, logs,
+    pause, port, ps, pull, refused, rename, restart, rm, rmi, run, save, secret, spec, start,
+    stats, stop, system_boot, system_check, system_prune, system_resume, tag, top, update,
+    verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -42,6 +42,7 @@ pub static VERBS: &[&Verb] = &[
     &rmi::VERB,
     &tag::VERB,
     &load::VERB,
+    &save::VERB,
     &import::VERB,
     &kill::VERB,
     &wait::VERB,
@@ -83,7 +84,9 @@ pub static VERBS: &[&Verb] = &[
     &secret::EXISTS,
     &container_prune::VERB,
     &image_prune::VERB,
+    &image_trust::VERB,
     &system_prune::VERB,
+    &system_check::VERB,
     &info::VERB,
     &system_resume::VERB,
     &system_boot::VERB,

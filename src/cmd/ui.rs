@@ -29,6 +29,16 @@ pub fn output() -> impl Write {
     io::stdout()
 }
 
+/// Standard output as a file of its own, for whoever lets the kernel copy to it.
+pub fn output_file() -> Result<std::fs::File, Failure> {
+    let own = output_descriptor().try_clone_to_owned();
+    let own = own.map_err(|cause| {
+        let text = "cannot write to standard output";
+        crate::model::Error::new(crate::model::ErrorKind::System, text).with_source(cause)
+    })?;
+    Ok(own.into())
+}
+
 /// Standard output, for whoever waits and wants to know that its reader is gone.
 pub fn output_descriptor() -> BorrowedFd<'static> {
     rustix::stdio::stdout()

@@ -18,6 +18,7 @@ pub mod plan;
 pub mod requests;
 pub mod sandbox;
 pub mod secrets;
+mod store_check;
 pub mod supervisor;
 pub mod volumes;
 
@@ -27,12 +28,15 @@ pub use crate::model::RegistryOptions;
 pub use boot::{Boot, BootOptions, Init};
 pub use containers::{Change, ChangeKind, Copied, CopyEnd, CopyRequest};
 pub use events::EventOptions;
+pub use images::save::{LayerPacking, SaveFormat, SaveRequest, SaveTarget, SavedImage};
+pub use images::trust::{TrustKind, TrustLine, TrustRequest, TrustView};
 pub use requests::{
     AttachOptions, Check, CloneRequest, CommitRequest, ContainerSize, ContainerStats,
     ContainerSummary, CpuUsage, ExecSpec, Health, HealthVerdict, ImportRequest, IoUsage,
     LoadRequest, LogOptions, LogRecord, LogSink, LogStream, MemoryUsage, PublishedPort,
     PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
 };
+pub use store_check::{Finding, Outcome, StoreCheck, StoreCheckOptions};
 
 use crate::{
     model::{Error, ErrorKind, Platform, Reference, Result, host::UserMode},
@@ -54,6 +58,8 @@ pub struct EngineOptions {
     pub home: Option<PathBuf>,
     pub xdg_data_home: Option<PathBuf>,
     pub xdg_runtime_dir: Option<PathBuf>,
+    /// Where registries.conf may be: read when a short name is not found in the store.
+    pub registries: crate::model::registry::RegistriesFiles,
 }
 
 #[derive(Clone, Debug)]
@@ -63,7 +69,29 @@ pub struct PullRequest {
     pub registry: RegistryOptions,
 }
 
-/// What happens during a pull or load, for whoever shows it. Called from several threads.
+/// How it stands with a layer. The words are Docker's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayerState {
+    /// It will be fetched; compressed size in bytes.
+    Planned(u64),
+    /// Another command is fetching it, and we take the bytes from there.
+    Elsewhere,
+    /// What has come was of no use: it comes again from its first byte.
+    Anew,
+    /// All bytes are there and verified; the rest of it is being unpacked.
+    Downloaded,
+    /// An upload: it will be looked for in the registry; size in bytes.
+    Preparing(u64),
+    /// So many bytes begin to be sent; [`Progress::layer_advanced`] counts them.
+    Pushing(u64),
+    Pushed,
+    /// The registry has it already.
+    OnServer,
+    /// The registry has taken it from this repository of its own.
+    Mounted(String),
+}
+
+/// What happens during a pull, load or push, for whoever shows it. Called from several threads.
 pub trait Progress: Sync {
     /// A layer is about to be fetched; `total` is its compressed size in bytes.
     fn layer_started(&self, layer: &crate::model::Digest, total: u64);
@@ -73,6 +101,8 @@ pub trait Progress: Sync {
     fn layer_exists(&self, layer: &crate::model::Digest);
     /// The layer is verified and unpacked.
     fn layer_done(&self, layer: &crate::model::Digest);
+    /// Anything else about a layer.
+    fn layer_state(&self, _: &crate::model::Digest, _: LayerState) {}
     /// An attempt failed and will be repeated.
     fn retrying(&self, what: &str, why: &str);
     /// Something that was asked for has no effect.

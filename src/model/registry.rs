@@ -12,6 +12,12 @@ pub struct RegistryOptions {
     pub credentials: Option<(String, String)>,
     /// `--authfile`, and the default places to look for one, first match wins.
     pub auth_files: Vec<PathBuf>,
+    /// Also `/run/containers/UID/auth.json`, podman's place where there is no `XDG_RUNTIME_DIR`.
+    pub run_auth_file: bool,
+    /// Where a login is written.
+    pub login_places: LoginPlaces,
+    /// Where registries.conf and its additions may be; read when a registry is asked.
+    pub registries: RegistriesFiles,
     /// Folders like `/etc/docker/certs.d`, holding `HOST[:PORT]/ca.crt`, `client.cert`, `client.key`.
     pub certs_dirs: Vec<PathBuf>,
     /// `SSL_CERT_FILE`.
@@ -20,6 +26,41 @@ pub struct RegistryOptions {
     pub http_proxy: Option<String>,
     pub https_proxy: Option<String>,
     pub no_proxy: Option<String>,
+    /// Which images may be used.
+    pub trust: TrustFiles,
+}
+
+/// Where the rules on signatures are.
+#[derive(Clone, Debug, Default)]
+pub struct TrustFiles {
+    /// `--signature-policy`: instead of the others, and it must be there.
+    pub named_policy: Option<PathBuf>,
+    /// containers-policy.json(5): the first that is there counts. If none is, all images may be used.
+    pub policies: Vec<PathBuf>,
+    /// containers-registries.d(5): the first folder that is there counts.
+    pub registries_dirs: Vec<PathBuf>,
+}
+
+/// Where a login may be written, apart from the auth files that have one already.
+#[derive(Clone, Debug, Default)]
+pub struct LoginPlaces {
+    /// The file that flags, environment or configuration name: no other is written.
+    pub named: Option<PathBuf>,
+    /// Docker's own file, taken if it exists.
+    pub docker: Option<PathBuf>,
+    /// Podman's; absent for `/run/containers/UID/auth.json`.
+    pub podman: Option<PathBuf>,
+}
+
+/// The files of containers-registries.conf(5).
+#[derive(Clone, Debug, Default)]
+pub struct RegistriesFiles {
+    /// `CONTAINERS_REGISTRIES_CONF`: must exist.
+    pub named: Option<PathBuf>,
+    /// Otherwise the first of these that exists.
+    pub usual: Vec<PathBuf>,
+    /// Folders with further `*.conf`, each in the order of the names.
+    pub additions: Vec<PathBuf>,
 }
 
 /// Passwords (also those inside a proxy's URL) stay out of every log.
@@ -29,11 +70,14 @@ impl fmt::Debug for RegistryOptions {
             .field("tls_verify", &self.tls_verify)
             .field("credentials", &self.credentials.is_some())
             .field("auth_files", &self.auth_files)
+            .field("login_places", &self.login_places)
+            .field("registries", &self.registries)
             .field("certs_dirs", &self.certs_dirs)
             .field("ca_file", &self.ca_file)
             .field("http_proxy", &self.http_proxy.is_some())
             .field("https_proxy", &self.https_proxy.is_some())
             .field("no_proxy", &self.no_proxy)
+            .field("trust", &self.trust)
             .finish()
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! The realm is the registry's word, so it is not believed blindly: it must be https unless the
 //! registry itself is plain http, and a registry names one realm per command. The scope is ours,
-//! not the challenge's: a registry cannot make us fetch a token for more than this pull.
+//! not the challenge's: a registry cannot make us fetch a token for more than this command.
 
 use std::time::{Duration, Instant};
 
@@ -163,7 +163,7 @@ pub(super) enum TokenRequest {
 pub(super) fn token_request(
     mut url: Url,
     service: Option<&str>,
-    scope: &str,
+    scopes: &[String],
     credentials: &Credentials,
 ) -> TokenRequest {
     match credentials {
@@ -175,7 +175,7 @@ pub(super) fn token_request(
                 .append_pair("grant_type", "refresh_token")
                 .append_pair("client_id", "coracle")
                 .append_pair("service", service.unwrap_or_default())
-                .append_pair("scope", scope)
+                .append_pair("scope", &scopes.join(" "))
                 .append_pair("refresh_token", token);
             TokenRequest::Post {
                 form: form.query().unwrap_or_default().to_owned(),
@@ -187,7 +187,9 @@ pub(super) fn token_request(
             if let Some(service) = service {
                 query.append_pair("service", service);
             }
-            query.append_pair("scope", scope);
+            for scope in scopes {
+                query.append_pair("scope", scope);
+            }
             if let Credentials::Plain(RegistryAuth::Basic(user, _)) = credentials {
                 query.append_pair("account", user);
             }
@@ -275,7 +277,12 @@ mod tests {
     fn an_identity_token_is_posted_and_never_in_the_url() {
         let url = Url::parse("https://auth.example/token").unwrap();
         let credentials = Credentials::IdentityToken("a+b&c".to_owned());
-        match token_request(url, Some("s"), "repository:x:pull", &credentials) {
+        match token_request(
+            url,
+            Some("s"),
+            &["repository:x:pull".to_owned()],
+            &credentials,
+        ) {
             TokenRequest::Post { url, form } => {
                 assert_eq!(url.as_str(), "https://auth.example/token");
                 assert!(form.contains("refresh_token=a%2Bb%26c"), "{form}");

@@ -6,10 +6,14 @@
 //! worker thread    └── sink.write, …, sink.finish           hash, inflate and unpack
 //! ```
 //!
+//! Before the first byte a worker opens its sink and says where to begin. If another process is
+//! fetching that very blob, the worker takes the bytes from there, and its line is free meanwhile.
+//!
 //! A connection that breaks is taken up again with `Range` at the byte where it broke, and a
 //! server that ignores that makes the sink restart. Attempts are counted anew after each MiB that
 //! was never reached before, so a bad line may finish a large layer and a bad server cannot
-//! keep us forever. When one blob fails the others' downloads stop and their sinks are dropped.
+//! keep us forever. If the digest is wrong because of bytes from an earlier attempt (a power cut), the
+//! blob is fetched once more from its first byte. When one blob fails the others' downloads stop and their sinks are dropped.
 
 use std::thread::{self, Scope};
 
@@ -26,14 +30,15 @@ use super::{
     failure::Failure,
     session::{self, Ask, Patience, Repository, Session},
 };
-use crate::model::{BlobSink, Context, Digest, Error, ErrorKind, Result};
+use crate::model::{BlobSink, Context, Digest, Error, ErrorKind, Opening, Result};
 
 /// A blob to fetch, and where its bytes go.
 pub struct BlobRequest<'a> {
     pub digest: Digest,
     /// Bytes that the descriptor promises. Never more than these reach the sink.
     pub size: u64,
-    /// Continues where [`BlobSink::received`] says. It verifies the digest in `finish`.
+    /// Continues where [`BlobSink::received`] says once it is open. It verifies the digest in
+    /// `finish`.
     pub sink: Box<dyn BlobSink + 'a>,
 }
 
@@ -53,13 +58,13 @@ enum Piece {
     Finish,
 }
 
-/// Fetches all of `blobs`; returns when every sink has finished, or with the first error after all
-/// workers have ended.
+/// Fetches all of `blobs`, the largest first; returns when every sink has finished, or with the
+/// first error after all workers have ended.
 pub(super) async fn fetch<'scope, 'env, 'sink: 'scope>(
     scope: &'scope Scope<'scope, 'env>,
     session: &Session,
     repository: &Repository,
-    blobs: Vec<BlobRequest<'sink>>,
+    mut blobs: Vec<BlobRequest<'sink>>,
     parallel: usize,
     on_retry: OnRetry<'_>,
 ) -> Result<()> {
@@ -67,36 +72,29 @@ pub(super) async fn fetch<'scope, 'env, 'sink: 'scope>(
     // A worker may outlast its download; so many may do so at the same time.
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let workers = Semaphore::new(parallel.max(1) + cores);
+    // What takes longest begins first: at the end no core waits for another.
+    blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
     let mut running: FuturesUnordered<_> = blobs
         .into_iter()
         .map(|blob| {
             let (lines, workers) = (&lines, &workers);
             async move {
                 let _worker = workers.acquire().await;
-                let line = lines.acquire().await;
-                let (digest, size, offset) = (blob.digest, blob.size, blob.sink.received());
-                let (pieces, queue) = mpsc::channel(QUEUE);
-                let outcome = start_worker(scope, &digest, blob.sink, queue)?;
-                let mut download = Download {
+                let mut delivery = Delivery {
+                    scope,
                     session,
                     repository,
-                    what: format!("blob {digest}"),
-                    path: format!("blobs/{digest}"),
-                    size,
-                    offset,
-                    pieces,
+                    digest: blob.digest,
+                    size: blob.size,
+                    lines,
                 };
-                let delivered = download.run(on_retry).await;
-                drop((download, line));
-                // The consumer's complaint explains the producer's, never the other way round.
-                match (outcome.await, delivered) {
-                    (Ok(Ok(())), Ok(())) => Ok(()),
-                    (Ok(Err(Stopped::Sink(error))), _) => Err(error),
-                    (_, Err(error)) => Err(error),
-                    _ => Err(Error::new(
-                        ErrorKind::System,
-                        format!("the worker for blob {digest} ended early"),
-                    )),
+                match delivery.run(blob.sink, on_retry).await? {
+                    Consumed::Done => Ok(()),
+                    // Bytes that were there before had spoilt it. Now all of them are new.
+                    Consumed::Again(sink) => match delivery.run(sink, on_retry).await? {
+                        Consumed::Done => Ok(()),
+                        Consumed::Again(_) => Err(delivery.ended_early()),
+                    },
                 }
             }
         })
@@ -107,41 +105,148 @@ pub(super) async fn fetch<'scope, 'env, 'sink: 'scope>(
     Ok(())
 }
 
+/// One blob on its way from the registry into its sink.
+struct Delivery<'d, 'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    session: &'d Session,
+    repository: &'d Repository,
+    digest: Digest,
+    size: u64,
+    lines: &'d Semaphore,
+}
+
+impl<'scope> Delivery<'_, 'scope, '_> {
+    async fn run<'sink: 'scope>(
+        &mut self,
+        sink: Box<dyn BlobSink + 'sink>,
+        on_retry: OnRetry<'_>,
+    ) -> Result<Consumed<'sink>> {
+        let mut line = Some(self.lines.acquire().await);
+        let (pieces, queue) = mpsc::channel(QUEUE);
+        let (mut openings, outcome) = self.start_worker(sink, queue)?;
+        let mut opened = openings.recv().await;
+        if matches!(opened, Some(Opened::Elsewhere)) {
+            // While others fetch it, the line is free for another blob.
+            drop(line.take());
+            opened = openings.recv().await;
+            line = match &opened {
+                Some(Opened::At(offset)) if *offset < self.size => Some(self.lines.acquire().await),
+                _ => None,
+            };
+        }
+        let delivered = match opened {
+            Some(Opened::At(offset)) => {
+                let mut download = Download {
+                    session: self.session,
+                    repository: self.repository,
+                    what: format!("blob {}", self.digest),
+                    path: format!("blobs/{}", self.digest),
+                    size: self.size,
+                    offset,
+                    pieces,
+                };
+                download.run(on_retry).await
+            }
+            // It has ended, and says why.
+            _ => Ok(()),
+        };
+        drop(line);
+        // The consumer's complaint explains the producer's, never the other way round.
+        match (outcome.await, delivered) {
+            (Ok(Ok(consumed)), Ok(())) => Ok(consumed),
+            (Ok(Err(Stopped::Sink(error))), _) | (_, Err(error)) => Err(error),
+            _ => Err(self.ended_early()),
+        }
+    }
+
+    fn ended_early(&self) -> Error {
+        Error::new(
+            ErrorKind::System,
+            format!("the worker for blob {} ended early", self.digest),
+        )
+    }
+
+    #[expect(
+        clippy::type_complexity,
+        reason = "two ends of two channels, used once"
+    )]
+    fn start_worker<'sink: 'scope>(
+        &self,
+        sink: Box<dyn BlobSink + 'sink>,
+        queue: mpsc::Receiver<Piece>,
+    ) -> Result<(
+        mpsc::Receiver<Opened>,
+        oneshot::Receiver<Result<Consumed<'sink>, Stopped>>,
+    )> {
+        let (report, outcome) = oneshot::channel();
+        let (opened, openings) = mpsc::channel(2);
+        thread::Builder::new()
+            .name(format!("blob-{}", &self.digest.hex()[..10]))
+            .spawn_scoped(self.scope, move || {
+                let _ = report.send(consume(sink, &opened, queue));
+            })
+            .system(|| "cannot start a thread".to_owned())?;
+        Ok((openings, outcome))
+    }
+}
+
+/// What a worker says before it takes bytes.
+enum Opened {
+    /// It wants the bytes from here on.
+    At(u64),
+    /// It gets them from somebody else; at the end it says once more where it is.
+    Elsewhere,
+}
+
+enum Consumed<'sink> {
+    Done,
+    /// All of it is wanted once more.
+    Again(Box<dyn BlobSink + 'sink>),
+}
+
 enum Stopped {
     Sink(Error),
     /// The download ended before the blob did.
     Producer,
 }
 
-fn start_worker<'scope, 'env, 'sink: 'scope>(
-    scope: &'scope Scope<'scope, 'env>,
-    digest: &Digest,
-    sink: Box<dyn BlobSink + 'sink>,
-    queue: mpsc::Receiver<Piece>,
-) -> Result<oneshot::Receiver<Result<(), Stopped>>> {
-    let (report, outcome) = oneshot::channel();
-    thread::Builder::new()
-        .name(format!("blob-{}", &digest.hex()[..10]))
-        .spawn_scoped(scope, move || {
-            let _ = report.send(consume(sink, queue));
-        })
-        .system(|| "cannot start a thread".to_owned())?;
-    Ok(outcome)
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Stopped::Sink(error)
+    }
 }
 
-fn consume(
-    mut sink: Box<dyn BlobSink + '_>,
+fn consume<'sink>(
+    mut sink: Box<dyn BlobSink + 'sink>,
+    opened: &mpsc::Sender<Opened>,
     mut queue: mpsc::Receiver<Piece>,
-) -> Result<(), Stopped> {
+) -> Result<Consumed<'sink>, Stopped> {
+    let gone = |_| Stopped::Producer;
+    if sink.open()? == Opening::Elsewhere {
+        opened.blocking_send(Opened::Elsewhere).map_err(gone)?;
+        sink.follow(&|| !opened.is_closed())?;
+    }
+    let offset = sink.received();
+    opened.blocking_send(Opened::At(offset)).map_err(gone)?;
+    let mut resumed = offset > 0;
     while let Some(piece) = queue.blocking_recv() {
         match piece {
             Piece::Bytes(batch) => {
                 for bytes in batch {
-                    sink.write(&bytes).map_err(Stopped::Sink)?;
+                    sink.write(&bytes)?;
                 }
             }
-            Piece::Restart => sink.restart().map_err(Stopped::Sink)?,
-            Piece::Finish => return sink.finish().map_err(Stopped::Sink),
+            Piece::Restart => {
+                resumed = false;
+                sink.restart()?;
+            }
+            Piece::Finish => {
+                if resumed && !sink.verify()? {
+                    return Ok(Consumed::Again(sink));
+                }
+                sink.finish()?;
+                return Ok(Consumed::Done);
+            }
         }
     }
     Err(Stopped::Producer)
@@ -228,6 +333,8 @@ impl Download<'_> {
             path: self.path.clone(),
             what: self.what.clone(),
             headers,
+            content: None,
+            also: None,
         })
     }
 

@@ -1,4 +1,4 @@
-//! What is far: the distribution protocol (OCI distribution specification 1.1, "Pull").
+//! What is far: the distribution protocol (OCI distribution specification 1.1).
 //!
 //! [`Registry`] is a synchronous face over an asynchronous client. Its runtime has one thread, the
 //! caller's, starts with the first request and ends with the value; credential helpers run before,
@@ -9,7 +9,8 @@
 //! endpoint      where a registry is, https or http        failure   answers and broken lines → errors
 //! tls           whom to trust                             session   one request: scheme, grant, redirects, retries
 //! resolver      names → addresses without getaddrinfo     blobs     many blobs at once, resumed by range
-//! credentials   auth files, credential helpers            auth      challenges, tokens
+//! credentials   auth files, credential helpers            upload    many blobs to the registry, resumed
+//! auth          challenges, tokens                        tags      the names in a repository
 //! ```
 //!
 //! From `oci_distribution` (the crate `oci-client`) come the protocol's types: [`RegistryAuth`] with its redacting
@@ -25,13 +26,18 @@
 //! [`RegistryAuth`]: oci_distribution::secrets::RegistryAuth
 
 mod auth;
+mod auth_files;
 mod blobs;
+mod configuration;
 mod credentials;
 mod endpoint;
 mod failure;
+mod helpers;
 mod resolver;
 mod session;
+mod tags;
 mod tls;
+mod upload;
 
 use std::{
     cell::{OnceCell, RefCell},
@@ -41,14 +47,17 @@ use std::{
     time::Duration,
 };
 
+pub use auth_files::Kept;
 pub use blobs::BlobRequest;
+pub use configuration::{read as read_registries, registries};
 use reqwest::{
     Method,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
-use session::{Ask, Repository, Session};
+use session::{Access, Ask, Repository, Session};
 use sha2::{Digest as _, Sha256, Sha512};
 use tokio::runtime::Runtime;
+pub use upload::{UploadRequest, UploadWatch, Uploaded};
 
 use crate::model::{
     BlobSink, Context, Digest, Error, ErrorKind, Reference, RegistryOptions, Result,
@@ -57,6 +66,9 @@ use crate::model::{
 
 /// Blobs that are downloaded at the same time, as Docker's default.
 pub const PARALLEL: usize = 3;
+
+/// Blobs that are sent at the same time, as Docker's default.
+pub const PARALLEL_UPLOADS: usize = 5;
 
 /// Told before each repetition: what is being fetched, and why the last attempt failed.
 pub type OnRetry<'a> = &'a dyn Fn(&str, &str);
@@ -234,12 +246,115 @@ impl Registry {
         Ok(bytes)
     }
 
+    /// Whether the repository of `reference` has the blob.
+    ///
+    /// Errors: as [`Self::document`].
+    pub fn has_blob(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        on_retry: OnRetry<'_>,
+    ) -> Result<bool> {
+        let repository = self.repository(reference)?;
+        let what = format!("blob {digest}");
+        self.runtime()?
+            .block_on(self.session.retrying(&what, on_retry, async || {
+                upload::exists(&self.session, &repository, digest).await
+            }))
+    }
+
+    /// Sends blobs to the repository of `reference`, `parallel` at a time ([`PARALLEL_UPLOADS`] is
+    /// usual); those that it has are passed over. Returns when the registry has them all,
+    /// or with the first error.
+    ///
+    /// Errors: as [`Self::document`], and what the sources say; [`ErrorKind::DigestMismatch`] if a
+    /// source has other bytes than its digest says.
+    pub fn upload(
+        &self,
+        reference: &Reference,
+        blobs: Vec<UploadRequest<'_>>,
+        parallel: usize,
+        watch: &dyn UploadWatch,
+    ) -> Result<()> {
+        let repository = self.repository(reference)?;
+        repository.widen(Access::Push);
+        let runtime = self.runtime()?;
+        thread::scope(|scope| {
+            runtime.block_on(upload::upload(
+                scope,
+                &self.session,
+                &repository,
+                blobs,
+                parallel,
+                watch,
+            ))
+        })
+    }
+
+    /// Puts a manifest or index under the name that `reference` says: its tag, or its digest if it
+    /// has one. What the document names must be in the repository. Says which subject the
+    /// registry has noted (`OCI-Subject`), if the document has one and the registry knows referrers.
+    ///
+    /// Errors: as [`Self::document`]; [`ErrorKind::DigestMismatch`] when the registry announces
+    /// another digest than the bytes have.
+    pub fn put_document(
+        &self,
+        reference: &Reference,
+        bytes: Vec<u8>,
+        media_type: &str,
+        on_retry: OnRetry<'_>,
+    ) -> Result<Option<Digest>> {
+        let repository = self.repository(reference)?;
+        repository.widen(Access::Push);
+        let bytes = bytes::Bytes::from(bytes);
+        let mut ask = manifest_ask(&repository, reference, Method::PUT);
+        let media_type = HeaderValue::from_str(media_type)
+            .context(ErrorKind::InvalidContent, || {
+                "invalid media type".to_owned()
+            })?;
+        ask.headers = HeaderMap::from_iter([(CONTENT_TYPE, media_type)]);
+        ask.content = Some(&bytes);
+        let headers =
+            self.runtime()?
+                .block_on(self.session.retrying(&ask.what, on_retry, async || {
+                    let response = self.session.attempt(&ask).await?;
+                    Ok(response.headers().clone())
+                }))?;
+        if let Some(announced) = announced_digest(&headers) {
+            verify(&bytes, &announced, &ask.what)?;
+        }
+        Ok(header(&headers, "oci-subject").and_then(|subject| subject.parse().ok()))
+    }
+
+    /// Removes the manifest that `reference` stands for, or the tag alone, as the registry has it.
+    ///
+    /// Errors: as [`Self::document`]; many registries do not allow it.
+    pub fn delete_document(&self, reference: &Reference, on_retry: OnRetry<'_>) -> Result<()> {
+        let repository = self.repository(reference)?;
+        repository.widen(Access::Delete);
+        let mut ask = manifest_ask(&repository, reference, Method::DELETE);
+        ask.headers = HeaderMap::new();
+        self.runtime()?
+            .block_on(self.session.retrying(&ask.what, on_retry, async || {
+                self.session.attempt(&ask).await.map(|_| ())
+            }))
+    }
+
+    /// The tags of the repository of `reference`, as the registry sorts them.
+    ///
+    /// Errors: as [`Self::document`]; [`ErrorKind::InvalidContent`] above a hundred thousand.
+    pub fn tags(&self, reference: &Reference, on_retry: OnRetry<'_>) -> Result<Vec<String>> {
+        let repository = self.repository(reference)?;
+        self.runtime()?
+            .block_on(tags::tags(&self.session, &repository, reference, on_retry))
+    }
+
     fn repository(&self, reference: &Reference) -> Result<Rc<Repository>> {
         let name = reference.name();
         if let Some(repository) = self.repositories.borrow().get(&name) {
             return Ok(repository.clone());
         }
-        let credentials = credentials::find(reference, &self.options)?;
+        let credentials = credentials::find(reference, &self.options, &[])?;
         let repository = Rc::new(Repository::new(reference, credentials));
         self.repositories
             .borrow_mut()
@@ -277,6 +392,8 @@ fn manifest_ask<'a>(repository: &'a Repository, reference: &Reference, method: M
         path: format!("manifests/{name}"),
         what: format!("manifest {}", reference.familiar()),
         headers,
+        content: None,
+        also: None,
     }
 }
 

@@ -8,19 +8,21 @@
 //! Every origin has an HTTP client of its own, because `certs.d` gives every host its own trust
 //! and its own client certificate. Redirects are followed here and not by the client: a grant goes
 //! to the origin it was made for and to no other (CVE-2020-15157), and https does not lead to http.
+//! The same holds for the addresses that a registry names for uploads ([`Place`]).
 //! HTTP/1.1 is spoken, as podman does: one connection a blob has no shared flow-control window in
 //! which a slowly unpacked layer could hold up the others.
 
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use reqwest::{
     Client, Method, NoProxy, Proxy, Response, StatusCode, Url,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION},
+    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION},
     redirect::Policy,
 };
 use rustls::RootCertStore;
@@ -39,6 +41,8 @@ use crate::model::{Context, Error, ErrorKind, Reference, RegistryOptions, Result
 
 const MAX_REDIRECTS: usize = 10;
 
+const LONGER_FOR_PUT: u32 = 10;
+
 /// Largest answer of a token server, in bytes.
 const MAX_TOKEN_BYTES: u64 = 1 << 20;
 
@@ -54,6 +58,15 @@ pub(super) struct Repository {
     /// `library/alpine`
     path: String,
     credentials: Credentials,
+    access: Cell<Access>,
+}
+
+/// What a token must allow. A command asks for the most that it is going to need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Access {
+    Pull,
+    Push,
+    Delete,
 }
 
 impl Repository {
@@ -62,7 +75,18 @@ impl Repository {
             authority: endpoint::authority(reference).to_owned(),
             path: reference.repository().to_owned(),
             credentials,
+            access: Cell::new(Access::Pull),
         }
+    }
+
+    /// Whether `other` is another repository of the same registry.
+    pub fn is_neighbour(&self, other: &Reference) -> bool {
+        endpoint::authority(other) == self.authority && other.repository() != self.path
+    }
+
+    /// Tokens that are fetched from now on allow this, too.
+    pub fn widen(&self, access: Access) {
+        self.access.set(self.access.get().max(access));
     }
 
     fn url(&self, scheme: Scheme, path: &str) -> Result<Url> {
@@ -74,7 +98,36 @@ impl Repository {
     }
 
     fn scope(&self) -> String {
-        format!("repository:{}:pull", self.path)
+        let actions = match self.access.get() {
+            Access::Pull => "pull",
+            Access::Push => "pull,push",
+            Access::Delete => "pull,push,delete",
+        };
+        format!("repository:{}:{actions}", self.path)
+    }
+}
+
+/// What goes along with a request. It may have to be sent more than once: to a registry that wants
+/// a token first, or after a redirect.
+pub(super) trait Content {
+    fn length(&self) -> u64;
+    /// The bytes from their beginning.
+    fn open(&self) -> Result<reqwest::Body>;
+    /// A number that changes as long as the connection takes bytes.
+    fn taken(&self) -> u64;
+}
+
+impl Content for bytes::Bytes {
+    fn length(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn open(&self) -> Result<reqwest::Body> {
+        Ok(self.clone().into())
+    }
+
+    fn taken(&self) -> u64 {
+        0
     }
 }
 
@@ -87,6 +140,48 @@ pub(super) struct Ask<'a> {
     /// The thing as it is called in errors: `manifest localhost/app:1`.
     pub what: String,
     pub headers: HeaderMap,
+    pub content: Option<&'a dyn Content>,
+    /// Another repository of the registry that the token must allow to read.
+    pub also: Option<&'a str>,
+}
+
+impl<'a> Ask<'a> {
+    pub fn new(repository: &'a Repository, method: Method, path: String, what: String) -> Self {
+        Ask {
+            repository,
+            method,
+            path,
+            what,
+            headers: HeaderMap::new(),
+            content: None,
+            also: None,
+        }
+    }
+
+    fn scopes(&self) -> Vec<String> {
+        let mut scopes = vec![self.repository.scope()];
+        if let Some(path) = self.also {
+            scopes.push(format!("repository:{path}:pull"));
+        }
+        scopes
+    }
+}
+
+/// An address that a registry named in `Location`. It may be on another host, which then gets the
+/// request but no credentials: only `registry` does.
+#[derive(Clone)]
+pub(super) struct Place {
+    registry: Origin,
+    url: Url,
+}
+
+impl Place {
+    /// The same address with one more parameter.
+    pub fn with_query(&self, key: &str, value: &str) -> Place {
+        let mut place = self.clone();
+        place.url.query_pairs_mut().append_pair(key, value);
+        place
+    }
 }
 
 pub(super) struct Session {
@@ -97,8 +192,8 @@ pub(super) struct Session {
     clients: RefCell<HashMap<Origin, Client>>,
     /// By `host[:port]`: what the registry was found to speak.
     schemes: RefCell<HashMap<String, Scheme>>,
-    /// By origin and scope.
-    grants: RefCell<HashMap<(Origin, String), Grant>>,
+    /// By origin and scopes.
+    grants: RefCell<HashMap<(Origin, Vec<String>), Grant>>,
     /// The token server of each registry: the first one named stays.
     realms: RefCell<HashMap<Origin, Origin>>,
 }
@@ -141,19 +236,81 @@ impl Session {
     }
 
     /// The registry's origin, and the response that the redirects led to.
-    async fn attempt_any(&self, ask: &Ask<'_>) -> Result<(Origin, Response), Failure> {
-        let (origin, mut response) = self.first_contact(ask).await?;
-        if response.status() == StatusCode::UNAUTHORIZED {
-            let grant = self.grant(ask, &origin, response.headers()).await?;
-            let scope = ask.repository.scope();
+    pub async fn attempt_any(&self, ask: &Ask<'_>) -> Result<(Origin, Response), Failure> {
+        let (origin, response) = self.first_contact(ask).await?;
+        let url = ask.repository.url(origin.scheme, &ask.path)?;
+        let response = self.proven(ask, &url, &origin, response).await?;
+        Ok((origin, response))
+    }
+
+    /// As [`Self::attempt_any`], at an address that the registry named.
+    pub async fn attempt_at(&self, ask: &Ask<'_>, place: &Place) -> Result<Response, Failure> {
+        let Place { registry, url } = place;
+        let response = self.send(ask, url, registry).await.map_err(not_plain)?;
+        self.proven(ask, url, registry, response).await
+    }
+
+    /// If `response` asks for a proof, the response to the request with one; behind the redirects.
+    async fn proven(
+        &self,
+        ask: &Ask<'_>,
+        url: &Url,
+        registry: &Origin,
+        mut response: Response,
+    ) -> Result<Response, Failure> {
+        if response.status() == StatusCode::UNAUTHORIZED && origin_of(url)? == *registry {
+            let grant = self.grant(ask, registry, response.headers()).await?;
             self.grants
                 .borrow_mut()
-                .insert((origin.clone(), scope), grant);
-            let url = ask.repository.url(origin.scheme, &ask.path)?;
-            response = self.send(ask, &url, &origin).await?;
+                .insert((registry.clone(), ask.scopes()), grant);
+            response = self.send(ask, url, registry).await?;
         }
-        let response = self.follow_redirects(ask, &origin, response).await?;
-        Ok((origin, response))
+        self.follow_redirects(ask, registry, response).await
+    }
+
+    /// Where `response` says that an upload goes on.
+    pub fn place(&self, registry: &Origin, response: &Response, what: &str) -> Result<Place> {
+        let bad = |why: &str| {
+            Error::new(
+                ErrorKind::Registry,
+                format!("registry {registry} names {why} for {what}"),
+            )
+        };
+        let location = response.headers().get(LOCATION);
+        let location = location
+            .and_then(|value| value.to_str().ok())
+            .ok_or_else(|| bad("no address"))?;
+        let mut url = response
+            .url()
+            .join(location)
+            .map_err(|_| bad("an invalid URL"))?;
+        let mut target = Origin::of(&url).ok_or_else(|| bad("a URL that is not http"))?;
+        if registry.scheme == Scheme::Https && target.scheme == Scheme::Http {
+            // A proxy in front of it speaks TLS and the registry does not know.
+            let same_host =
+                target.host == registry.host && [80, registry.port].contains(&target.port);
+            if same_host && url.set_scheme("https").is_ok() {
+                let _ = url.set_port(Some(registry.port));
+                target = origin_of(&url)?;
+            }
+            if target.scheme == Scheme::Http && self.options.tls_verify != Some(false) {
+                return Err(bad("a plain http URL").with_hint("allow it with --tls-verify=false"));
+            }
+        }
+        Ok(Place {
+            registry: registry.clone(),
+            url,
+        })
+    }
+
+    /// Whether the grant for `ask` has run out: it is better renewed with a small request than with
+    /// a large one.
+    pub fn is_stale(&self, ask: &Ask<'_>, place: &Place) -> bool {
+        let key = (place.registry.clone(), ask.scopes());
+        self.grants
+            .borrow()
+            .get(&key)
+            .is_some_and(|grant| !grant.is_fresh())
     }
 
     /// Sends the request with the first scheme that the registry understands.
@@ -188,29 +345,45 @@ impl Session {
             .client(&origin)?
             .request(ask.method.clone(), url.clone())
             .headers(ask.headers.clone());
+        if let Some(content) = ask.content {
+            request = request
+                .header(CONTENT_LENGTH, content.length())
+                .body(content.open()?);
+        }
         if origin == *registry
-            && let Some(proof) = self.known_grant(&origin, ask.repository)
+            && let Some(proof) = self.known_grant(&origin, ask)
         {
             request = request.header(AUTHORIZATION, proof.header());
         }
-        self.answer(&origin, request).await
+        self.answer(&origin, request, ask).await
     }
 
     async fn answer(
         &self,
         origin: &Origin,
         request: reqwest::RequestBuilder,
+        ask: &Ask<'_>,
     ) -> Result<Response, Failure> {
-        let patience = self.limits.connect + self.limits.stall;
-        match timeout(patience, request.send()).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(cause)) => Err(failure::unreachable(origin, cause)),
-            Err(_) => Err(stalled(origin, patience)),
+        let mut patience = self.limits.connect + self.limits.stall;
+        if ask.method == Method::PUT {
+            // It completes an upload, and some storage copies all of it then.
+            patience *= LONGER_FOR_PUT;
+        }
+        let taken = || ask.content.map_or(0, Content::taken);
+        let mut sending = pin!(request.send());
+        loop {
+            let before = taken();
+            match timeout(patience, &mut sending).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(cause)) => return Err(failure::unreachable(origin, cause)),
+                Err(_) if taken() != before => {}
+                Err(_) => return Err(stalled(origin, patience)),
+            }
         }
     }
 
-    fn known_grant(&self, origin: &Origin, repository: &Repository) -> Option<Grant> {
-        let key = (origin.clone(), repository.scope());
+    fn known_grant(&self, origin: &Origin, ask: &Ask<'_>) -> Option<Grant> {
+        let key = (origin.clone(), ask.scopes());
         self.grants
             .borrow()
             .get(&key)
@@ -227,7 +400,7 @@ impl Session {
     ) -> Result<Grant, Failure> {
         let credentials = &ask.repository.credentials;
         // A grant that was just refused is not tried again.
-        let refused = self.known_grant(origin, ask.repository).is_some();
+        let refused = self.known_grant(origin, ask).is_some();
         match auth::challenge(headers) {
             Some(Challenge::Bearer { realm, service }) => {
                 if let Some(ready) = Grant::ready_token(credentials)
@@ -259,7 +432,7 @@ impl Session {
         Ok(url)
     }
 
-    /// Asks the token server at `url` for a token to pull.
+    /// Asks the token server at `url` for a token.
     async fn token(
         &self,
         ask: &Ask<'_>,
@@ -268,9 +441,9 @@ impl Session {
         service: Option<&str>,
     ) -> Result<Grant, Failure> {
         let server = origin_of(&url)?;
-        let scope = ask.repository.scope();
         let client = self.client(&server)?;
-        let request = match auth::token_request(url, service, &scope, &ask.repository.credentials) {
+        let credentials = &ask.repository.credentials;
+        let request = match auth::token_request(url, service, &ask.scopes(), credentials) {
             TokenRequest::Get { url, proof: None } => client.get(url),
             TokenRequest::Get {
                 url,
@@ -285,7 +458,8 @@ impl Session {
                 .body(form),
         };
         let asked = Instant::now();
-        let response = self.answer(&server, request).await?;
+        let small = Ask::new(ask.repository, Method::GET, String::new(), String::new());
+        let response = self.answer(&server, request, &small).await?;
         let status = response.status();
         if !status.is_success() {
             let headers = response.headers().clone();
@@ -336,13 +510,7 @@ impl Session {
                     .with_hint("allow it with --tls-verify=false")
                     .into());
             }
-            response = self
-                .send(ask, &url, registry)
-                .await
-                .map_err(|failure| Failure {
-                    not_tls: false,
-                    ..failure
-                })?;
+            response = self.send(ask, &url, registry).await.map_err(not_plain)?;
         }
         Err(Error::new(
             ErrorKind::Registry,
@@ -351,7 +519,8 @@ impl Session {
         .into())
     }
 
-    async fn refusal(&self, ask: &Ask<'_>, registry: &Origin, response: Response) -> Failure {
+    /// Why the registry does not do what it was asked for.
+    pub async fn refusal(&self, ask: &Ask<'_>, registry: &Origin, response: Response) -> Failure {
         let status = response.status();
         let headers = response.headers().clone();
         let origin = match origin_of(response.url()) {
@@ -550,6 +719,14 @@ fn stalled(origin: &Origin, patience: Duration) -> Failure {
             patience.as_secs_f32()
         ),
     ))
+}
+
+/// A failure after which no other scheme is tried.
+fn not_plain(failure: Failure) -> Failure {
+    Failure {
+        not_tls: false,
+        ..failure
+    }
 }
 
 pub(super) fn origin_of(url: &Url) -> Result<Origin> {

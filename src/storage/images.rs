@@ -16,7 +16,7 @@ use crate::model::{Context, Digest, Error, ErrorKind, Reference, Result, image::
 /// NAME_MAX of all file systems that matter, less what [`files::put`] adds.
 const LONGEST_FILE_NAME: usize = 255 - 5;
 
-fn file_name(name: &Reference) -> String {
+pub(super) fn file_name(name: &Reference) -> String {
     let text = name.to_string().replace('/', "+");
     if text.len() <= LONGEST_FILE_NAME {
         return text;
@@ -29,7 +29,7 @@ fn place(file_name: &str) -> String {
     format!("images/{file_name}")
 }
 
-fn file_of(record: &ImageRecord) -> String {
+pub(super) fn file_of(record: &ImageRecord) -> String {
     record
         .name
         .as_ref()

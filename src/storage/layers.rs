@@ -126,6 +126,11 @@ impl Lease<'_> {
 }
 
 impl StagedLayer {
+    /// What it is called in its lease.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Where the files go.
     pub fn tree(&self) -> BorrowedFd<'_> {
         self.tree.as_fd()

@@ -10,6 +10,7 @@
 //!     layer.json                diff id, bytes, entries
 //!   images/NAME               one ImageRecord a name (`/` is written `+`)
 //!   images/sha256:HEX         an ImageRecord without a name, by the digest of its configuration
+//!   manifests/NAME            one ManifestRecord a name of an index or artifact; see [`manifests`]
 //!   containers/ID/            appears by one rename
 //!     record.json               ContainerRecord; replaced as a whole by a rename or an update
 //!     config.json               of the bundle it was made from, if it was: as it was then
@@ -25,7 +26,8 @@
 //!   events/journal journal.1  what has happened; see [`events`]
 //!   secrets/NAME              one SecretRecord a secret; there with the first
 //!   names/NAME                symlink to ID; counts only if that container's record says so
-//!   partial/HEX               a blob whose download was begun; locked while someone writes it
+//!   partial/HEX               a blob whose download was begun; locked while someone writes it, read
+//!                             by all others that want it; see [`blobs`]. HEX+: about to replace it
 //!   tmp/LEASE/                staging: lock, keep (digests in use), blobs and layers to be
 //!   tmp/dead-…                whatever was taken out of sight and is being deleted; a container
 //!                             in `dead-+volumes-…` takes its nameless volumes along
@@ -36,7 +38,7 @@
 //!
 //! **Who appears how.** Content (blobs, layers) is immutable and named by digest. A set of blobs,
 //! layers and image records becomes visible in [`Lease::commit`]: one `syncfs`, then the renames,
-//! then the records. A container becomes visible in [`StagedContainer::commit`] by one rename.
+//! then the records ([`Lease::commit_manifest`] does so for indexes and artifacts). A container becomes visible in [`StagedContainer::commit`] by one rename.
 //! Small mutable files are replaced by [`files::put`]. Nothing else makes anything visible.
 //!
 //! **Locks**, always taken in this order and released by the kernel however the holder ends:
@@ -45,7 +47,8 @@
 //!    the sweep of `tmp/`, and whoever takes over a dead name. Held for milliseconds, never while
 //!    content is fetched, flushed or deleted. It lies in the root, not in the run root, since two
 //!    run roots may serve one root.
-//! 2. the directory `images/` (`flock`, exclusive): who changes names.
+//! 2. the directory `images/` or `manifests/` (`flock`, exclusive): who changes names there; never
+//!    both.
 //! 3. object locks (open file description locks on `containers/ID/lock`, `tmp/LEASE/lock`,
 //!    `partial/HEX`): only ever tried, never waited for, so they cannot be part of a cycle. But for a
 //!    container's, while it is held for its files: whoever starts, removes or copies waits with no
@@ -72,6 +75,7 @@
 
 pub mod blobs;
 pub mod changes;
+pub mod check;
 pub mod containers;
 pub mod copy;
 pub mod delete;
@@ -83,6 +87,7 @@ pub mod images;
 pub mod layers;
 pub mod lease;
 pub mod locks;
+pub mod manifests;
 mod merge;
 pub mod new_layer;
 pub mod pack;
@@ -200,6 +205,11 @@ impl Store {
     /// Where sockets and other things of this boot belong.
     pub fn runroot_path(&self) -> &Path {
         &self.runroot_path
+    }
+
+    /// A descriptor for syncfs(2) by a thread that outlives the borrow.
+    pub fn root_for_flushing(&self) -> std::io::Result<OwnedFd> {
+        self.root.try_clone()
     }
 
     pub fn runroot(&self) -> BorrowedFd<'_> {

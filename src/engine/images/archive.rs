@@ -420,7 +420,7 @@ fn open_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn read_small(path: &Path) -> Result<Option<Vec<u8>>> {
+pub(super) fn read_small(path: &Path) -> Result<Option<Vec<u8>>> {
     match open_file(path) {
         Ok(file) => read_limited(file, &path.display().to_string()).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

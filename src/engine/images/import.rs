@@ -6,6 +6,7 @@ use super::{
     changes,
     ingest::{ImageDocuments, Ingest},
     load::descriptor,
+    trust::Trust,
 };
 use crate::{
     engine::{Engine, ImportRequest, Progress, Silent},
@@ -38,6 +39,7 @@ impl Engine {
     /// Makes an image of one layer from a tar stream, which may be compressed with gzip or zstd;
     /// the layer is kept uncompressed. Returns the image ID.
     pub fn import(&self, request: &ImportRequest, _progress: &dyn Progress) -> Result<Digest> {
+        Trust::read(&request.trust)?.admit_file("tarball", request.input.as_deref())?;
         self.enter_user_namespace()?;
         let options = ImportOptions {
             message: request.message.clone(),

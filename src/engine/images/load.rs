@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::{
     archive::{Archive, LoadSource},
     ingest::{ImageDocuments, Ingest},
+    trust::Trust,
 };
 use crate::{
     engine::{Engine, LoadRequest, Progress},
@@ -22,8 +23,8 @@ use crate::{
 };
 
 /// Annotations that name an image: the whole reference, and what may be only a tag.
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
-const OCI_NAME: &str = "org.opencontainers.image.ref.name";
+pub(super) const CONTAINERD_NAME: &str = "io.containerd.image.name";
+pub(super) const OCI_NAME: &str = "org.opencontainers.image.ref.name";
 /// Marks build attestations, which stand in an index beside the images.
 const ATTESTATION: &str = "vnd.docker.reference.type";
 /// Images in one archive.
@@ -53,12 +54,14 @@ impl Engine {
             Some(path) => LoadSource::Path(path.clone()),
             None => LoadSource::Stream(Box::new(std::io::stdin())),
         };
-        let loaded = load(
+        let trust = Trust::read(&request.trust)?;
+        let loaded = load_if(
             &self.store,
             self.privilege(),
             source,
             request.platform.as_ref(),
             progress,
+            &|transport| trust.admit_file(transport, request.input.as_deref()),
         )?;
         for Loaded { id, .. } in &loaded {
             self.note_image("load", id.as_str(), id.as_str(), Some(id));
@@ -75,13 +78,38 @@ pub fn load(
     platform: Option<&Platform>,
     progress: &dyn Progress,
 ) -> Result<Vec<Loaded>> {
+    load_if(store, privilege, source, platform, progress, &|_| Ok(()))
+}
+
+/// [`load`], if `admit` allows this kind of archive. It is asked before anything is unpacked.
+fn load_if(
+    store: &Store,
+    privilege: Privilege,
+    source: LoadSource,
+    platform: Option<&Platform>,
+    progress: &dyn Progress,
+    admit: &dyn Fn(&'static str) -> Result<()>,
+) -> Result<Vec<Loaded>> {
     let lease = store.lease()?;
+    let is_folder = matches!(&source, LoadSource::Path(path) if path.is_dir());
     let mut archive = Archive::open(&lease, source)?;
+    admit(transport(&archive, is_folder)?)?;
     let mut loaded = Vec::new();
     for found in find_images(&archive, platform)? {
         loaded.push(take_in(&lease, privilege, progress, &mut archive, found)?);
     }
     Ok(loaded)
+}
+
+/// What containers-transports(5) calls the archive, as [`find_images`] reads it.
+fn transport(archive: &Archive<'_>, is_folder: bool) -> Result<&'static str> {
+    let is_oci = archive.document("oci-layout")?.is_some();
+    Ok(match (is_oci, is_folder) {
+        (true, true) => "oci",
+        (true, false) => "oci-archive",
+        (false, true) => "dir",
+        (false, false) => "docker-archive",
+    })
 }
 
 /// An image of the archive, before anything of it was unpacked.

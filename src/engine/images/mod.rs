@@ -11,4 +11,7 @@ pub mod load;
 mod prune;
 pub mod pull;
 mod remove;
+pub mod save;
 mod tag;
+pub mod trust;
+mod written;

@@ -4,7 +4,9 @@
 //! credentials   a helper program may run, so before anything else
 //! namespace     an ordinary user becomes root of her own ids
 //! HEAD          only if the name is known: the same digest means that nothing is to be done
+//! policy        whether the name may be used at all; a rejected one costs no request
 //! manifest      of the index the entry for the wanted platform; all verified by digest
+//! signatures    if the policy asks for some (head of [`super::trust`])
 //! config        says the platform, and what the layers unpack to
 //! layers        those that the store lacks, several at once, unpacked while they arrive
 //! commit        everything becomes visible at once
@@ -15,7 +17,10 @@
 
 use oci_spec::image::MediaType;
 
-use super::ingest::{ImageDocuments, Ingest};
+use super::{
+    ingest::{ImageDocuments, Ingest},
+    trust::Trust,
+};
 use crate::{
     engine::{Engine, Progress, PullRequest, Pulled},
     model::{
@@ -52,11 +57,13 @@ pub fn pull_into(
     request: &PullRequest,
     progress: &dyn Progress,
 ) -> Result<Pulled> {
+    let name = local_name(&request.reference);
+    let demand = Trust::read(&request.registry.trust)?.demand(&name)?;
     store.sweep()?;
     let pull = Pull {
         lease: store.lease()?,
         registry,
-        name: local_name(&request.reference),
+        name,
         wanted: request.platform.clone().unwrap_or_else(Platform::host),
         progress,
     };
@@ -64,12 +71,18 @@ pub fn pull_into(
         Some(record) if pull.is_complete(&record)? => Some(record),
         _ => None,
     };
-    if let Some(record) = &known
+    // What is asked for is verified, whether or not the store has it.
+    if let (Some(record), None) = (&known, &demand)
         && let Some(digest) = pull.unchanged(record)?
     {
         return Ok(up_to_date(record.clone(), digest));
     }
     let chosen = pull.resolve()?;
+    if let Some(demand) = demand {
+        demand.check(registry, &chosen.documents(), &|what, why| {
+            progress.retrying(what, why);
+        })?;
+    }
     let digest = chosen.digest().clone();
     if let Some(record) = known
         && record.manifest == chosen.manifest.digest
@@ -118,6 +131,12 @@ struct Chosen {
 impl Chosen {
     fn digest(&self) -> &Digest {
         &self.index.as_ref().unwrap_or(&self.manifest).digest
+    }
+
+    /// The bytes that a signature may be for: of what the name stands for first.
+    fn documents(&self) -> Vec<&[u8]> {
+        let both = self.index.iter().chain([&self.manifest]);
+        both.map(|document| document.bytes.as_slice()).collect()
     }
 }
 
