@@ -475,3 +475,34 @@ fn manifest_or_index_never_both() {
         }
     }
 }
+
+/// A small archive that stands for gigabytes of documents, and one of layers without end.
+#[test]
+fn documents_are_bounded_together() {
+    let mut long = config();
+    long["config"]["Labels"]["long"] = json!("x".repeat(3 << 20));
+    let item =
+        |layers: usize| json!({"Config": "c", "RepoTags": null, "Layers": vec!["t"; layers]});
+    for (config, list) in [
+        (long, json!(vec![item(1); 900])),
+        (config(), json!([item(100_000)])),
+        (config(), json!(vec![item(1); 100_000])),
+    ] {
+        let members = [
+            ("c", config.to_string()),
+            ("manifest.json", list.to_string()),
+        ];
+        let mut members: Vec<Member> = members
+            .into_iter()
+            .map(|(name, text)| Member {
+                data: text.into_bytes(),
+                ..member(b'0', name)
+            })
+            .collect();
+        members.push(Member {
+            data: LAYER.clone(),
+            ..member(b'0', "t")
+        });
+        load_into_a_store(archive(&members)).expect_err("too much");
+    }
+}

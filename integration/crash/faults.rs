@@ -20,11 +20,14 @@ cases! {
     tag: root ordinary;
     remove_image: root ordinary;
     prune: root ordinary;
+    save: root ordinary;
+    check: root ordinary;
+    repair: root ordinary;
     run: root ordinary;
 }
 
 /// What only asks, and yet may fail.
-const READING: &str = "read,pread64,getdents64,statx,newfstatat,fstat,readlinkat,mmap,epoll_create1,socket,connect,\
+const READING: &str = "read,pread64,getdents64,statx,newfstatat,fstat,readlinkat,epoll_create1,socket,connect,\
     recvfrom,recvmsg,eventfd2,pipe2,dup,memfd_create,fgetxattr,utimensat,fadvise64,inotify_init1";
 
 /// What may be interrupted by a signal (signal(7)) on some file system or other.
@@ -56,7 +59,7 @@ fn failures(call: &str) -> Vec<&'static str> {
         "mkdirat" | "renameat" | "renameat2" | "linkat" | "symlinkat" | "write" | "pwrite64" => {
             all.push("EDQUOT");
         }
-        "mmap" | "clone3" | "clone" => return vec!["ENOMEM", "EAGAIN"],
+        "clone3" | "clone" => return vec!["ENOMEM", "EAGAIN"],
         _ => {}
     }
     if INTERRUPTIBLE.contains(&call) {
@@ -336,5 +339,58 @@ fn run(case: &Case) {
         case.engine("ps -aq").ok().prints("");
         assert_eq!(super::names_in(case, "containers"), [""; 0]);
     });
+    nothing_left(case);
+}
+
+fn save(case: &Case) {
+    let file = case.make_dir("saved").join("image.tar");
+    let path = file.display().to_string();
+    let args = ["save", "-o", path.as_str(), "localhost/busybox"];
+    everywhere(
+        case,
+        &args,
+        |case| {
+            case.load_busybox();
+            let _ = std::fs::remove_file(&file);
+        },
+        |case, outcome| {
+            // Who was told that it is there finds all of it.
+            if outcome.code != 0 {
+                assert!(!file.exists(), "half of an archive {outcome}");
+                case.words(&args).ok();
+            }
+            case.words(&["load", "-q", "-i", &path]).ok();
+            super::is_sound(case);
+        },
+    );
+    nothing_left(case);
+}
+
+/// A look at a sound store changes nothing, and never calls it broken because it could not look.
+fn check(case: &Case) {
+    everywhere(case, &["system", "check"], super::witness, |case, _| {
+        super::check_witness(case)
+    });
+    nothing_left(case);
+}
+
+fn repair(case: &Case) {
+    everywhere(
+        case,
+        &["system", "check", "--repair"],
+        |case| {
+            super::witness(case);
+            case.load_busybox();
+            super::store::damage(&super::store::in_a_layer(case, "var/www/index.html"));
+        },
+        |case, _| {
+            super::check_witness_alone(case);
+            case.engine("system check --repair").ok();
+            super::is_sound(case);
+            case.shell("", "cat /var/www/index.html")
+                .ok()
+                .prints("hello");
+        },
+    );
     nothing_left(case);
 }

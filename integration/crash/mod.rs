@@ -5,6 +5,7 @@
 //! ```text
 //! (here)    commands on images, containers, volumes and secrets, killed anywhere
 //! life      the same of what acts on running containers
+//! store     the same of what reads the store as a whole: save, system check --repair
 //! faults    one system call fails: EIO, ENOSPC, EINTR, and more
 //! power     cut at any write, on a `disk` that remembers
 //! stress    everything at once on one store
@@ -19,6 +20,7 @@ mod faults;
 mod life;
 mod power;
 mod stepper;
+mod store;
 mod stress;
 
 use crate::{
@@ -62,7 +64,18 @@ fn witness(case: &Case) {
     }
 }
 
+/// Nothing of the store is other than it says.
+fn is_sound(case: &Case) {
+    case.engine("system check").ok();
+}
+
 fn check_witness(case: &Case) {
+    is_sound(case);
+    check_witness_alone(case);
+}
+
+/// Of a store that may be known to be damaged elsewhere.
+fn check_witness_alone(case: &Case) {
     case.engine("run --rm --network none localhost/witness cat /witness")
         .ok()
         .prints("here");

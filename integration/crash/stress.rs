@@ -25,6 +25,8 @@ cases! {
 struct Work {
     archives: Vec<String>,
     pulled: String,
+    /// Folder for what is saved.
+    saved: String,
 }
 
 /// How often each kind was given, how often it failed as it may, and the longest time.
@@ -44,6 +46,7 @@ impl Work {
         Work {
             archives: archives.collect(),
             pulled: registry.image("busybox"),
+            saved: case.make_dir("saved").display().to_string(),
         }
     }
 
@@ -69,7 +72,11 @@ impl Work {
                 "commit",
                 line(&format!("commit kept localhost/commit{worker}")),
             ),
-            6 => ("prune", line("image prune -f")),
+            6 if turn % 2 == 0 => ("prune", line("image prune -f")),
+            6 => (
+                "save",
+                line(&format!("save -o {}/{worker}.tar {busybox}", self.saved)),
+            ),
             7 => (
                 "run",
                 line(&format!("run --rm --network=none {busybox} true")),
@@ -166,6 +173,7 @@ fn begin(case: &Case, registry: &Registry) -> Work {
 
 /// What was never taken away is there; all of the rest can be, and then nothing is left.
 fn check_whole(case: &Case) {
+    super::is_sound(case);
     let images = case
         .words(&["images", "--format", "{{.Repository}}:{{.Tag}}"])
         .ok();

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     archive::{Archive, LoadSource},
-    ingest::{ImageDocuments, Ingest},
+    ingest::{ImageDocuments, Ingest, MAX_LAYERS},
     trust::Trust,
 };
 use crate::{
@@ -29,6 +29,9 @@ pub(super) const OCI_NAME: &str = "org.opencontainers.image.ref.name";
 const ATTESTATION: &str = "vnd.docker.reference.type";
 /// Images in one archive.
 const MAX_IMAGES: usize = 1000;
+/// Bytes of all their documents, which are in memory together. A thousand images may share one
+/// configuration of 4 MiB, and such an archive is small.
+const MAX_DOCUMENTS: usize = 64 << 20;
 
 /// An image that was loaded.
 #[derive(Clone, Debug)]
@@ -197,6 +200,27 @@ fn find_images(archive: &Archive<'_>, platform: Option<&Platform>) -> Result<Vec
     }
 }
 
+fn keep(images: &mut Vec<Found>, image: Found) -> Result<()> {
+    images.push(image);
+    let bytes = images.iter().map(
+        |Found {
+             documents, index, ..
+         }| {
+            documents.manifest.len() + documents.config.len() + index.as_ref().map_or(0, Vec::len)
+        },
+    );
+    if bytes.sum::<usize>() > MAX_DOCUMENTS {
+        return Err(Error::new(
+            ErrorKind::InvalidContent,
+            format!(
+                "the documents of the archive's images are larger than {} MiB",
+                MAX_DOCUMENTS >> 20
+            ),
+        ));
+    }
+    Ok(())
+}
+
 // ---- OCI -------------------------------------------------------------------------------------
 
 fn oci_images(
@@ -232,7 +256,7 @@ fn oci_images(
         let same = |image: &&mut Found| image.documents.manifest == found.documents.manifest;
         match images.iter_mut().find(same) {
             Some(image) => image.names.extend(found.names),
-            None => images.push(found),
+            None => keep(&mut images, found)?,
         }
     }
     Ok(images)
@@ -296,6 +320,16 @@ fn docker_images(archive: &Archive<'_>, list: &[u8]) -> Result<Vec<Found>> {
         let (config_digest, config_size) = archive.member(&image.config)?;
         let config = archive.blob_document(&config_digest)?;
         let mut layers = Vec::new();
+        if image
+            .layers
+            .as_ref()
+            .is_some_and(|list| list.len() > MAX_LAYERS)
+        {
+            return Err(Error::new(
+                ErrorKind::InvalidContent,
+                format!("invalid manifest.json: an image has more than {MAX_LAYERS} layers"),
+            ));
+        }
         for name in image.layers.iter().flatten() {
             let (digest, size) = archive.member(name)?;
             let compression = match known.get(&digest) {
@@ -315,7 +349,7 @@ fn docker_images(archive: &Archive<'_>, list: &[u8]) -> Result<Vec<Found>> {
             "config": descriptor(manifest::OCI_CONFIG, &config_digest, config_size),
             "layers": layers,
         });
-        found.push(Found {
+        let image = Found {
             documents: ImageDocuments {
                 manifest: generated.to_string().into_bytes(),
                 media_type: Some(manifest::OCI_MANIFEST.to_owned()),
@@ -323,7 +357,8 @@ fn docker_images(archive: &Archive<'_>, list: &[u8]) -> Result<Vec<Found>> {
             },
             names: names(image)?,
             index: None,
-        });
+        };
+        keep(&mut found, image)?;
     }
     Ok(found)
 }
@@ -338,7 +373,7 @@ pub(in crate::engine) fn descriptor(
 
 /// Docker writes both formats at once, and all names of an image only into `manifest.json`.
 fn add_docker_names(archive: &Archive<'_>, list: &[u8], found: &mut [Found]) -> Result<()> {
-    for image in docker_list(list)? {
+    for image in docker_list(list)?.iter().take(MAX_IMAGES) {
         // A directory has no names to look up; its index is enough.
         let Ok((config, _)) = archive.member(&image.config) else {
             continue;
@@ -346,7 +381,7 @@ fn add_docker_names(archive: &Archive<'_>, list: &[u8], found: &mut [Found]) -> 
         let config = archive.blob_document(&config)?;
         let same = |found: &&mut Found| found.documents.config == config;
         if let Some(found) = found.iter_mut().find(same) {
-            for name in names(&image)? {
+            for name in names(image)? {
                 if !found.names.contains(&name) {
                     found.names.push(name);
                 }
