@@ -37,6 +37,18 @@ impl Registry {
         )
     }
 
+    /// With the one user `me`, whose password is `s3cret`.
+    pub fn with_password(case: &Case) -> Registry {
+        // bcrypt, the one form that docker-registry reads.
+        let line = "me:$2b$12$H5ffU6lhZDDUExUhgChqqOcqve2cfLpChgHTKlOG.avMxhjN/Dhw.\n";
+        let file = case.make_file("htpasswd", line);
+        let auth = format!(
+            "}}\nauth: {{htpasswd: {{realm: here, path: {}}}",
+            file.display()
+        );
+        Self::start(case, &auth)
+    }
+
     pub fn authority() -> PathBuf {
         shared().join("tls/ca.crt")
     }

@@ -60,8 +60,14 @@ fn run(session: &Session, flags: Flags, name: &str) -> Outcome {
     show.pulling(reference);
     let pulled = session.engine()?.pull(&request, &show);
     show.finish();
-    show.summary(&pulled?, &reference.familiar());
-    ui::line(&reference.to_string())?;
+    let pulled = pulled?;
+    let elsewhere = pulled.record.name.as_ref();
+    // registries.conf may have sent a short name somewhere else.
+    let found = elsewhere
+        .filter(|name| name.name() != reference.name())
+        .unwrap_or(reference);
+    show.summary(&pulled, &found.familiar());
+    ui::line(&found.to_string())?;
     Ok(0)
 }
 
