@@ -195,6 +195,8 @@ impl Settings {
             http_proxy: env::http_proxy(),
             https_proxy: env::https_proxy(),
             no_proxy: env::no_proxy(),
+            retries: None,
+            retry_delay: None,
             trust: self.trust_files(),
         }
     }

@@ -1,6 +1,6 @@
 //! What the user says about registries: which to trust, as whom, through which proxy.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, time::Duration};
 
 /// How to talk to registries, as flags, environment and configuration say.
 #[derive(Clone, Default)]
@@ -28,6 +28,10 @@ pub struct RegistryOptions {
     pub http_proxy: Option<String>,
     pub https_proxy: Option<String>,
     pub no_proxy: Option<String>,
+    /// `--retry`: attempts after the first one.
+    pub retries: Option<u32>,
+    /// `--retry-delay`: the pause before each of them, instead of one that doubles.
+    pub retry_delay: Option<Duration>,
     /// Which images may be used.
     pub trust: TrustFiles,
 }
@@ -82,6 +86,8 @@ impl fmt::Debug for RegistryOptions {
             .field("http_proxy", &self.http_proxy.is_some())
             .field("https_proxy", &self.https_proxy.is_some())
             .field("no_proxy", &self.no_proxy)
+            .field("retries", &self.retries)
+            .field("retry_delay", &self.retry_delay)
             .field("trust", &self.trust)
             .finish()
     }

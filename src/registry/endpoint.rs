@@ -66,6 +66,10 @@ impl fmt::Display for Origin {
     }
 }
 
+pub(super) fn is_docker_hub(origin: &Origin) -> bool {
+    origin.host == DOCKER_HUB_HOST
+}
+
 /// `host[:port]` to connect to for the registry of a reference.
 pub(super) fn authority(reference: &Reference) -> &str {
     authority_of(reference.registry())

@@ -14,10 +14,11 @@
 //!   helpers       docker-credential-NAME                  search    the repositories of a registry
 //! auth          challenges, tokens                        login     is it us? and keeping that
 //! configuration registries.conf from its files            proxy     which one, and when none
+//!                                                         referrers who refers to a document
 //! ```
 //!
 //! From `oci_distribution` (the crate `oci-client`) come the protocol's types: [`RegistryAuth`] with its redacting
-//! `Debug`, `RegistryToken`, `OciEnvelope` and the error codes in it. Its `Client` is not used, and
+//! `Debug`, and `RegistryToken`. Its `Client` is not used, and
 //! `reqwest`, which it brings, is spoken to directly, because the client lets nobody hand it an HTTP
 //! client: with it there would be no client certificates and no authorities for one host, no choice
 //! of resolver, roots read from a folder at each start, redirects and token realms
@@ -38,6 +39,7 @@ mod failure;
 mod helpers;
 mod login;
 mod proxy;
+mod referrers;
 mod resolver;
 mod search;
 mod session;
@@ -57,6 +59,7 @@ pub use auth_files::Kept;
 pub use blobs::BlobRequest;
 pub use configuration::{read as read_registries, registries};
 use credentials::Credentials;
+pub use referrers::referrers_reference;
 use reqwest::{
     Method,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue},
@@ -88,8 +91,10 @@ pub type OnRetry<'a> = &'a dyn Fn(&str, &str);
 pub struct Limits {
     /// Attempts after the first one.
     pub retries: u32,
-    /// Pause before the second attempt; doubled for each further one.
+    /// Pause before the second attempt.
     pub first_pause: Duration,
+    /// Twice as long before each further one.
+    pub doubling: bool,
     /// Until a connection stands: name, TCP and TLS.
     pub connect: Duration,
     /// Longest silence in the middle of an answer.
@@ -101,8 +106,21 @@ impl Default for Limits {
         Limits {
             retries: 3,
             first_pause: Duration::from_millis(500),
+            doubling: true,
             connect: Duration::from_secs(15),
             stall: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Limits {
+    fn of(options: &RegistryOptions) -> Self {
+        let usual = Limits::default();
+        Limits {
+            retries: options.retries.unwrap_or(usual.retries),
+            first_pause: options.retry_delay.unwrap_or(usual.first_pause),
+            doubling: options.retry_delay.is_none(),
+            ..usual
         }
     }
 }
@@ -135,7 +153,7 @@ pub struct Registry {
 impl Registry {
     /// Reads nothing yet and connects to nothing.
     pub fn new(options: &RegistryOptions) -> Self {
-        Registry::with_limits(options, Limits::default())
+        Registry::with_limits(options, Limits::of(options))
     }
 
     pub fn with_limits(options: &RegistryOptions, limits: Limits) -> Self {

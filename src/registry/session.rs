@@ -756,6 +756,9 @@ impl<'a> Patience<'a> {
 
     /// Doubles each time; up to a quarter more, so that many clients do not come back at once.
     fn back_off(&self) -> Duration {
+        if !self.limits.doubling {
+            return self.limits.first_pause;
+        }
         let pause = self
             .limits
             .first_pause

@@ -140,6 +140,30 @@ pub fn pull_into(
     })
 }
 
+/// The image as it is here, if all of it is and it is for the wanted platform.
+pub(super) fn known(
+    store: &Store,
+    request: &PullRequest,
+    progress: &dyn Progress,
+) -> Result<Option<Pulled>> {
+    let pull = Pull {
+        lease: store.lease()?,
+        registry: &Registry::new(&request.registry),
+        name: local_name(&request.reference),
+        wanted: request.platform.clone().unwrap_or_else(Platform::host),
+        progress,
+    };
+    let Some(record) = store.image(&pull.name)? else {
+        return Ok(None);
+    };
+    if !pull.is_complete(&record)? {
+        return Ok(None);
+    }
+    let digest = record.index.clone();
+    let digest = digest.unwrap_or_else(|| record.manifest.clone());
+    Ok(Some(up_to_date(record, digest)))
+}
+
 fn up_to_date(record: ImageRecord, digest: Digest) -> Pulled {
     Pulled {
         record,
