@@ -58,7 +58,6 @@ impl Registry {
                 file("server.crt"),
                 file("server.key")
             ),
-            None,
         )
     }
 
@@ -67,11 +66,11 @@ impl Registry {
         // bcrypt, the one form that docker-registry reads.
         let line = "me:$2b$12$H5ffU6lhZDDUExUhgChqqOcqve2cfLpChgHTKlOG.avMxhjN/Dhw.\n";
         let file = case.make_file("htpasswd", line);
-        let auth = format!(
-            "}}\nauth: {{htpasswd: {{realm: here, path: {}}}",
+        let lines = format!(
+            "\nauth: {{htpasswd: {{realm: here, path: {}}}}}\n",
             file.display()
         );
-        Self::start(case, &auth)
+        Self::start_with(case, &shared_storage(), "", &lines)
     }
 
     pub fn authority() -> PathBuf {
