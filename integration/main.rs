@@ -18,6 +18,7 @@
 //! | exec | a second process, with and without a terminal |
 //! | health | checks, what they find, what is done about it |
 //! | images | load, import, tag, list, inspect, remove |
+//! | auth | login and logout, helpers, other programs' auth files, registries.conf |
 //! | pull | http, https, digests, platforms, packings |
 //! | push | digests that stay, what is spared, kinds of documents and packings, interruptions |
 //! | trust | policies, and signatures made by openssl as cosign makes them |
@@ -56,6 +57,7 @@ mod image;
 mod registry;
 mod terminal;
 
+mod auth;
 mod bad_input;
 mod bundle;
 mod cgroups;

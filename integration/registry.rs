@@ -58,8 +58,19 @@ impl Registry {
                 file("server.crt"),
                 file("server.key")
             ),
-            None,
         )
+    }
+
+    /// With the one user `me`, whose password is `s3cret`.
+    pub fn with_password(case: &Case) -> Registry {
+        // bcrypt, the one form that docker-registry reads.
+        let line = "me:$2b$12$H5ffU6lhZDDUExUhgChqqOcqve2cfLpChgHTKlOG.avMxhjN/Dhw.\n";
+        let file = case.make_file("htpasswd", line);
+        let lines = format!(
+            "\nauth: {{htpasswd: {{realm: here, path: {}}}}}\n",
+            file.display()
+        );
+        Self::start_with(case, &shared_storage(), "", &lines)
     }
 
     pub fn authority() -> PathBuf {
