@@ -21,6 +21,7 @@
 //! | images | load, import, tag, list, inspect, remove |
 //! | pull | http, https, digests, platforms, packings |
 //! | push | digests that stay, what is spared, kinds of documents and packings, interruptions |
+//! | trust | policies, and signatures made by openssl as cosign makes them |
 //! | tree | an unpacked image equals what umoci unpacks |
 //! | bad_input | hostile and broken input: one line, the right code, the store as before |
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
@@ -94,5 +95,6 @@ mod run;
 mod security;
 mod shell;
 mod tree;
+mod trust;
 mod user_namespaces;
 mod volumes;

@@ -58,6 +58,7 @@ impl Registry {
                 file("server.crt"),
                 file("server.key")
             ),
+            None,
         )
     }
 

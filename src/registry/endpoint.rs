@@ -72,7 +72,11 @@ pub(super) fn is_docker_hub(origin: &Origin) -> bool {
 
 /// `host[:port]` to connect to for the registry of a reference.
 pub(super) fn authority(reference: &Reference) -> &str {
-    match reference.registry() {
+    authority_of(reference.registry())
+}
+
+pub(super) fn authority_of(registry: &str) -> &str {
+    match registry {
         DOCKER_HUB => DOCKER_HUB_HOST,
         registry => registry,
     }
