@@ -16,7 +16,7 @@ use crate::{
         LayerFacts, Lease, StagedLayer,
         unpack::{
             Decompressor, Note, Privilege, UnpackOptions, UnpackSummary, hash_while,
-            inherit_parents, unpack,
+            inherit_parents, unpack_buffered,
         },
     },
 };
@@ -104,7 +104,7 @@ pub(super) fn unpack_blob(
     })?;
     let options = UnpackOptions::new(privilege, MAX_LAYER_BYTES);
     let (summary, found) =
-        hash_while(plain, |tar| unpack(tar, tree.tree(), &options)).map_err(named)?;
+        hash_while(plain, |tar| unpack_buffered(tar, tree.tree(), &options)).map_err(named)?;
     if found.digest != layer.diff_id {
         return Err(Error::new(
             ErrorKind::DigestMismatch,
