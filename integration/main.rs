@@ -21,6 +21,8 @@
 //! | images | load, import, tag, list, inspect, remove |
 //! | pull | http, https, digests, platforms, packings |
 //! | transfer | downloads that are shared, interrupted, disturbed; counted at the registry |
+//! | push | digests that stay, what is spared, kinds of documents and packings, interruptions |
+//! | trust | policies, and signatures made by openssl as cosign makes them |
 //! | tree | an unpacked image equals what umoci unpacks |
 //! | bad_input | hostile and broken input: one line, the right code, the store as before |
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
@@ -86,6 +88,7 @@ mod perf;
 mod power;
 mod prune;
 mod pull;
+mod push;
 mod regressions;
 mod reliability;
 mod restart;
@@ -94,5 +97,6 @@ mod security;
 mod shell;
 mod transfer;
 mod tree;
+mod trust;
 mod user_namespaces;
 mod volumes;

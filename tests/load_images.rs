@@ -15,7 +15,7 @@ use coracle::{
             archive::LoadSource,
             import::{ImportOptions, import},
             ingest::{ImageDocuments, Ingest, WantedBlob},
-            load::{Loaded, load},
+            load::{LoadOptions, Loaded, load},
         },
     },
     model::{Digest, ErrorKind, Opening, Result, image::ImageConfig},
@@ -37,7 +37,13 @@ fn place() -> Place {
 
 fn load_bytes(place: &Place, archive: Vec<u8>) -> Result<Vec<Loaded>> {
     let source = LoadSource::Stream(Box::new(Cursor::new(archive)));
-    load(&place.store, privilege(), source, None, &Silent)
+    load(
+        &place.store,
+        privilege(),
+        source,
+        &LoadOptions::default(),
+        &Silent,
+    )
 }
 
 fn sha(bytes: &[u8]) -> Digest {
@@ -220,15 +226,32 @@ fn an_oci_archive_and_a_layout_directory_keep_the_manifest() {
     }
     let place_b = place();
     let source = || LoadSource::Path(layout.path().to_owned());
-    let loaded = load(&place_b.store, privilege(), source(), None, &Silent).unwrap();
+    let loaded = load(
+        &place_b.store,
+        privilege(),
+        source(),
+        &LoadOptions::default(),
+        &Silent,
+    )
+    .unwrap();
     check(&place_b, &loaded, "example.org/app:1");
     assert_eq!(loaded[0].records[0].manifest, manifest);
     // Everything is there: nothing is unpacked or copied again.
-    let again = load(&place_b.store, privilege(), source(), None, &Silent).unwrap();
+    let again = load(
+        &place_b.store,
+        privilege(),
+        source(),
+        &LoadOptions::default(),
+        &Silent,
+    )
+    .unwrap();
     check(&place_b, &again, "example.org/app:1");
 
-    let other = "linux/s390x".parse().unwrap();
-    let error = load(&place_b.store, privilege(), source(), Some(&other), &Silent).unwrap_err();
+    let other = LoadOptions {
+        platforms: vec!["linux/s390x".parse().unwrap()],
+        ..LoadOptions::default()
+    };
+    let error = load(&place_b.store, privilege(), source(), &other, &Silent).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoMatchingPlatform);
 }
 
@@ -483,7 +506,7 @@ fn a_file_and_a_missing_file() {
         &place.store,
         privilege(),
         LoadSource::Path(path.clone()),
-        None,
+        &LoadOptions::default(),
         &Silent,
     );
     assert!(missing.unwrap_err().message().contains("image.tar"));
@@ -496,7 +519,7 @@ fn a_file_and_a_missing_file() {
         &place.store,
         privilege(),
         LoadSource::Path(path),
-        None,
+        &LoadOptions::default(),
         &Silent,
     )
     .unwrap();
@@ -516,7 +539,14 @@ fn a_damaged_store_is_healed_by_loading_again() {
     let place = place();
     let load_again = || {
         let source = LoadSource::Path(layout.path().to_owned());
-        let loaded = load(&place.store, privilege(), source, None, &Silent).unwrap();
+        let loaded = load(
+            &place.store,
+            privilege(),
+            source,
+            &LoadOptions::default(),
+            &Silent,
+        )
+        .unwrap();
         check(&place, &loaded, "example.org/app:1");
         loaded[0].records[0].clone()
     };

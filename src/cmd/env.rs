@@ -61,6 +61,15 @@ pub fn auth_files() -> Vec<PathBuf> {
     files
 }
 
+/// podman's ways to name registries.conf and the folder with additions to it.
+pub fn registries_conf() -> Option<PathBuf> {
+    path("CONTAINERS_REGISTRIES_CONF").or_else(|| path("REGISTRIES_CONFIG_PATH"))
+}
+
+pub fn registries_conf_dir() -> Option<PathBuf> {
+    path("CONTAINERS_REGISTRIES_CONF_DIR")
+}
+
 pub fn default_platform() -> Option<String> {
     text("DOCKER_DEFAULT_PLATFORM")
 }
@@ -68,6 +77,11 @@ pub fn default_platform() -> Option<String> {
 /// A bundle of certificate authorities, as OpenSSL's programs take it.
 pub fn ca_file() -> Option<PathBuf> {
     path("SSL_CERT_FILE")
+}
+
+/// Folders of certificate authorities, likewise.
+pub fn ca_dirs() -> Vec<PathBuf> {
+    path("SSL_CERT_DIR").map_or(Vec::new(), |dirs| env::split_paths(&dirs).collect())
 }
 
 /// `http_proxy` in either case. The upper-case form of this one is refused in CGI programs; here

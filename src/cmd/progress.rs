@@ -165,6 +165,15 @@ impl Bars {
         shown.reset();
     }
 
+    /// Its place is free for one that waits.
+    fn ended(&self, layer: &Digest) {
+        if let Some(bar) = self.layers().remove(layer) {
+            let rest = bar.length().unwrap_or(0).saturating_sub(bar.position());
+            self.total.inc(rest);
+            bar.finish_and_clear();
+        }
+    }
+
     fn state(&self, layer: &Digest, state: &LayerState) {
         match state {
             LayerState::Planned(size) => self.planned(layer, *size),
@@ -181,6 +190,14 @@ impl Bars {
                 bar.set_style(style(STATE));
                 bar.set_message("Extracting");
             }),
+            LayerState::Pushing(size) => {
+                self.total.inc_length(*size);
+                self.started(layer, *size);
+                self.with(layer, |bar| bar.set_message("Pushing"));
+            }
+            LayerState::Pushed | LayerState::OnServer | LayerState::Mounted(_) => {
+                self.ended(layer);
+            }
         }
     }
 }
@@ -221,11 +238,16 @@ impl Progress for Show {
     }
 
     fn layer_state(&self, layer: &Digest, state: LayerState) {
-        if let Some(bars) = self.bars() {
-            return bars.state(layer, &state);
+        let bars = self.bars();
+        if let Some(bars) = bars {
+            bars.state(layer, &state);
         }
         let line = |text: &str| self.line(&format!("{}: {text}", layer.short()));
         match state {
+            LayerState::Pushed => line("Pushed"),
+            LayerState::OnServer => line("Layer already exists"),
+            LayerState::Mounted(from) => line(&format!("Mounted from {from}")),
+            _ if bars.is_some() => {}
             LayerState::Planned(_) => line("Pulling fs layer"),
             LayerState::Elsewhere => line("Already being pulled by another command"),
             LayerState::Anew => line("Damaged, downloading it again"),
@@ -233,6 +255,7 @@ impl Progress for Show {
                 line("Verifying Checksum");
                 line("Download complete");
             }
+            LayerState::Pushing(_) => line("Preparing"),
         }
     }
 
@@ -242,13 +265,7 @@ impl Progress for Show {
 
     fn layer_done(&self, layer: &Digest) {
         if let Some(bars) = self.bars() {
-            bars.with(layer, |bar| {
-                let rest = bar.length().unwrap_or(0).saturating_sub(bar.position());
-                bars.total.inc(rest);
-                bar.finish_and_clear();
-            });
-            // Its place is free for one that waits.
-            bars.layers().remove(layer);
+            bars.ended(layer);
         }
         self.line(&format!("{}: Pull complete", layer.short()));
     }

@@ -12,7 +12,10 @@ use serde::Deserialize;
 use super::{env, failure::Failure, ui};
 use crate::{
     engine::{EngineOptions, RegistryOptions},
-    model::{Context, Error, ErrorKind, Result},
+    model::{
+        Context, Error, ErrorKind, Result, TrustFiles,
+        registry::{LoginPlaces, RegistriesFiles},
+    },
 };
 
 #[derive(Args, Default)]
@@ -64,6 +67,8 @@ struct File {
     tls_verify: Option<bool>,
     /// Registry credentials, in Docker's or podman's format.
     authfile: Option<PathBuf>,
+    /// Which images may be used: containers-policy.json(5).
+    signature_policy: Option<PathBuf>,
     /// Defaults of `ps --format` and `images --format`.
     ps_format: Option<String>,
     images_format: Option<String>,
@@ -79,6 +84,7 @@ pub struct Settings {
     storage_options: Vec<String>,
     tls_verify: Option<bool>,
     authfile: Option<PathBuf>,
+    signature_policy: Option<PathBuf>,
     /// A folder given with `--config`: Docker keeps its `config.json` there.
     config_folder: Option<PathBuf>,
     pub detach_keys: Option<String>,
@@ -127,6 +133,7 @@ impl Settings {
                 None => file.tls_verify,
             },
             authfile: env_path("AUTHFILE").or(file.authfile),
+            signature_policy: env_path("SIGNATURE_POLICY").or(file.signature_policy),
             config_folder,
             detach_keys: env::setting("DETACH_KEYS").or(file.detach_keys),
             ps_format: file.ps_format,
@@ -145,22 +152,32 @@ impl Settings {
             home: env::home(),
             xdg_data_home: env::xdg_data_home(),
             xdg_runtime_dir: env::xdg_runtime_dir(),
+            registries: registries_files(),
         }
     }
 
     /// Cheap: names places, opens none of them.
     pub fn registry_options(&self) -> RegistryOptions {
         let home = |below: &str| env::home().map(|home| home.join(below));
-        let mut auth_files: Vec<PathBuf> = self.authfile.clone().into_iter().collect();
-        auth_files.extend(
+        let mut named: Vec<PathBuf> = self.authfile.clone().into_iter().collect();
+        named.extend(
             self.config_folder
                 .as_ref()
                 .map(|dir| dir.join("config.json")),
         );
-        auth_files.extend(env::auth_files());
-        auth_files.extend(env::xdg_runtime_dir().map(|dir| dir.join("containers/auth.json")));
+        named.extend(env::auth_files());
+        let podman = env::xdg_runtime_dir().map(|dir| dir.join("containers/auth.json"));
+        let docker = home(".docker/config.json");
+        let login_places = LoginPlaces {
+            named: named.first().cloned(),
+            is_dockers: false,
+            docker: docker.clone(),
+            podman: podman.clone(),
+        };
+        let mut auth_files = named;
+        auth_files.extend(podman.clone());
         auth_files.extend(home(".config/containers/auth.json"));
-        auth_files.extend(home(".docker/config.json"));
+        auth_files.extend(docker);
         let mut certs_dirs: Vec<PathBuf> = Vec::new();
         certs_dirs.extend(home(".config/containers/certs.d"));
         certs_dirs.push("/etc/containers/certs.d".into());
@@ -169,12 +186,58 @@ impl Settings {
             tls_verify: self.tls_verify,
             credentials: None,
             auth_files,
+            run_auth_file: podman.is_none(),
+            login_places,
+            registries: registries_files(),
             certs_dirs,
             ca_file: env::ca_file(),
+            ca_dirs: env::ca_dirs(),
             http_proxy: env::http_proxy(),
             https_proxy: env::https_proxy(),
             no_proxy: env::no_proxy(),
+            retries: None,
+            retry_delay: None,
+            trust: self.trust_files(),
         }
+    }
+
+    pub fn trust_files_or(&self, policy: Option<PathBuf>) -> TrustFiles {
+        let mut files = self.trust_files();
+        files.named_policy = policy.or(files.named_policy);
+        files
+    }
+
+    /// Cheap, too.
+    pub fn trust_files(&self) -> TrustFiles {
+        let home = |below: &str| env::home().map(|home| home.join(below));
+        let both = |name: &str| {
+            let own = home(&format!(".config/containers/{name}"));
+            own.into_iter()
+                .chain([Path::new("/etc/containers").join(name)])
+                .collect()
+        };
+        TrustFiles {
+            named_policy: self.signature_policy.clone(),
+            policies: both("policy.json"),
+            registries_dirs: both("registries.d"),
+        }
+    }
+}
+
+/// The places of containers-registries.conf(5).
+pub fn registries_files() -> RegistriesFiles {
+    let home = |below: &str| env::home().map(|home| home.join(below));
+    let mut usual: Vec<PathBuf> = home(".config/containers/registries.conf")
+        .into_iter()
+        .collect();
+    usual.push("/etc/containers/registries.conf".into());
+    let system = env::registries_conf_dir();
+    let mut additions = vec![system.unwrap_or_else(|| "/etc/containers/registries.conf.d".into())];
+    additions.extend(home(".config/containers/registries.conf.d"));
+    RegistriesFiles {
+        named: env::registries_conf(),
+        usual,
+        additions,
     }
 }
 

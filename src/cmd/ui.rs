@@ -29,6 +29,16 @@ pub fn output() -> impl Write {
     io::stdout()
 }
 
+/// Standard output as a file of its own, for whoever lets the kernel copy to it.
+pub fn output_file() -> Result<std::fs::File, Failure> {
+    let own = output_descriptor().try_clone_to_owned();
+    let own = own.map_err(|cause| {
+        let text = "cannot write to standard output";
+        crate::model::Error::new(crate::model::ErrorKind::System, text).with_source(cause)
+    })?;
+    Ok(own.into())
+}
+
 /// Standard output, for whoever waits and wants to know that its reader is gone.
 pub fn output_descriptor() -> BorrowedFd<'static> {
     rustix::stdio::stdout()
@@ -111,8 +121,11 @@ fn written(result: io::Result<()>) -> Result<(), Failure> {
 struct Logger;
 
 impl log::Log for Logger {
+    /// Only our own words below a warning: what libraries note for their makers may hold whole
+    /// requests, and so passwords.
     fn enabled(&self, metadata: &log::Metadata) -> bool {
-        metadata.level() <= log::max_level()
+        let own = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+        metadata.level() <= log::max_level() && (own || metadata.level() <= log::Level::Warn)
     }
 
     fn log(&self, record: &log::Record) {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{Progress, RegistryOptions};
 use crate::model::{
-    ContainerId, Digest, Platform, Reference, Result,
+    ContainerId, Digest, Platform, Reference, Result, TrustFiles,
     container::{ContainerState, NetworkMode},
     health::HealthStatus,
     manifest::Format,
@@ -24,7 +24,9 @@ pub struct PullSettings<'a> {
 pub struct LoadRequest {
     /// A file or an OCI layout's folder; `None` is standard input.
     pub input: Option<PathBuf>,
-    pub platform: Option<Platform>,
+    /// Those to choose from indexes.
+    pub platforms: Vec<Platform>,
+    pub trust: TrustFiles,
 }
 
 #[derive(Clone, Debug)]
@@ -36,6 +38,7 @@ pub struct ImportRequest {
     pub changes: Vec<String>,
     pub message: Option<String>,
     pub platform: Option<Platform>,
+    pub trust: TrustFiles,
 }
 
 /// `container clone`

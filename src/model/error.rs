@@ -35,6 +35,8 @@ pub enum ErrorKind {
     NotFoundInRegistry,
     /// The registry refuses the credentials (or wants some).
     Unauthorized,
+    /// The policy on signatures (containers-policy.json(5)) does not allow the image.
+    Untrusted,
     /// The registry cannot be reached or answers nonsense.
     Registry,
     /// The store's format is newer than this program, or its files are damaged.

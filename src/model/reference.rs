@@ -21,9 +21,70 @@ pub struct Reference {
     repository: String,
     tag: Option<String>,
     digest: Option<Digest>,
+    typed: Typed,
+}
+
+/// How the registry was named. Two references are the same whatever it says.
+#[derive(Clone, Copy, Debug, Default)]
+struct Typed {
+    /// Not at all: `docker.io` was filled in.
+    short: bool,
+}
+
+impl PartialEq for Typed {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Typed {}
+
+impl std::hash::Hash for Typed {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
+}
+
+impl PartialOrd for Typed {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Typed {
+    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
+        std::cmp::Ordering::Equal
+    }
 }
 
 impl Reference {
+    /// Whether it was written without a registry, as `alpine` or `user/app`: registries.conf may
+    /// then say another one than Docker Hub.
+    pub fn is_short(&self) -> bool {
+        self.typed.short
+    }
+
+    /// The same tag and digest of another repository, `host[:port]/path`. Unlike in a reference
+    /// that is typed, the first component is the host whatever it looks like.
+    ///
+    /// # Errors
+    /// If that is not the name of a repository.
+    pub fn renamed(&self, name: &str) -> Result<Reference> {
+        let (registry, repository) = split_location(name)
+            .map_err(|why| Error::invalid(format!("invalid repository {name:?}: {why}")))?;
+        let repository = match (registry, repository) {
+            (DOCKER_HUB, path) if !path.contains('/') => format!("library/{path}"),
+            (_, path) => path.to_owned(),
+        };
+        check_repository(name, &repository)
+            .map_err(|why| Error::invalid(format!("invalid repository {name:?}: {why}")))?;
+        Ok(Reference {
+            registry: registry.to_owned(),
+            repository,
+            tag: self.tag.clone(),
+            digest: self.digest.clone(),
+            typed: Typed::default(),
+        })
+    }
+
     /// `host[:port]`; `docker.io` for Docker Hub.
     pub fn registry(&self) -> &str {
         &self.registry
@@ -115,6 +176,22 @@ impl FromStr for Reference {
     }
 }
 
+/// `host[:port][/path]` in two; the path may be empty, and is not checked.
+pub(super) fn split_location(name: &str) -> Result<(&str, &str), &'static str> {
+    let (host, path) = name.split_once('/').unwrap_or((name, ""));
+    check_registry(host)?;
+    Ok((host, path))
+}
+
+/// A registry or a namespace of one: `host[:port][/path]`.
+pub(super) fn check_location(name: &str) -> Result<(), &'static str> {
+    let (_, path) = split_location(name)?;
+    if path.is_empty() && !name.ends_with('/') {
+        return Ok(());
+    }
+    check_repository(name, path)
+}
+
 fn parse(text: &str) -> Result<Reference, &'static str> {
     let (rest, digest) = match text.split_once('@') {
         Some((rest, digest)) => (
@@ -143,10 +220,10 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
             "a tag is at most 128 letters, digits, '_', '.' and '-', and does not begin with '.' or '-'",
         );
     }
-    let (registry, repository) = match name.split_once('/') {
-        Some((host, path)) if is_host(host) => (host, path.to_owned()),
-        Some(_) => (DOCKER_HUB, name.to_owned()),
-        None => (DOCKER_HUB, format!("library/{name}")),
+    let (registry, repository, short) = match name.split_once('/') {
+        Some((host, path)) if is_host(host) => (host, path.to_owned(), false),
+        Some(_) => (DOCKER_HUB, name.to_owned(), true),
+        None => (DOCKER_HUB, format!("library/{name}"), true),
     };
     let (registry, repository) = match registry {
         "index.docker.io" | "docker.io" if !repository.contains('/') => {
@@ -167,6 +244,7 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
         repository,
         tag,
         digest,
+        typed: Typed { short },
     })
 }
 

@@ -1,6 +1,7 @@
 //! Garbage collection by reachability.
 //!
-//! Kept are: what an image record names (manifest, configuration, index, blobs, layers), the
+//! Kept are: what an image record names (manifest, configuration, index, blobs, layers), what the
+//! record of an index or artifact needs, the
 //! configuration and layers of every container and those of the images it mounts, and what live
 //! leases claim. Everything else in
 //! `blobs/` and `layers/` goes; so do records that a power cut has destroyed, names of containers
@@ -15,6 +16,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    os::fd::OwnedFd,
     time::Duration,
 };
 
@@ -22,6 +24,7 @@ use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags, Timespec},
     io::Errno,
 };
+use serde::de::DeserializeOwned;
 
 use super::{
     Store, containers, delete, files,
@@ -35,6 +38,7 @@ use crate::{
         ContainerId, Context, Digest, Result,
         container::ContainerRecord,
         image::ImageRecord,
+        index::ManifestRecord,
         mount::{Mount, MountSource},
     },
     sys::tree_size,
@@ -87,6 +91,16 @@ struct Marked {
     /// Name of every whole container.
     names: HashMap<ContainerId, String>,
     orphans: bool,
+    ruins: Ruins,
+}
+
+/// Records that a power cut has destroyed.
+#[derive(Default)]
+struct Ruins {
+    /// Files of `images/` and `manifests/`.
+    images: Vec<String>,
+    manifests: Vec<String>,
+    containers: Vec<ContainerId>,
 }
 
 impl Store {
@@ -112,10 +126,11 @@ impl Store {
     /// The first part of a collection.
     pub fn bury_garbage(&self, _alone: &ExclusiveLock) -> Result<Garbage> {
         let mut garbage = Garbage::default();
-        let Some(marked) = self.mark(&mut garbage)? else {
+        let Some(marked) = self.mark()? else {
             log::warn!("no space is freed: the store has records of a newer coracle");
             return Ok(garbage);
         };
+        self.bury_ruins(&marked.ruins, &mut garbage)?;
         self.note_orphans(marked.orphans);
         self.unlink_dead_names(&marked.names)?;
         self.unlink_old_partials()?;
@@ -126,6 +141,23 @@ impl Store {
         self.bury_shifted(&marked.digests, &mut garbage)?;
         garbage.graves.extend(self.bury_remains_of_volumes()?);
         Ok(garbage)
+    }
+
+    /// Trees with other owners that were made of the image with this topmost layer, deleted.
+    pub(super) fn bury_shifted_of(&self, top: &Digest) -> Result<()> {
+        let Ok(dir) = self.folder(SHIFTED) else {
+            return Ok(());
+        };
+        for name in files::names(&dir).system(|| format!("cannot list {SHIFTED}/"))? {
+            if name.split('-').next() == Some(top.hex())
+                && let Some(grave) = self
+                    .bury(SHIFTED, &name)
+                    .system(|| format!("cannot remove {SHIFTED}/{name}"))?
+            {
+                self.decompose(&grave)?;
+            }
+        }
+        Ok(())
     }
 
     /// Trees with other owners go with the topmost layer that they were made of.
@@ -153,11 +185,22 @@ impl Store {
         Ok(())
     }
 
-    fn mark(&self, garbage: &mut Garbage) -> Result<Option<Marked>> {
-        let Some(images) = self.mark_images()? else {
+    /// Hexadecimal digits of everything that records and live leases name; `None` if a newer
+    /// program's record keeps that secret. Call it with the store lock held, shared or exclusive.
+    pub(super) fn needed_digests(&self) -> Result<Option<HashSet<String>>> {
+        Ok(self.mark()?.map(|marked| marked.digests))
+    }
+
+    /// Changes nothing.
+    fn mark(&self) -> Result<Option<Marked>> {
+        let mut ruins = Ruins::default();
+        let Some(images) = self.mark_images(&mut ruins)? else {
             return Ok(None);
         };
-        let Some(containers) = self.mark_containers(garbage)? else {
+        let Some(containers) = self.mark_containers(&mut ruins)? else {
+            return Ok(None);
+        };
+        let Some(manifests) = self.mark_manifests(&mut ruins)? else {
             return Ok(None);
         };
         let configs: HashSet<&Digest> = images.iter().map(|image| &image.config).collect();
@@ -174,6 +217,10 @@ impl Store {
             digests.extend(image.index.iter().map(hex));
             digests.extend(image.blobs.iter().chain(&image.layers).map(hex));
         }
+        for manifest in &manifests {
+            digests.insert(hex(&manifest.digest));
+            digests.extend(manifest.keeps.iter().map(hex));
+        }
         for container in &containers {
             digests.extend(container.image_id.iter().map(hex));
             digests.extend(container.layers.iter().map(hex));
@@ -186,30 +233,23 @@ impl Store {
                 .map(|container| (container.id, container.name))
                 .collect(),
             orphans,
+            ruins,
         }))
     }
 
-    /// All image records, hidden ones too. Destroyed ones and staged leftovers are unlinked.
-    fn mark_images(&self) -> Result<Option<Vec<ImageRecord>>> {
-        let folder = self.folder("images")?;
-        let names = files::all_names(&folder).system(|| "cannot list images/".to_owned())?;
-        let mut records = Vec::new();
-        for name in names {
-            let stored = match name.starts_with('.') {
-                true => Stored::Damaged,
-                false => files::read_json(&folder, &name)?,
-            };
-            match stored {
-                Stored::Good(record) => records.push(record),
-                Stored::Missing => {}
-                Stored::Foreign(_) => return Ok(None),
-                Stored::Damaged => delete::remove_tree(&folder, &name)?,
-            }
-        }
-        Ok(Some(records))
+    /// All image records, hidden ones too.
+    fn mark_images(&self, ruins: &mut Ruins) -> Result<Option<Vec<ImageRecord>>> {
+        mark_records(&self.folder("images")?, "images/", &mut ruins.images)
     }
 
-    fn mark_containers(&self, garbage: &mut Garbage) -> Result<Option<Vec<ContainerRecord>>> {
+    fn mark_manifests(&self, ruins: &mut Ruins) -> Result<Option<Vec<ManifestRecord>>> {
+        match self.manifest_folder()? {
+            Some(folder) => mark_records(&folder, "manifests/", &mut ruins.manifests),
+            None => Ok(Some(Vec::new())),
+        }
+    }
+
+    fn mark_containers(&self, ruins: &mut Ruins) -> Result<Option<Vec<ContainerRecord>>> {
         let mut records = Vec::new();
         for id in self.container_ids()? {
             let Some(dir) = self.open_container(&id)? else {
@@ -220,14 +260,30 @@ impl Store {
                 Stored::Foreign(_) => return Ok(None),
                 Stored::Missing | Stored::Damaged => {
                     if !ObjectLock::is_held(dir.fd(), "lock")? {
-                        let what = || format!("cannot remove the remains of container {id:?}");
-                        let grave = self.bury("containers", id.as_str()).system(what)?;
-                        garbage.graves.extend(grave);
+                        ruins.containers.push(id);
                     }
                 }
             }
         }
         Ok(Some(records))
+    }
+
+    fn bury_ruins(&self, ruins: &Ruins, garbage: &mut Garbage) -> Result<()> {
+        let images = self.folder("images")?;
+        for name in &ruins.images {
+            delete::remove_tree(&images, name)?;
+        }
+        if let Some(manifests) = self.manifest_folder()? {
+            for name in &ruins.manifests {
+                delete::remove_tree(&manifests, name)?;
+            }
+        }
+        for id in &ruins.containers {
+            let what = || format!("cannot remove the remains of container {id:?}");
+            let grave = self.bury("containers", id.as_str()).system(what)?;
+            garbage.graves.extend(grave);
+        }
+        Ok(())
     }
 
     /// Only a hint, so a full disk is no failure: the next collection will note it again.
@@ -312,6 +368,30 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// The records of a folder; destroyed ones and staged leftovers are ruins. `None` if one cannot be
+/// understood.
+fn mark_records<T: DeserializeOwned>(
+    folder: &OwnedFd,
+    called: &str,
+    ruins: &mut Vec<String>,
+) -> Result<Option<Vec<T>>> {
+    let names = files::all_names(folder).system(|| format!("cannot list {called}"))?;
+    let mut records = Vec::new();
+    for name in names {
+        let stored = match name.starts_with('.') {
+            true => Stored::Damaged,
+            false => files::read_json(folder, &name)?,
+        };
+        match stored {
+            Stored::Good(record) => records.push(record),
+            Stored::Missing => {}
+            Stored::Foreign(_) => return Ok(None),
+            Stored::Damaged => ruins.push(name),
+        }
+    }
+    Ok(Some(records))
 }
 
 /// Of the images that a container mounts.

@@ -23,7 +23,10 @@ use rustix::{
     rand::GetRandomFlags,
 };
 
-use super::{Durability, FOLDER, StagedBlob, StagedLayer, Store, delete, files, locks::ObjectLock};
+use super::{
+    Durability, FOLDER, StagedBlob, StagedLayer, Store, delete, files,
+    locks::{ObjectLock, SharedLock},
+};
 use crate::{
     model::{Context, Digest, Result, image::ImageRecord},
     sys,
@@ -108,7 +111,7 @@ impl Store {
         outcome
     }
 
-    fn is_live(&self, tmp: &OwnedFd, name: &str) -> bool {
+    pub(super) fn is_live(&self, tmp: &OwnedFd, name: &str) -> bool {
         match rustix::fs::openat(tmp, name, FOLDER, Mode::empty()) {
             // In doubt it is.
             Ok(dir) => ObjectLock::is_held(&dir, "lock").unwrap_or(true),
@@ -168,6 +171,11 @@ impl Lease<'_> {
         self.claim(chain_id, || self.store.has_layer(chain_id))
     }
 
+    /// A blob that is about to be in the store stays as long as the lease lives.
+    pub(super) fn keep_staged(&self, digest: &Digest) -> Result<()> {
+        self.claim(digest, || Ok(true)).map(drop)
+    }
+
     /// The look and the claim, both under the shared lock: a collection runs entirely before (then
     /// the thing is gone) or entirely after (then it sees the claim).
     fn claim(&self, digest: &Digest, look: impl FnOnce() -> Result<bool>) -> Result<bool> {
@@ -206,6 +214,19 @@ impl Lease<'_> {
         layers: Vec<StagedLayer>,
         images: &[ImageRecord],
     ) -> Result<()> {
+        let shared = self.settle(blobs, layers)?;
+        if !images.is_empty() {
+            self.store.put_images(&shared, images)?;
+        }
+        Ok(())
+    }
+
+    /// The first two steps; what is to be named is named under the lock that this returns.
+    pub(super) fn settle(
+        &self,
+        blobs: Vec<StagedBlob>,
+        layers: Vec<StagedLayer>,
+    ) -> Result<SharedLock> {
         let root = &self.store.root;
         if !(blobs.is_empty() && layers.is_empty()) {
             rustix::fs::syncfs(root).system(|| "cannot flush the store".to_owned())?;
@@ -220,10 +241,7 @@ impl Lease<'_> {
         self.store.flush_blob_folders()?;
         let folder = self.store.folder("layers")?;
         rustix::fs::fsync(folder).system(|| "cannot flush layers/".to_owned())?;
-        if !images.is_empty() {
-            self.store.put_images(&shared, images)?;
-        }
-        Ok(())
+        Ok(shared)
     }
 }
 

@@ -74,6 +74,30 @@ impl Lease<'_> {
     }
 }
 
+impl Lease<'_> {
+    /// Compresses what a reader delivers, as [`Self::archive_layer`] does.
+    pub fn compress_blob(&self, plain: &mut dyn io::Read) -> Result<StagedBlob> {
+        let blob = Blob {
+            writer: self.write_new_blob()?,
+            waiting: Vec::new(),
+        };
+        let mut encoder = GzEncoder::new(blob, Compression::new(LEVEL));
+        let mut buffer = vec![0; PIECE_BYTES];
+        loop {
+            match plain.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => encoder.write_all(&buffer[..length]).map_err(own)?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(own(error)),
+            }
+            encoder.flush().map_err(own)?;
+        }
+        let mut blob = encoder.finish().map_err(own)?;
+        blob.writer.write(&blob.waiting)?;
+        blob.writer.finish()
+    }
+}
+
 /// Takes the bytes of the archive.
 struct Hashing {
     hash: Sha256,

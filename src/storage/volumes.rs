@@ -46,7 +46,7 @@ use crate::model::{
     ContainerId, Context, Error, ErrorKind, Result, mount::Mount, volume::VolumeRecord,
 };
 
-const RECORD: &str = "volume.json";
+pub(super) const RECORD: &str = "volume.json";
 const DATA: &str = "data";
 const FILLING: &str = "filling";
 

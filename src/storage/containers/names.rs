@@ -36,6 +36,29 @@ impl Store {
         Ok(loaded.filter(|(_, record)| record.name == name).map(|_| id))
     }
 
+    /// Whether its name leads to the container.
+    pub fn has_its_name(&self, record: &ContainerRecord) -> Result<bool> {
+        let _shared = self.lock_shared()?;
+        let target = self.target_of_name(&record.name)?;
+        // Renamed or removed meanwhile: nothing is wrong.
+        let now = self.load_container(&record.id)?;
+        Ok(target.as_ref() == Some(&record.id)
+            || now.is_none_or(|(_, now)| now.name != record.name))
+    }
+
+    /// Lets the container's name lead to it again, if nobody has taken it; whether it does.
+    pub fn give_name_back(&self, record: &ContainerRecord) -> Result<bool> {
+        let _alone = self.lock_exclusive()?;
+        if self
+            .owner_of_name(&record.name)?
+            .is_some_and(|owner| owner != record.id)
+        {
+            return Ok(false);
+        }
+        self.unlink_if_dead(&record.name)?;
+        self.link_name(&record.name, &record.id)
+    }
+
     /// Takes a free name for the container; whether there was one.
     pub(super) fn link_name(&self, name: &str, id: &ContainerId) -> Result<bool> {
         match rustix::fs::symlinkat(id.as_str(), &self.root, format!("names/{name}")) {

@@ -1,0 +1,143 @@
+//! Each blob's digest. Bounded memory: one buffer a thread.
+
+use std::{
+    io::Read,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use rustix::fs::{AtFlags, FileType};
+
+use crate::{
+    model::{Context, Digest, Result},
+    storage::{
+        Store,
+        blobs::{Hasher, place},
+        files,
+    },
+};
+
+const BUFFER: usize = 1 << 20;
+/// More would only fight for the disk.
+const MOST_THREADS: usize = 8;
+
+/// A blob that is not what it is called.
+#[derive(Clone, Debug)]
+pub struct BlobFlaw {
+    pub digest: Digest,
+    pub why: String,
+}
+
+impl Store {
+    /// Every file of `blobs/` that is called as a digest is, sorted.
+    pub fn blob_digests(&self) -> Result<Vec<Digest>> {
+        let mut digests = Vec::new();
+        for algorithm in ["sha256", "sha512"] {
+            let folder = match self.folder(&format!("blobs/{algorithm}")) {
+                Ok(folder) => folder,
+                Err(_) if algorithm == "sha512" => continue,
+                Err(error) => return Err(error),
+            };
+            let names = files::names(&folder).system(|| "cannot list blobs/".to_owned())?;
+            let parsed = names
+                .iter()
+                .filter_map(|hex| format!("{algorithm}:{hex}").parse().ok());
+            digests.extend(parsed);
+        }
+        digests.sort();
+        Ok(digests)
+    }
+
+    /// Reads all these blobs and tells of those whose bytes have another digest. What is gone
+    /// meanwhile is no flaw. `done` is told the bytes of each.
+    pub fn verify_blobs(&self, digests: &[Digest], done: &(dyn Fn(u64) + Sync)) -> Vec<BlobFlaw> {
+        let flaws: Mutex<Vec<BlobFlaw>> = Mutex::default();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut buffer = vec![0; BUFFER];
+            while let Some(digest) = digests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                match self.verify_blob(digest, &mut buffer) {
+                    Ok(bytes) => done(bytes),
+                    Err(why) => {
+                        flaws
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push(BlobFlaw {
+                                digest: digest.clone(),
+                                why,
+                            })
+                    }
+                }
+            }
+        };
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        thread::scope(|scope| {
+            for _ in 1..threads.min(MOST_THREADS).min(digests.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let mut flaws = flaws.into_inner().unwrap_or_else(PoisonError::into_inner);
+        flaws.sort_by(|a, b| a.digest.cmp(&b.digest));
+        flaws
+    }
+
+    /// Its bytes; 0 if it is not there (any more).
+    fn verify_blob(&self, digest: &Digest, buffer: &mut [u8]) -> std::result::Result<u64, String> {
+        let Ok(stat) = rustix::fs::statat(&self.root, place(digest), AtFlags::SYMLINK_NOFOLLOW)
+        else {
+            return Ok(0);
+        };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err("not a regular file".to_owned());
+        }
+        let mut file = match self.open_blob(digest) {
+            Ok(file) => file,
+            Err(_) if !self.has_blob(digest).unwrap_or(true) => return Ok(0),
+            Err(error) => return Err(error.one_line()),
+        };
+        let mut hasher = Hasher::new(digest.algorithm());
+        let mut bytes = 0;
+        loop {
+            match file.read(buffer) {
+                Ok(0) => break,
+                Ok(length) => {
+                    hasher.update(&buffer[..length]);
+                    bytes += length as u64;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(format!("cannot be read: {error}")),
+            }
+        }
+        let found = hasher.digest();
+        if found == *digest {
+            return Ok(bytes);
+        }
+        // Replaced by a sound one meanwhile: then it is another file.
+        let now = rustix::fs::statat(&self.root, place(digest), AtFlags::SYMLINK_NOFOLLOW);
+        match now {
+            Ok(now) if (now.st_dev, now.st_ino) == (stat.st_dev, stat.st_ino) => {
+                Err(format!("its {bytes} bytes have the digest {found}"))
+            }
+            _ => Ok(bytes),
+        }
+    }
+
+    /// Removes a damaged blob that nothing names; whether it was removed.
+    pub fn remove_stray_blob(&self, digest: &Digest) -> Result<bool> {
+        let _alone = self.lock_exclusive()?;
+        if self.blob_is_named(digest)? {
+            return Ok(false);
+        }
+        let folder = format!("blobs/{}", digest.algorithm());
+        let grave = self
+            .bury(&folder, digest.hex())
+            .system(|| format!("cannot remove blob {digest}"))?;
+        grave
+            .map_or(Ok(()), |grave| self.decompose(&grave))
+            .map(|()| true)
+    }
+}
