@@ -20,6 +20,7 @@
 //! | images | load, import, tag, list, inspect, remove |
 //! | auth | login and logout, helpers, other programs' auth files, registries.conf |
 //! | pull | http, https, digests, platforms, packings |
+//! | transfer | downloads that are shared, interrupted, disturbed; counted at the registry |
 //! | push | digests that stay, what is spared, kinds of documents and packings, interruptions |
 //! | trust | policies, and signatures made by openssl as cosign makes them |
 //! | tree | an unpacked image equals what umoci unpacks |
@@ -90,6 +91,7 @@ mod restart;
 mod run;
 mod security;
 mod shell;
+mod transfer;
 mod tree;
 mod trust;
 mod user_namespaces;
