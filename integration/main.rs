@@ -19,6 +19,7 @@
 //! | exec | a second process, with and without a terminal |
 //! | health | checks, what they find, what is done about it |
 //! | images | load, import, tag, list, inspect, remove |
+//! | archives | save and load in every format, with others too; image scp; history, tree, diff, ls-files |
 //! | pull | http, https, digests, platforms, packings |
 //! | tree | an unpacked image equals what umoci unpacks |
 //! | bad_input | hostile and broken input: one line, the right code, the store as before |
@@ -58,6 +59,7 @@ mod image;
 mod registry;
 mod terminal;
 
+mod archives;
 mod bad_input;
 mod bundle;
 mod cgroups;
