@@ -10,8 +10,7 @@ use super::{
 const NO_MOUNTS: &str =
     "no mount outlives a command here: see `coracle cp`, `coracle export` and `coracle diff`";
 
-const NO_IMAGE_MOUNTS: &str =
-    "no mount outlives a command here: see `coracle image ls-files`, `coracle image diff` and `coracle save`";
+const NO_IMAGE_MOUNTS: &str = "no mount outlives a command here: see `coracle image ls-files`, `coracle image diff` and `coracle save`";
 
 const REFUSED: Verb = Verb {
     arity: Arity::AtLeast(0),
