@@ -21,6 +21,8 @@
 //! | images | load, import, tag, list, inspect, remove |
 //! | archives | save and load in every format, with others too; image scp; history, tree, diff, ls-files |
 //! | pull | http, https, digests, platforms, packings |
+//! | push | digests that stay, what is spared, kinds of documents and packings, interruptions |
+//! | trust | policies, and signatures made by openssl as cosign makes them |
 //! | tree | an unpacked image equals what umoci unpacks |
 //! | bad_input | hostile and broken input: one line, the right code, the store as before |
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
@@ -87,6 +89,7 @@ mod perf;
 mod power;
 mod prune;
 mod pull;
+mod push;
 mod regressions;
 mod reliability;
 mod restart;
@@ -94,5 +97,6 @@ mod run;
 mod security;
 mod shell;
 mod tree;
+mod trust;
 mod user_namespaces;
 mod volumes;

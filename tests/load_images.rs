@@ -19,7 +19,7 @@ use coracle::{
             save::save,
         },
     },
-    model::{Digest, ErrorKind, Result, image::ImageConfig},
+    model::{Digest, ErrorKind, Opening, Result, image::ImageConfig},
     storage::Store,
 };
 use sha2::{Digest as _, Sha256};
@@ -425,6 +425,7 @@ fn sinks_survive_restarts_interruptions_and_wrong_bytes() {
         let WantedBlob {
             digest, mut sink, ..
         } = sinks.remove(0);
+        assert_eq!(sink.open().unwrap(), Opening::Producer);
         sink.write(&bytes_of(&digest)[..50]).unwrap();
         assert_eq!(sink.received(), 50);
         // Dropped: killed, say.
@@ -439,6 +440,7 @@ fn sinks_survive_restarts_interruptions_and_wrong_bytes() {
         } = wanted;
         let bytes = bytes_of(&digest);
         assert_eq!(bytes.len() as u64, size);
+        sink.open().unwrap();
         let from = sink.received() as usize;
         assert_eq!(from, if n == 0 { 50 } else { 0 });
         match n {
@@ -467,6 +469,7 @@ fn sinks_survive_restarts_interruptions_and_wrong_bytes() {
     let WantedBlob {
         digest, mut sink, ..
     } = rest.remove(0);
+    sink.open().unwrap();
     sink.write(&bytes_of(&digest)).unwrap();
     let too_much = sink.write(b"x").unwrap_err();
     assert_eq!(too_much.kind(), ErrorKind::DigestMismatch);
