@@ -19,6 +19,7 @@
 //! | health | checks, what they find, what is done about it |
 //! | images | load, import, tag, list, inspect, remove |
 //! | auth | login and logout, helpers, other programs' auth files, registries.conf |
+//! | archives | save and load in every format, with others too; image scp; history, tree, diff, ls-files |
 //! | pull | http, https, digests, platforms, packings |
 //! | transfer | downloads that are shared, interrupted, disturbed; counted at the registry |
 //! | push | digests that stay, what is spared, kinds of documents and packings, interruptions |
@@ -59,6 +60,7 @@ mod registry;
 mod terminal;
 
 mod auth;
+mod archives;
 mod bad_input;
 mod bundle;
 mod cgroups;

@@ -107,6 +107,7 @@ use std::{
 };
 
 use crate::model::{Context, Error, ErrorKind, Reference, Result};
+use crate::model::{Context, Error, ErrorKind, Reference, Result};
 use rustix::{
     fs::{CWD, Mode, OFlags},
     io::Errno,
