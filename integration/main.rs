@@ -18,6 +18,7 @@
 //! | logs | drivers, rotation, following, exact bytes, a full disk |
 //! | exec | a second process, with and without a terminal |
 //! | health | checks, what they find, what is done about it |
+//! | df | `system df`: what du says of the store, what can be freed |
 //! | images | load, import, tag, list, inspect, remove |
 //! | pull | http, https, digests, platforms, packings |
 //! | trust | policies, and signatures made by openssl as cosign makes them |
@@ -66,6 +67,7 @@ mod commit;
 mod crash;
 mod crash_life;
 mod devices;
+mod df;
 mod escape;
 mod events;
 mod exec;
