@@ -21,6 +21,7 @@
 //! | df | `system df`: what du says of the store, what can be freed |
 //! | images | load, import, tag, list, inspect, remove |
 //! | pull | http, https, digests, platforms, packings |
+//! | push | digests that stay, what is spared, kinds of documents and packings, interruptions |
 //! | trust | policies, and signatures made by openssl as cosign makes them |
 //! | tree | an unpacked image equals what umoci unpacks |
 //! | bad_input | hostile and broken input: one line, the right code, the store as before |
@@ -88,6 +89,7 @@ mod perf;
 mod power;
 mod prune;
 mod pull;
+mod push;
 mod regressions;
 mod reliability;
 mod restart;

@@ -100,7 +100,7 @@ fn policy(case: &Case, registry: &Registry, key: &str) -> String {
 }
 
 fn signed_images_are_used_others_not(case: &Case) {
-    let registry = Registry::writable(case);
+    let registry = Registry::writable(case, "registry");
     let signed = publish(case, &registry, "team/signed:1");
     let unsigned = publish(case, &registry, "other/unsigned:1");
     let public = key(case, "key", P256);
@@ -132,7 +132,7 @@ fn signed_images_are_used_others_not(case: &Case) {
 }
 
 fn every_kind_of_key(case: &Case) {
-    let registry = Registry::writable(case);
+    let registry = Registry::writable(case, "registry");
     let image = publish(case, &registry, "team/app:1");
     let raw = "pkeyutl -sign -rawin -in payload -inkey";
     for (name, generate, options) in [
@@ -173,7 +173,7 @@ fn user_policy(case: &Case, text: &str) {
 }
 
 fn run_asks_the_policy_too(case: &Case) {
-    let registry = Registry::writable(case);
+    let registry = Registry::writable(case, "registry");
     let image = publish(case, &registry, "team/app:1");
     user_policy(case, r#"{"default": [{"type": "reject"}]}"#);
     case.words(&["run", "--rm", "--network", "none", &image, "true"])

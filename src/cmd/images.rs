@@ -114,17 +114,27 @@ fn run(session: &Session, flags: &Flags, name: Option<&String>) -> Outcome {
         }
         return Ok(0);
     }
-    let rows: Vec<Row> = images
+    let mut rows: Vec<Row> = images
         .iter()
         .map(|image| row(image, flags.no_trunc))
         .collect();
+    let mut default = if flags.digests {
+        r"table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
+            .to_owned()
+    } else {
+        r"table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}".to_owned()
+    };
+    // Podman's column, there once there are additional stores.
+    if engine.has_additional_stores() {
+        for (image, row) in images.iter().zip(&mut rows) {
+            let read_only = engine.is_read_only(image).to_string();
+            row.fields.push(("ReadOnly", read_only));
+        }
+        default.push_str(r"\t{{.ReadOnly}}");
+    }
     let list = List {
-        headings: HEADINGS,
-        default: if flags.digests {
-            r"table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
-        } else {
-            r"table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
-        },
+        headings: &[HEADINGS, &[("ReadOnly", "R/O")]].concat(),
+        default: &default,
     };
     let text = list.show(format, &rows)?;
     let is_table = format.is_none_or(|format| format.starts_with("table"));

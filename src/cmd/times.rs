@@ -14,6 +14,11 @@ pub fn ago(moment: &str) -> String {
     }
 }
 
+/// RFC 3339 of Unix seconds; empty for what is no time.
+pub fn of_seconds(seconds: i64) -> String {
+    Timestamp::from_second(seconds).map_or_else(|_| String::new(), |moment| moment.to_string())
+}
+
 /// How long ago that was; nothing for the future.
 pub fn since(moment: &str) -> Option<Duration> {
     let moment: Timestamp = moment.parse().ok()?;

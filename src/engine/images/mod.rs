@@ -1,8 +1,13 @@
 //! Images: pull, load, import, list, tag, remove, inspect.
 
+mod adopt;
 pub mod archive;
 pub mod changes;
 pub mod embedded;
+mod export_store;
+pub mod files;
+pub mod freshness;
+pub mod history;
 pub mod import;
 pub mod ingest;
 mod inspect;
@@ -10,8 +15,12 @@ mod list;
 pub mod load;
 pub(super) mod prune;
 pub mod pull;
+pub mod push;
+mod push_archive;
 mod remove;
+pub mod repack;
 pub mod save;
+pub mod scp;
 mod tag;
 pub mod trust;
 mod written;

@@ -43,6 +43,7 @@ impl Engine {
     fn remove(&self, typed: &str, force: bool, whole: bool) -> Result<Vec<Removed>> {
         let alone = self.store.lock_exclusive()?;
         let target = self.store.resolve_image(typed)?;
+        self.refuse_read_only(typed, &target)?;
         let all: Vec<ImageRecord> = self
             .store
             .images()?
@@ -94,7 +95,7 @@ impl Engine {
 
     /// Layers may have files of ids that only the user namespace can delete; entering it costs
     /// more than trying without.
-    pub(super) fn delete(&self, garbage: Garbage) -> Result<()> {
+    pub(in crate::engine) fn delete(&self, garbage: Garbage) -> Result<()> {
         match garbage.delete(&self.store).and(self.store.sweep()) {
             Err(error) if error.kind() == ErrorKind::Permission => {
                 self.enter_user_namespace()?;

@@ -1,7 +1,7 @@
 //! `tag`: one more name for an image, made durable before it is reported.
 
 use crate::{
-    engine::Engine,
+    engine::{Engine, Silent},
     model::{Context, Error, ErrorKind, Reference, Result, image::ImageRecord},
 };
 
@@ -21,6 +21,7 @@ impl Engine {
                 "cannot give the name {name}: a digest cannot be chosen"
             )));
         }
+        self.adopt(self.store.resolve_image(image)?, &Silent)?;
         let shared = self.store.lock_shared()?;
         let image = self.store.resolve_image(image)?;
         let tagged = now()?;
