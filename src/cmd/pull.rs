@@ -142,7 +142,7 @@ fn from_archive(
 ) -> Result<(), Failure> {
     let request = LoadRequest {
         input: Some(archive.path.clone()),
-        platform,
+        platforms: platform.into_iter().collect(),
         trust: flags.registry.options(session)?.trust,
     };
     let show = Show::new(Stream::Stdout, flags.quiet);

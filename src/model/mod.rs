@@ -54,7 +54,6 @@ pub use digest::Digest;
 pub use error::{Context, Error, ErrorKind, Result};
 pub use platform::Platform;
 pub use reference::Reference;
-pub use registry::RegistryOptions;
 pub use registry::{RegistryOptions, TrustFiles};
 pub use sink::{BlobSink, Opening};
 pub use source::BlobSource;

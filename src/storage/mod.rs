@@ -106,13 +106,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::model::{Context, Error, ErrorKind, Result};
+use crate::model::{Context, Error, ErrorKind, Reference, Result};
 use rustix::{
     fs::{CWD, Mode, OFlags},
     io::Errno,
 };
-use serde::{Deserialize, Serialize};
-use crate::model::{Context, Error, ErrorKind, Reference, Result};
 
 pub use additional::Opener;
 pub use blobs::{BlobWriter, StagedBlob};
