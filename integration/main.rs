@@ -3,7 +3,6 @@
 //! ```text
 //! case         one case: its user, its own store, its commands       registry  one on loopback
 //! image        images made by hand, good and bad                     terminal  a pseudo-terminal
-//! disk         one that remembers what was written and flushed when
 //! ```
 //!
 //! | area | what it shows |
@@ -34,10 +33,8 @@
 //! | flags | every flag of `run`, one row each, seen from inside or from the kernel |
 //! | many | a hundred at once |
 //! | devices | devices, CDI, secrets, users, time zones, variables |
-//! | crash | killed anywhere, and asked again |
-//! | crash_life | the same of what acts on containers: start, restarts, stop, rm, logs, the end itself |
+//! | crash | killed anywhere, a call that fails, a power cut at any write, a hundred commands at once; and asked again |
 //! | reliability | numbers that mean somebody else, clocks, boots, full disks |
-//! | power | cut anywhere, and asked again |
 //! | volumes | volumes and mounts: content, owners, life, archives |
 //! | namespaces | shared with the host and with other containers |
 //! | user_namespaces | ids of a container's own: maps, owners, what they cost |
@@ -56,7 +53,6 @@
 
 #[macro_use]
 mod case;
-mod disk;
 mod image;
 mod registry;
 mod terminal;
@@ -66,7 +62,6 @@ mod bundle;
 mod cgroups;
 mod commit;
 mod crash;
-mod crash_life;
 mod devices;
 mod df;
 mod escape;
@@ -86,7 +81,6 @@ mod many;
 mod modes;
 mod namespaces;
 mod perf;
-mod power;
 mod prune;
 mod pull;
 mod push;

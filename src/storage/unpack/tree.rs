@@ -14,7 +14,7 @@ use std::{
     io::BufRead,
     ops::Bound,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStringExt,
     },
     path::PathBuf,
@@ -289,7 +289,7 @@ impl<'t> Tree<'t> {
                     self.dress(&directory, &path, &pending.metadata, Dress::Directory)?;
                 }
                 // Replaced under another path that leads here through a symbolic link.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => {}
                 Err(errno) => return Err(system(errno, &path, "cannot open directory")),
             }
         }
@@ -329,10 +329,7 @@ impl<'t> Tree<'t> {
         match self.existing_directory(path) {
             Ok(open) => return Ok(open),
             Err(Errno::NOENT | Errno::NOTDIR) if !path.is_empty() => {}
-            Err(Errno::LOOP) => {
-                return Err(refused(path, "its symbolic links lead in a circle"));
-            }
-            Err(errno) => return Err(system(errno, path, "cannot open directory")),
+            Err(errno) => return Err(no_directory(errno, path)),
         }
         let mut end = 0;
         let mut directory = self
@@ -342,7 +339,12 @@ impl<'t> Tree<'t> {
             end += component.len();
             let so_far = &path[..end];
             end += 1;
-            directory = match self.existing_directory(so_far) {
+            // From the parent, so that depth costs nothing; a link is looked up from the root.
+            let open = match open_child(&directory, component) {
+                Err(Errno::NOTDIR | Errno::LOOP) => self.existing_directory(so_far),
+                other => other.map(Rc::new),
+            };
+            directory = match open {
                 Ok(open) => open,
                 Err(Errno::NOENT | Errno::NOTDIR) => {
                     let slot = Slot {
@@ -352,7 +354,7 @@ impl<'t> Tree<'t> {
                     };
                     self.imply_directory(&slot)?
                 }
-                Err(errno) => return Err(system(errno, so_far, "cannot open directory")),
+                Err(errno) => return Err(no_directory(errno, so_far)),
             };
         }
         Ok(directory)
@@ -652,14 +654,35 @@ fn make_whiteout(slot: &Slot<'_>) -> Result<(), Errno> {
 
 /// Opens the directory at a path of the archive; links of the tree lead where they would lead if
 /// the tree were the root.
+///
+/// # Errors
+/// ENAMETOOLONG also where links lead deeper than a path can be long: a chain of them would make
+/// every further look-up cost tens of thousands of steps.
 fn open_in_tree(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
     let path = if path.is_empty() { b"." } else { path };
-    loop {
-        match fs::openat2(root, path, DIRECTORY, Mode::empty(), IN_TREE) {
+    let open = |resolve| loop {
+        match fs::openat2(root, path, DIRECTORY, Mode::empty(), resolve) {
             // A ".." in a link while something was renamed anywhere on the system.
             Err(Errno::AGAIN | Errno::INTR) => {}
             other => return other,
         }
+    };
+    match open(IN_TREE.union(ResolveFlags::NO_SYMLINKS)) {
+        Err(Errno::LOOP) => {
+            let directory = open(IN_TREE)?;
+            let own = format!("/proc/self/fd/{}", directory.as_raw_fd());
+            fs::readlink(own, Vec::new())?;
+            Ok(directory)
+        }
+        other => other,
+    }
+}
+
+fn no_directory(errno: Errno, path: &[u8]) -> Error {
+    match errno {
+        Errno::LOOP => refused(path, "its symbolic links lead in a circle"),
+        Errno::NAMETOOLONG => refused(path, "its symbolic links lead too deep"),
+        errno => system(errno, path, "cannot open directory"),
     }
 }
 
