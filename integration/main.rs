@@ -17,6 +17,7 @@
 //! | logs | drivers, rotation, following, exact bytes, a full disk |
 //! | exec | a second process, with and without a terminal |
 //! | health | checks, what they find, what is done about it |
+//! | df | `system df`: what du says of the store, what can be freed |
 //! | images | load, import, tag, list, inspect, remove |
 //! | auth | login and logout, helpers, other programs' auth files, registries.conf |
 //! | archives | save and load in every format, with others too; image scp; history, tree, diff, ls-files |
@@ -67,6 +68,7 @@ mod cgroups;
 mod commit;
 mod crash;
 mod devices;
+mod df;
 mod escape;
 mod events;
 mod exec;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    engine::{Engine, LayerState, Progress, RegistryOptions},
+    engine::{Engine, LayerState, Progress, RegistryOptions, images::trust::Trust},
     model::{
         BlobSink, BlobSource, Digest, Error, ErrorKind, Reference, Result,
         index::{Artifact, Descriptor, ManifestKind, ManifestRecord},
@@ -48,11 +48,15 @@ impl Engine {
         options: &RegistryOptions,
         progress: &dyn Progress,
     ) -> Result<Digest> {
+        let demand = Trust::read(&options.trust)?.demand(reference)?;
         let registry = Registry::new(options);
         registry.prepare(reference)?;
         let lease = self.store.lease()?;
         let on_retry = |what: &str, why: &str| progress.retrying(what, why);
         let document = registry.document(reference, &on_retry)?;
+        if let Some(demand) = demand {
+            demand.check(&registry, &[&document.bytes], &on_retry)?;
+        }
         let parsed = Document::parse(&document.bytes, document.media_type.as_deref())?;
         if matches!(parsed, Document::Index(_)) {
             return Err(Error::new(
