@@ -20,6 +20,7 @@
 //! | health | checks, what they find, what is done about it |
 //! | images | load, import, tag, list, inspect, remove |
 //! | pull | http, https, digests, platforms, packings |
+//! | stores | the whole store: checked, mended, migrated, removed, shared |
 //! | tree | an unpacked image equals what umoci unpacks |
 //! | bad_input | hostile and broken input: one line, the right code, the store as before |
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
@@ -91,6 +92,7 @@ mod restart;
 mod run;
 mod security;
 mod shell;
+mod stores;
 mod tree;
 mod user_namespaces;
 mod volumes;
