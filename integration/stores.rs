@@ -150,14 +150,26 @@ fn damage_is_named_and_mended(case: &Case) {
 }
 
 fn leftovers(case: &Case, root: &Path) {
-    fs::create_dir(root.join("tmp/lease-of-the-dead")).unwrap();
-    fs::write(root.join("partial/0123"), b"half").unwrap();
+    let made = case
+        .program("sh")
+        .args([
+            "-c",
+            "umask 077; mkdir tmp/lease-of-the-dead; echo half > partial/0123",
+        ])
+        .current_dir(root)
+        .status();
+    assert!(made.unwrap().success());
     // Young ones are the business of the next command.
     case.engine("system check").ok();
     assert_eq!(broken(case, "--max 0s"), ["leftovers"]);
     case.engine("system check --repair --max 0s").ok();
     clean(case);
-    fs::write(root.join("images/rubbish"), b"{").unwrap();
+    let made = case
+        .program("sh")
+        .args(["-c", "umask 077; echo { > images/rubbish"])
+        .current_dir(root)
+        .status();
+    assert!(made.unwrap().success());
     assert_eq!(broken(case, ""), ["records"]);
     case.engine("system check --repair").ok();
     clean(case);
