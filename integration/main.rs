@@ -25,6 +25,7 @@
 //! | transfer | downloads that are shared, interrupted, disturbed; counted at the registry |
 //! | push | digests that stay, what is spared, kinds of documents and packings, interruptions |
 //! | trust | policies, and signatures made by openssl as cosign makes them |
+//! | stores | the whole store: checked, mended, migrated, removed, shared |
 //! | tree | an unpacked image equals what umoci unpacks |
 //! | bad_input | hostile and broken input: one line, the right code, the store as before |
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
@@ -96,6 +97,7 @@ mod run;
 mod security;
 mod shell;
 mod transfer;
+mod stores;
 mod tree;
 mod trust;
 mod user_namespaces;

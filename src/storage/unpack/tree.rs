@@ -743,7 +743,10 @@ fn is_whiteout(found: &fs::Stat) -> bool {
 /// Allowed without privileges since Linux 5.8.
 fn make_whiteout(slot: &Slot<'_>) -> Result<(), Errno> {
     let kind = FileType::CharacterDevice;
-    fs::mknodat(&slot.parent, slot.name, kind, Mode::empty(), 0)
+    fs::mknodat(&slot.parent, slot.name, kind, Mode::empty(), 0)?;
+    // Nobody sees its time; the same layer is to be the same tree.
+    let epoch = times(default_directory().mtime);
+    fs::utimensat(&slot.parent, slot.name, &epoch, AtFlags::SYMLINK_NOFOLLOW)
 }
 
 /// Opens the directory at a path of the archive; links of the tree lead where they would lead if
