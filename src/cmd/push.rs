@@ -16,9 +16,9 @@ use super::{
 use crate::{
     engine::{Engine, PushRequest, Rewrite},
     model::{
-        Context, Error, ErrorKind, Reference, Result,
+        Context, Error, Reference, Result,
         manifest::{Compression, Format},
-        transport::Transport,
+        transport::{Archive, Transport},
     },
 };
 
@@ -96,7 +96,10 @@ fn run(session: &Session, flags: Flags, arguments: &[String]) -> Outcome {
                 1,
             ));
         }
-        Some(destination) => vec![(arguments[0].clone(), self::destination(destination)?)],
+        Some(destination) => match self::destination(destination)? {
+            Ok(name) => vec![(arguments[0].clone(), name)],
+            Err(archive) => return to_archive(&engine, &flags, &rewrite, &arguments[0], &archive),
+        },
         None => by_name(&engine, &flags, &arguments[0], &show)?,
     };
     let request = PushRequest {
@@ -158,7 +161,8 @@ fn by_name(
     Ok(vec![(name.to_string(), name)])
 }
 
-fn destination(typed: &str) -> Result<Reference> {
+/// A name in a registry, or else an archive.
+fn destination(typed: &str) -> Result<std::result::Result<Reference, Archive>> {
     match Transport::parse(typed)? {
         Transport::Registry(name) => {
             let name: Reference = name.parse()?;
@@ -167,14 +171,28 @@ fn destination(typed: &str) -> Result<Reference> {
                     "{typed} has a digest, which only the image's bytes can give"
                 )));
             }
-            Ok(name)
+            Ok(Ok(name))
         }
-        Transport::Archive(_) => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("cannot push to {typed} yet"),
-        )
-        .with_hint("write an archive with: coracle save -o FILE IMAGE")),
+        Transport::Archive(archive) => Ok(Err(archive)),
     }
+}
+
+fn to_archive(
+    engine: &Engine,
+    flags: &Flags,
+    rewrite: &Rewrite,
+    image: &str,
+    archive: &Archive,
+) -> Outcome {
+    if *rewrite != Rewrite::default() || flags.digestfile.is_some() || flags.platform.is_some() {
+        return Err(Failure::Refused(
+            "--format, --compression-format, --platform and --digestfile are for registries"
+                .to_owned(),
+            "`coracle save` has flags for archives",
+        ));
+    }
+    engine.push_to_archive(image, archive)?;
+    Ok(0)
 }
 
 fn quiet_names(request: &PushRequest, all_tags: bool) -> Vec<String> {

@@ -50,6 +50,7 @@ impl RegistryFlags {
             .transpose()?;
         if let Some(file) = &self.authfile {
             options.auth_files = vec![file.clone()];
+            options.run_auth_file = false;
         }
         if let Some(folder) = &self.cert_dir {
             options.certs_dirs.insert(0, folder.clone());

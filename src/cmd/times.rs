@@ -50,6 +50,12 @@ pub fn nine_digits(nanoseconds: i64) -> String {
     }
 }
 
+/// RFC 3339 in UTC of Unix seconds.
+pub fn from_seconds(seconds: i64) -> Option<String> {
+    let moment = Timestamp::from_second(seconds).ok()?;
+    Some(moment.to_string())
+}
+
 /// Nanoseconds after the epoch of RFC 3339; 0 for what is not a time.
 pub fn nanoseconds(moment: &str) -> i128 {
     moment

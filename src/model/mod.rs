@@ -22,6 +22,7 @@ pub mod hook_file;
 pub mod host;
 pub mod human;
 pub mod image;
+pub mod image_place;
 pub mod index;
 pub mod log;
 pub mod manifest;

@@ -22,6 +22,8 @@ pub struct RegistryOptions {
     pub certs_dirs: Vec<PathBuf>,
     /// `SSL_CERT_FILE`.
     pub ca_file: Option<PathBuf>,
+    /// `SSL_CERT_DIR`: folders with further certificates.
+    pub ca_dirs: Vec<PathBuf>,
     /// `http_proxy`, `https_proxy`, `no_proxy` as the environment gives them.
     pub http_proxy: Option<String>,
     pub https_proxy: Option<String>,
@@ -50,6 +52,8 @@ pub struct TrustFiles {
 pub struct LoginPlaces {
     /// The file that flags, environment or configuration name: no other is written.
     pub named: Option<PathBuf>,
+    /// The named file has Docker's form; otherwise its name says so, `config.json`.
+    pub is_dockers: bool,
     /// Docker's own file, taken if it exists.
     pub docker: Option<PathBuf>,
     /// Podman's; absent for `/run/containers/UID/auth.json`.
@@ -78,6 +82,7 @@ impl fmt::Debug for RegistryOptions {
             .field("registries", &self.registries)
             .field("certs_dirs", &self.certs_dirs)
             .field("ca_file", &self.ca_file)
+            .field("ca_dirs", &self.ca_dirs)
             .field("http_proxy", &self.http_proxy.is_some())
             .field("https_proxy", &self.https_proxy.is_some())
             .field("no_proxy", &self.no_proxy)

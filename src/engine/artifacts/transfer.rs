@@ -342,8 +342,7 @@ impl FarBlob<'_> {
         // client: this one gets its own.
         let options = self.options;
         let fetched = thread::scope(|scope| {
-            let fetch =
-                move || Registry::new(options).fetch(from, vec![request], 1, &|_, _| {});
+            let fetch = move || Registry::new(options).fetch(from, vec![request], 1, &|_, _| {});
             scope.spawn(fetch).join()
         });
         match fetched {

@@ -3,7 +3,7 @@
 use super::own_root::Source;
 use crate::{
     engine::{
-        Engine, PullRequest, PullSettings, devices,
+        Engine, PullRequest, PullSettings, Silent, devices,
         events::container_event,
         machine, plan,
         supervisor::{self, network_files},
@@ -79,8 +79,11 @@ impl Engine {
             }
         };
         match found {
-            Some(image) => Ok(image),
-            None => self.pull_for(spec, pull),
+            Some(image) => self.adopt(image, &Silent),
+            None => {
+                let pulled = self.pull_for(spec, pull)?;
+                self.adopt(pulled, &Silent)
+            }
         }
     }
 

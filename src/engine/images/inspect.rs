@@ -26,7 +26,7 @@ impl Engine {
         let config = self.image_config(&record.config)?;
         let names: Vec<ImageRecord> = self
             .store
-            .images()?
+            .visible_images()?
             .into_iter()
             .filter(|other| other.config == record.config)
             .collect();
