@@ -14,7 +14,7 @@
 //!   helpers       docker-credential-NAME                  search    the repositories of a registry
 //! auth          challenges, tokens                        login     is it us? and keeping that
 //! configuration registries.conf from its files            proxy     which one, and when none
-//! referrers     who refers to a document
+//!                                                         referrers who refers to a document
 //! ```
 //!
 //! From `oci_distribution` (the crate `oci-client`) come the protocol's types: [`RegistryAuth`] with its redacting
