@@ -20,6 +20,7 @@
 //! | health | checks, what they find, what is done about it |
 //! | images | load, import, tag, list, inspect, remove |
 //! | pull | http, https, digests, platforms, packings |
+//! | manifests | lists of images, artifacts, who refers to what; read by skopeo |
 //! | push | digests that stay, what is spared, kinds of documents and packings, interruptions |
 //! | trust | policies, and signatures made by openssl as cosign makes them |
 //! | tree | an unpacked image equals what umoci unpacks |
@@ -80,6 +81,7 @@ mod life;
 mod lifecycle;
 mod list;
 mod logs;
+mod manifests;
 mod many;
 mod modes;
 mod namespaces;
