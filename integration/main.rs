@@ -23,6 +23,7 @@
 //! | archives | save and load in every format, with others too; image scp; history, tree, diff, ls-files |
 //! | pull | http, https, digests, platforms, packings |
 //! | transfer | downloads that are shared, interrupted, disturbed; counted at the registry |
+//! | manifests | lists of images, artifacts, who refers to what; read by skopeo |
 //! | push | digests that stay, what is spared, kinds of documents and packings, interruptions |
 //! | trust | policies, and signatures made by openssl as cosign makes them |
 //! | stores | the whole store: checked, mended, migrated, removed, shared |
@@ -83,6 +84,7 @@ mod life;
 mod lifecycle;
 mod list;
 mod logs;
+mod manifests;
 mod many;
 mod modes;
 mod namespaces;

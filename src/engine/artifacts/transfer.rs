@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
     sync::{Mutex, PoisonError},
+    thread,
 };
 
 use crate::{
@@ -341,8 +342,20 @@ impl FarBlob<'_> {
                 progress: &crate::engine::Silent,
             }),
         };
-        Registry::new(self.options).fetch(from, vec![request], 1, &|_, _| {})?;
-        Ok(file)
+        // A small blob is asked for on the thread that drives the upload, and one thread can drive one
+        // client: this one gets its own.
+        let options = self.options;
+        let fetched = thread::scope(|scope| {
+            let fetch = move || Registry::new(options).fetch(from, vec![request], 1, &|_, _| {});
+            scope.spawn(fetch).join()
+        });
+        match fetched {
+            Ok(result) => result.map(|()| file),
+            Err(_) => Err(Error::new(
+                ErrorKind::System,
+                "a thread that fetches a blob did not answer",
+            )),
+        }
     }
 }
 
