@@ -19,6 +19,8 @@
 //! | health | checks, what they find, what is done about it |
 //! | images | load, import, tag, list, inspect, remove |
 //! | pull | http, https, digests, platforms, packings |
+//! | push | digests that stay, what is spared, kinds of documents and packings, interruptions |
+//! | trust | policies, and signatures made by openssl as cosign makes them |
 //! | tree | an unpacked image equals what umoci unpacks |
 //! | bad_input | hostile and broken input: one line, the right code, the store as before |
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
@@ -79,6 +81,7 @@ mod namespaces;
 mod perf;
 mod prune;
 mod pull;
+mod push;
 mod regressions;
 mod reliability;
 mod restart;
@@ -86,5 +89,6 @@ mod run;
 mod security;
 mod shell;
 mod tree;
+mod trust;
 mod user_namespaces;
 mod volumes;

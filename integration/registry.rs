@@ -1,5 +1,5 @@
 //! A registry on loopback, for one case: Debian's `docker-registry` over the shared images, read
-//! only, by http or https; or one that only fails.
+//! only, by http or https; or an empty one to push to; or one that only fails.
 
 use std::{
     fs,
@@ -20,7 +20,30 @@ pub struct Registry {
 
 impl Registry {
     pub fn http(case: &Case) -> Registry {
-        Self::start(case, "")
+        Self::start(case, &shared_storage(), "")
+    }
+
+    /// An empty one of the case's own; `name` tells several apart.
+    pub fn writable(case: &Case, name: &str) -> Registry {
+        let folder = case.dir.join(name);
+        fs::create_dir_all(&folder).unwrap();
+        let storage = format!("{{rootdirectory: {}}}", folder.display());
+        Self::start(case, &format!("{{filesystem: {storage}}}"), "")
+    }
+
+    /// An empty one that user `user` with password `geheim` may use.
+    pub fn guarded(case: &Case, name: &str) -> Registry {
+        let folder = case.dir.join(name);
+        fs::create_dir_all(&folder).unwrap();
+        let users = case.dir.join(format!("{name}.htpasswd"));
+        let hash = "$2b$04$q5DrRo1acPTSaj3fqJbqzuuph9IVbNToaRiBcEhuHw.NQhlqoFoju";
+        fs::write(&users, format!("user:{hash}\n")).unwrap();
+        let storage = format!("{{filesystem: {{rootdirectory: {}}}}}", folder.display());
+        let lines = format!(
+            "\nauth: {{htpasswd: {{realm: here, path: {}}}}}\n",
+            users.display()
+        );
+        Self::start_with(case, &storage, "", &lines)
     }
 
     /// With a certificate of the shared private authority.
@@ -29,6 +52,7 @@ impl Registry {
         let file = |name: &str| tls.join(name).display().to_string();
         Self::start(
             case,
+            &shared_storage(),
             &format!(
                 ", tls: {{certificate: {}, key: {}}}",
                 file("server.crt"),
@@ -41,19 +65,21 @@ impl Registry {
         shared().join("tls/ca.crt")
     }
 
-    fn start(case: &Case, tls: &str) -> Registry {
+    fn start(case: &Case, storage: &str, tls: &str) -> Registry {
+        Self::start_with(case, storage, tls, "")
+    }
+
+    fn start_with(case: &Case, storage: &str, tls: &str, more: &str) -> Registry {
         // The port may be taken by somebody else between here and there.
         for attempt in 0.. {
             let address = free_address();
-            let config = case.dir.join("registry.yml");
-            let storage = shared().join("registry");
+            let config = case.dir.join(format!("registry-{address}.yml"));
             fs::write(
                 &config,
                 format!(
                     "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
-                     storage: {{filesystem: {{rootdirectory: {}}}, maintenance: {{readonly: {{enabled: true}}}}}}\n\
-                     http: {{addr: \"{address}\"{tls}}}\n",
-                    storage.display()
+                     storage: {storage}\n\
+                     http: {{addr: \"{address}\"{tls}}}\n{more}"
                 ),
             )
             .unwrap();
@@ -92,6 +118,13 @@ impl Registry {
     pub fn image(&self, name: &str) -> String {
         format!("{}/test/{name}", self.address)
     }
+}
+
+fn shared_storage() -> String {
+    format!(
+        "{{filesystem: {{rootdirectory: {}}}, maintenance: {{readonly: {{enabled: true}}}}}}",
+        shared().join("registry").display()
+    )
 }
 
 impl Drop for Registry {

@@ -15,10 +15,10 @@ use coracle::{
             archive::LoadSource,
             import::{ImportOptions, import},
             ingest::{ImageDocuments, Ingest, WantedBlob},
-            load::{Loaded, load},
+            load::{LoadOptions, Loaded, load},
         },
     },
-    model::{Digest, ErrorKind, Result, image::ImageConfig},
+    model::{Digest, ErrorKind, Opening, Result, image::ImageConfig},
     storage::Store,
 };
 use sha2::{Digest as _, Sha256};
@@ -37,7 +37,13 @@ fn place() -> Place {
 
 fn load_bytes(place: &Place, archive: Vec<u8>) -> Result<Vec<Loaded>> {
     let source = LoadSource::Stream(Box::new(Cursor::new(archive)));
-    load(&place.store, privilege(), source, None, &Silent)
+    load(
+        &place.store,
+        privilege(),
+        source,
+        &LoadOptions::default(),
+        &Silent,
+    )
 }
 
 fn sha(bytes: &[u8]) -> Digest {
@@ -220,15 +226,32 @@ fn an_oci_archive_and_a_layout_directory_keep_the_manifest() {
     }
     let place_b = place();
     let source = || LoadSource::Path(layout.path().to_owned());
-    let loaded = load(&place_b.store, privilege(), source(), None, &Silent).unwrap();
+    let loaded = load(
+        &place_b.store,
+        privilege(),
+        source(),
+        &LoadOptions::default(),
+        &Silent,
+    )
+    .unwrap();
     check(&place_b, &loaded, "example.org/app:1");
     assert_eq!(loaded[0].records[0].manifest, manifest);
     // Everything is there: nothing is unpacked or copied again.
-    let again = load(&place_b.store, privilege(), source(), None, &Silent).unwrap();
+    let again = load(
+        &place_b.store,
+        privilege(),
+        source(),
+        &LoadOptions::default(),
+        &Silent,
+    )
+    .unwrap();
     check(&place_b, &again, "example.org/app:1");
 
-    let other = "linux/s390x".parse().unwrap();
-    let error = load(&place_b.store, privilege(), source(), Some(&other), &Silent).unwrap_err();
+    let other = LoadOptions {
+        platforms: vec!["linux/s390x".parse().unwrap()],
+        ..LoadOptions::default()
+    };
+    let error = load(&place_b.store, privilege(), source(), &other, &Silent).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoMatchingPlatform);
 }
 
@@ -401,6 +424,7 @@ fn sinks_survive_restarts_interruptions_and_wrong_bytes() {
         let WantedBlob {
             digest, mut sink, ..
         } = sinks.remove(0);
+        assert_eq!(sink.open().unwrap(), Opening::Producer);
         sink.write(&bytes_of(&digest)[..50]).unwrap();
         assert_eq!(sink.received(), 50);
         // Dropped: killed, say.
@@ -415,6 +439,7 @@ fn sinks_survive_restarts_interruptions_and_wrong_bytes() {
         } = wanted;
         let bytes = bytes_of(&digest);
         assert_eq!(bytes.len() as u64, size);
+        sink.open().unwrap();
         let from = sink.received() as usize;
         assert_eq!(from, if n == 0 { 50 } else { 0 });
         match n {
@@ -443,6 +468,7 @@ fn sinks_survive_restarts_interruptions_and_wrong_bytes() {
     let WantedBlob {
         digest, mut sink, ..
     } = rest.remove(0);
+    sink.open().unwrap();
     sink.write(&bytes_of(&digest)).unwrap();
     let too_much = sink.write(b"x").unwrap_err();
     assert_eq!(too_much.kind(), ErrorKind::DigestMismatch);
@@ -480,7 +506,7 @@ fn a_file_and_a_missing_file() {
         &place.store,
         privilege(),
         LoadSource::Path(path.clone()),
-        None,
+        &LoadOptions::default(),
         &Silent,
     );
     assert!(missing.unwrap_err().message().contains("image.tar"));
@@ -493,7 +519,7 @@ fn a_file_and_a_missing_file() {
         &place.store,
         privilege(),
         LoadSource::Path(path),
-        None,
+        &LoadOptions::default(),
         &Silent,
     )
     .unwrap();
@@ -513,7 +539,14 @@ fn a_damaged_store_is_healed_by_loading_again() {
     let place = place();
     let load_again = || {
         let source = LoadSource::Path(layout.path().to_owned());
-        let loaded = load(&place.store, privilege(), source, None, &Silent).unwrap();
+        let loaded = load(
+            &place.store,
+            privilege(),
+            source,
+            &LoadOptions::default(),
+            &Silent,
+        )
+        .unwrap();
         check(&place, &loaded, "example.org/app:1");
         loaded[0].records[0].clone()
     };

@@ -88,6 +88,7 @@ fn fetch(registry: &FakeRegistry, blobs: Vec<BlobRequest<'_>>) -> Result<()> {
         first_pause: Duration::from_millis(1),
         connect: Duration::from_secs(5),
         stall: Duration::from_millis(500),
+        ..Limits::default()
     };
     Registry::with_limits(&RegistryOptions::default(), limits).fetch(
         &registry.reference("app:1"),

@@ -2,7 +2,7 @@
 
 mod fake_registry;
 
-use std::{fs, io::Write, time::Duration};
+use std::{fs, io::Write, thread, time::Duration};
 
 use coracle::{
     engine::{PullRequest, Pulled, Silent, images::pull::pull_into},
@@ -20,7 +20,7 @@ use serde_json::json;
 struct World {
     registry: FakeRegistry,
     store: Store,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl World {
@@ -30,7 +30,7 @@ impl World {
         World {
             registry: FakeRegistry::start(),
             store,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -38,7 +38,22 @@ impl World {
         self.pull_reference(self.registry.reference(name), platform)
     }
 
+    /// The store as another process sees it.
+    fn reopen(&self) -> Store {
+        let below = |name| self.folder.path().join(name);
+        Store::open(&below("root"), &below("run")).unwrap()
+    }
+
     fn pull_reference(&self, reference: Reference, platform: Option<&str>) -> Result<Pulled> {
+        self.pull_into(&self.store, reference, platform)
+    }
+
+    fn pull_into(
+        &self,
+        store: &Store,
+        reference: Reference,
+        platform: Option<&str>,
+    ) -> Result<Pulled> {
         let limits = Limits {
             retries: 1,
             first_pause: Duration::from_millis(1),
@@ -50,13 +65,7 @@ impl World {
             registry: RegistryOptions::default(),
         };
         let registry = Registry::with_limits(&request.registry, limits);
-        pull_into(
-            &self.store,
-            Privilege::Rootless,
-            &registry,
-            &request,
-            &Silent,
-        )
+        pull_into(store, Privilege::Rootless, &registry, &request, &Silent)
     }
 
     /// Puts an image into the registry; returns its manifest's digest and size.
@@ -307,6 +316,118 @@ fn an_interrupted_layer_is_continued_by_the_next_pull() {
     assert_eq!(ranges, [format!("bytes={}-", 1 << 20)]);
     let tree = world.store.layer_tree(&big.diff_id);
     assert!(fs::read(tree.join("big")).unwrap() == content);
+}
+
+/// Bytes that do not compress.
+fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 56) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// A power cut leaves files whose length is right and whose bytes are not. Only that layer is
+/// fetched again, in the very pull that notices.
+#[test]
+fn a_torn_beginning_costs_one_layer_once_more() {
+    let world = World::new();
+    let layers: Vec<Layer> = (0..3)
+        .map(|n| layer(&format!("f{n}"), &noise(300_000, n)))
+        .collect();
+    world.publish("1", &Platform::host(), &layers.iter().collect::<Vec<_>>());
+    let partial = |n: usize| {
+        let folder = world.store.root_path().join("partial");
+        folder.join(digest(&layers[n].blob).hex())
+    };
+    // One is whole but for a block of zeros, one is the right beginning of its layer.
+    let mut torn = layers[0].blob.clone();
+    torn[100_000..104_096].fill(0);
+    fs::write(partial(0), torn).unwrap();
+    fs::write(partial(1), &layers[1].blob[..200_000]).unwrap();
+
+    world.pull("app:1", None).unwrap();
+    let asked: Vec<(usize, Option<String>)> = world
+        .registry
+        .requests()
+        .iter()
+        .filter_map(|request| {
+            let of = |layer: &Layer| request.path.ends_with(digest(&layer.blob).hex());
+            let n = layers.iter().position(of)?;
+            Some((n, request.header("range").map(str::to_owned)))
+        })
+        .collect();
+    let of = |n: usize| -> Vec<Option<String>> {
+        let of_this = asked.iter().filter(|(layer, _)| *layer == n);
+        of_this.map(|(_, range)| range.clone()).collect()
+    };
+    assert_eq!(of(0), [None]);
+    assert_eq!(of(1), [Some("bytes=200000-".to_owned())]);
+    assert_eq!(of(2), [None]);
+    for (n, layer) in layers.iter().enumerate() {
+        let bytes = world.store.read_blob(&digest(&layer.blob), 1 << 20);
+        assert!(bytes.unwrap() == layer.blob, "layer {n}");
+    }
+}
+
+/// A torn beginning, and then a registry that sends wrong bytes, too: once more is enough.
+#[test]
+fn wrong_bytes_behind_a_torn_beginning_are_an_error() {
+    let world = World::new();
+    let layer = layer("f", &noise(10_000, 1));
+    world.publish("1", &Platform::host(), &[&layer]);
+    let name = digest(&layer.blob);
+    let partial = world.store.root_path().join("partial").join(name.hex());
+    fs::write(&partial, [0; 100]).unwrap();
+    let wrong = noise(layer.blob.len(), 2);
+    world.registry.chaos(move |request| {
+        let asked = request.path.ends_with(name.hex());
+        asked.then(|| part(request, &wrong))
+    });
+    let error = world.pull("app:1", None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DigestMismatch);
+    assert!(world.store.images().unwrap().is_empty());
+}
+
+/// However they meet: while one fetches, after it has finished, after it has committed.
+#[test]
+fn parallel_pulls_fetch_each_layer_once() {
+    for pulls in [2, 8] {
+        let world = World::new();
+        let layers: Vec<Layer> = (0..8)
+            .map(|n| layer(&format!("f{n}"), &noise(400_000, n)))
+            .collect();
+        let all: Vec<&Layer> = layers.iter().collect();
+        world.publish("1", &Platform::host(), &all);
+        thread::scope(|scope| {
+            let pulls: Vec<_> = (0..pulls)
+                .map(|n| {
+                    let world = &world;
+                    scope.spawn(move || {
+                        // Each has descriptors, and so locks, of its own.
+                        let store = world.reopen();
+                        let name = world.registry.reference(&format!("app{n}:1"));
+                        world.pull_into(&store, name, None).unwrap();
+                    })
+                })
+                .collect();
+            for pull in pulls {
+                pull.join().unwrap();
+            }
+        });
+        for layer in &layers {
+            let hex = digest(&layer.blob).hex().to_owned();
+            let requests = world.registry.requests();
+            let asked = requests.iter().filter(|r| r.path.ends_with(&hex)).count();
+            assert_eq!(asked, 1, "of {pulls} pulls");
+        }
+        assert_eq!(world.store.images().unwrap().len(), pulls);
+        let left = fs::read_dir(world.store.root_path().join("partial")).unwrap();
+        assert_eq!(left.count(), 0);
+    }
 }
 
 #[test]

@@ -26,6 +26,7 @@ fn limits() -> Limits {
         first_pause: Duration::from_millis(1),
         connect: Duration::from_secs(5),
         stall: Duration::from_secs(5),
+        ..Limits::default()
     }
 }
 

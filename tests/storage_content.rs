@@ -8,7 +8,12 @@ use std::{fs, io::Read, os::unix::fs::PermissionsExt, time::Instant};
 
 use coracle::{
     model::{ErrorKind, Reference},
-    storage::{Durability, StagedBlob, Store, delete::remove_tree, files},
+    storage::{
+        BlobWriter, Durability, Lease, StagedBlob, Store,
+        blobs::{Advance, Download, Follower},
+        delete::remove_tree,
+        files,
+    },
 };
 use storage::{World, digest, stage_image, stage_layer};
 
@@ -187,6 +192,164 @@ fn two_downloads_of_one_blob_do_not_wait_for_each_other() {
     one.commit(vec![first.finish().unwrap()], vec![], &[])
         .unwrap();
     assert_eq!(world.store.read_blob(&right, 9).unwrap(), b"hello");
+}
+
+fn follow(lease: &Lease<'_>, size: u64) -> Follower {
+    let right = digest(&"hello world"[..usize::try_from(size).unwrap()]);
+    match lease.download(&right, size).unwrap() {
+        Download::Elsewhere(follower) => follower,
+        Download::Ours(_) => panic!("nobody else is writing it"),
+    }
+}
+
+fn write_first(lease: &Lease<'_>, size: u64) -> BlobWriter {
+    let right = digest(&"hello world"[..usize::try_from(size).unwrap()]);
+    match lease.download(&right, size).unwrap() {
+        Download::Ours(writer) => writer,
+        Download::Elsewhere(_) => panic!("somebody else is writing it"),
+    }
+}
+
+const SOON: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// The next thing that is more than silence.
+fn next(follower: &mut Follower, lease: &Lease<'_>) -> Advance {
+    (0..500)
+        .map(|_| {
+            (
+                follower.offset(),
+                follower.advance(lease, SOON).unwrap(),
+                follower.offset(),
+            )
+        })
+        .find(|(before, met, after)| match met {
+            Advance::Silent => false,
+            Advance::More => before != after,
+            _ => true,
+        })
+        .unwrap()
+        .1
+}
+
+/// Each of the two commits without waiting for the other, and it is one file in the end.
+#[test]
+fn who_follows_a_download_shares_its_file() {
+    for follower_first in [true, false] {
+        let world = World::new();
+        let right = digest("hello world");
+        let (one, two) = (world.store.lease().unwrap(), world.store.lease().unwrap());
+        let mut writer = write_first(&one, 11);
+        let mut follower = follow(&two, 11);
+        assert_eq!(follower.advance(&two, SOON).unwrap(), Advance::More);
+        assert_eq!(follower.advance(&two, SOON).unwrap(), Advance::Silent);
+        writer.write(b"hello").unwrap();
+        assert_eq!(next(&mut follower, &two), Advance::More);
+        assert_eq!(follower.offset(), 5);
+        writer.write(b" world").unwrap();
+        assert_eq!(next(&mut follower, &two), Advance::Complete);
+        let shared = follower.share(&two).unwrap().unwrap();
+        let own = writer.finish().unwrap();
+        if follower_first {
+            two.commit(vec![shared], vec![], &[]).unwrap();
+            assert_eq!(world.store.read_blob(&right, 99).unwrap(), b"hello world");
+            one.commit(vec![own], vec![], &[]).unwrap();
+        } else {
+            one.commit(vec![own], vec![], &[]).unwrap();
+            two.commit(vec![shared], vec![], &[]).unwrap();
+        }
+        drop((one, two));
+        assert_eq!(world.store.read_blob(&right, 99).unwrap(), b"hello world");
+        assert_eq!(world.list("partial"), [""; 0]);
+        assert_eq!(world.list("tmp"), [""; 0]);
+    }
+}
+
+#[test]
+fn a_follower_goes_on_where_a_dead_writer_stopped() {
+    let world = World::new();
+    let (one, two) = (world.store.lease().unwrap(), world.store.lease().unwrap());
+    let mut writer = write_first(&one, 11);
+    let mut follower = follow(&two, 11);
+    writer.write(b"hel").unwrap();
+    assert_eq!(next(&mut follower, &two), Advance::More);
+    writer.write(b"lo").unwrap();
+    drop((writer, one));
+    assert_eq!(next(&mut follower, &two), Advance::More);
+    assert_eq!(next(&mut follower, &two), Advance::Free);
+    let mut writer = follower.into_writer(&two).unwrap();
+    assert_eq!(writer.offset(), 5);
+    writer.write(b" world").unwrap();
+    two.commit(vec![writer.finish().unwrap()], vec![], &[])
+        .unwrap();
+    let bytes = world.store.read_blob(&digest("hello world"), 99).unwrap();
+    assert_eq!(bytes, b"hello world");
+}
+
+/// What the writer finds to be spoilt keeps its bytes for those who read it; they begin anew, too.
+#[test]
+fn a_writer_that_begins_anew_leaves_the_old_file_to_its_readers() {
+    let world = World::new();
+    let (one, two) = (world.store.lease().unwrap(), world.store.lease().unwrap());
+    let mut writer = write_first(&one, 11);
+    let mut follower = follow(&two, 11);
+    writer.write(b"jello").unwrap();
+    assert_eq!(next(&mut follower, &two), Advance::More);
+    writer.restart().unwrap();
+    writer.write(b"hello world").unwrap();
+    assert_eq!(next(&mut follower, &two), Advance::Gone);
+    let mut follower = follow(&two, 11);
+    assert_eq!(next(&mut follower, &two), Advance::Complete);
+    assert!(follower.share(&two).unwrap().is_some());
+    assert_eq!(world.list("partial").len(), 1);
+    writer.finish().unwrap();
+}
+
+#[test]
+fn a_follower_of_wrong_bytes_is_told() {
+    let world = World::new();
+    let (one, two) = (world.store.lease().unwrap(), world.store.lease().unwrap());
+    let mut writer = write_first(&one, 5);
+    writer.write(b"jello").unwrap();
+    let mut follower = follow(&two, 5);
+    assert_eq!(next(&mut follower, &two), Advance::Complete);
+    assert!(follower.share(&two).unwrap().is_none());
+}
+
+/// The writer stands still: what came from it is not fetched again.
+#[test]
+fn a_follower_may_go_its_own_way() {
+    let world = World::new();
+    let (one, two) = (world.store.lease().unwrap(), world.store.lease().unwrap());
+    let mut writer = write_first(&one, 11);
+    writer.write(b"hello").unwrap();
+    let mut follower = follow(&two, 11);
+    assert_eq!(next(&mut follower, &two), Advance::More);
+    let mut alone = follower.leave(&two).unwrap();
+    assert_eq!(alone.offset(), 5);
+    alone.write(b" world").unwrap();
+    two.commit(vec![alone.finish().unwrap()], vec![], &[])
+        .unwrap();
+    writer.write(b" world").unwrap();
+    one.commit(vec![writer.finish().unwrap()], vec![], &[])
+        .unwrap();
+    assert_eq!(world.list("partial"), [""; 0]);
+}
+
+/// Between "it is not there" and "I fetch it" another command may have finished.
+#[test]
+fn a_blob_that_came_meanwhile_is_taken_from_the_store() {
+    let world = World::new();
+    world.add_blob("hello world");
+    let lease = world.store.lease().unwrap();
+    let mut follower = follow(&lease, 11);
+    assert_eq!(next(&mut follower, &lease), Advance::Complete);
+    // It is removed at once: its bytes are still there for us.
+    world.store.collect_garbage().unwrap();
+    assert!(!world.store.has_blob(&digest("hello world")).unwrap());
+    let blob = follower.share(&lease).unwrap().unwrap();
+    lease.commit(vec![blob], vec![], &[]).unwrap();
+    assert!(world.store.has_blob(&digest("hello world")).unwrap());
+    assert_eq!(world.list("partial"), [""; 0]);
 }
 
 #[test]

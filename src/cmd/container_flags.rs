@@ -235,6 +235,13 @@ pub fn platform(flag: Option<String>) -> Result<Option<crate::model::Platform>> 
         .transpose()
 }
 
+/// `--platform` alone.
+pub fn platform_flag(flag: Option<String>) -> Result<Option<crate::model::Platform>> {
+    flag.filter(|text| !text.is_empty())
+        .map(|text| text.parse())
+        .transpose()
+}
+
 fn pull_policy(text: &str) -> Result<PullPolicy> {
     match text {
         "always" => Ok(PullPolicy::Always),

@@ -32,16 +32,46 @@ pub const VERB: Verb = Verb {
 };
 
 fn run(session: &Session, flags: &Flags, mut names: Vec<String>) -> Outcome {
-    let json = match flags.format.as_deref() {
-        None | Some("") => false,
-        Some("json") => true,
-        Some(other) => {
-            let text = format!("unknown format {other:?}: there is json");
-            return Err(Failure::Plain(text, 125));
-        }
-    };
+    let json = is_json(flags.format.as_deref())?;
     let name = flags.chosen.one(session, "diff", &mut names)?;
     let changes = session.engine()?.diff(&name)?;
+    print(&changes, json)
+}
+
+#[derive(Args)]
+struct ImageFlags {
+    /// json: one object with three lists
+    #[arg(long, value_name = "string")]
+    format: Option<String>,
+}
+
+pub const IMAGE: Verb = Verb {
+    spellings: &["image diff"],
+    about: "Show what an image's top layer, or all of it, has otherwise than another image",
+    usage: "[OPTIONS] IMAGE [IMAGE]",
+    arity: Arity::Between(1, 2),
+    flags: ImageFlags::augment_args,
+    run: |session, matches, names| {
+        let flags: ImageFlags = parse::flags(matches)?;
+        let json = is_json(flags.format.as_deref())?;
+        let other = names.get(1).map(String::as_str);
+        print(&session.engine()?.image_diff(&names[0], other)?, json)
+    },
+    ..Verb::PLAIN
+};
+
+fn is_json(format: Option<&str>) -> Result<bool, Failure> {
+    match format {
+        None | Some("") => Ok(false),
+        Some("json") => Ok(true),
+        Some(other) => {
+            let text = format!("unknown format {other:?}: there is json");
+            Err(Failure::Plain(text, 125))
+        }
+    }
+}
+
+fn print(changes: &[Change], json: bool) -> Outcome {
     if json {
         let of = |kind: ChangeKind| -> Vec<_> {
             let of_kind = changes.iter().filter(|change| change.kind == kind);
@@ -76,15 +106,20 @@ fn line(change: &Change) -> String {
         ChangeKind::Deleted => 'D',
     };
     let mut line = format!("{kind} ");
-    for letter in String::from_utf8_lossy(&change.path).chars() {
+    push_shown(&mut line, &change.path);
+    line.push('\n');
+    line
+}
+
+/// A name as it can be shown: control characters as escapes.
+pub fn push_shown(line: &mut String, name: &[u8]) {
+    for letter in String::from_utf8_lossy(name).chars() {
         if letter.is_control() {
             line.extend(letter.escape_default());
         } else {
             line.push(letter);
         }
     }
-    line.push('\n');
-    line
 }
 
 #[cfg(test)]

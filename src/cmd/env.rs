@@ -74,6 +74,11 @@ pub fn ca_file() -> Option<PathBuf> {
     path("SSL_CERT_FILE")
 }
 
+/// Folders of certificate authorities, likewise.
+pub fn ca_dirs() -> Vec<PathBuf> {
+    path("SSL_CERT_DIR").map_or(Vec::new(), |dirs| env::split_paths(&dirs).collect())
+}
+
 /// `http_proxy` in either case. The upper-case form of this one is refused in CGI programs; here
 /// it is what Docker reads.
 pub fn http_proxy() -> Option<String> {

@@ -1,6 +1,6 @@
 //! `images`: what is in the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use clap::Args;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     engine::Engine,
-    model::{Reference, human, image::ImageRecord},
+    model::{Digest, Reference, human, image::ImageRecord, index::ManifestRecord},
 };
 
 #[derive(Args)]
@@ -26,18 +26,28 @@ struct Flags {
     /// Show digests
     #[arg(long)]
     digests: bool,
-    /// Show those that fit: dangling, label, reference, before, since
+    /// Show those that fit: before, containers, dangling, digest, id, label, label!, reference,
+    /// reference!, since, until
     #[arg(long, short = 'f', value_name = "filter")]
     filter: Vec<String>,
     /// "table", "table TEMPLATE", "json", or a template in Go's language
     #[arg(long, value_name = "string")]
     format: Option<String>,
+    /// For Podman's sake: names that images had before are not kept
+    #[arg(long, hide = true)]
+    history: bool,
     /// Do not shorten values
     #[arg(long)]
     no_trunc: bool,
+    /// Do not print the table's headings
+    #[arg(long, short = 'n')]
+    noheading: bool,
     /// Print IDs alone
     #[arg(long, short = 'q')]
     quiet: bool,
+    /// Sort by created, id, repository, size or tag
+    #[arg(long, value_name = "string", default_value = "created")]
+    sort: String,
 }
 
 pub const VERB: Verb = Verb {
@@ -50,9 +60,24 @@ pub const VERB: Verb = Verb {
     ..Verb::PLAIN
 };
 
-const FILTERS: &[&str] = &["before", "dangling", "label", "reference", "since"];
+const FILTERS: &[&str] = &[
+    "after",
+    "before",
+    "containers",
+    "dangling",
+    "digest",
+    "id",
+    "intermediate",
+    "label",
+    "label!",
+    "readonly",
+    "reference",
+    "reference!",
+    "since",
+    "until",
+];
 
-const HEADINGS: &[(&str, &str)] = &[
+pub(super) const HEADINGS: &[(&str, &str)] = &[
     ("ID", "IMAGE ID"),
     ("Repository", "REPOSITORY"),
     ("Tag", "TAG"),
@@ -76,29 +101,87 @@ fn run(session: &Session, flags: &Flags, name: Option<&String>) -> Outcome {
         .filter(|format| !format.is_empty())
         .or(session.settings.images_format.as_deref());
     let engine = session.engine()?;
+    if flags.history {
+        ui::notice("--history has no effect: names that images had before are not kept");
+    }
     let mut images = engine.images()?;
+    images.extend(lists(engine)?);
     select(&mut images, &filters, engine)?;
-    images.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.name.cmp(&b.name)));
+    sort(&mut images, &flags.sort)?;
     if flags.quiet && format.is_none_or(|format| format == "table") {
         for image in &images {
             ui::line(&id(image, flags.no_trunc))?;
         }
         return Ok(0);
     }
-    let rows: Vec<Row> = images
+    let mut rows: Vec<Row> = images
         .iter()
         .map(|image| row(image, flags.no_trunc))
         .collect();
-    let list = List {
-        headings: HEADINGS,
-        default: if flags.digests {
-            r"table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
-        } else {
-            r"table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
-        },
+    let mut default = if flags.digests {
+        r"table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
+            .to_owned()
+    } else {
+        r"table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}".to_owned()
     };
-    ui::raw(list.show(format, &rows)?.as_bytes())?;
+    // Podman's column, there once there are additional stores.
+    if engine.has_additional_stores() {
+        for (image, row) in images.iter().zip(&mut rows) {
+            let read_only = engine.is_read_only(image).to_string();
+            row.fields.push(("ReadOnly", read_only));
+        }
+        default.push_str(r"\t{{.ReadOnly}}");
+    }
+    let list = List {
+        headings: &[HEADINGS, &[("ReadOnly", "R/O")]].concat(),
+        default: &default,
+    };
+    let text = list.show(format, &rows)?;
+    let is_table = format.is_none_or(|format| format.starts_with("table"));
+    let shown = match text.split_once('\n') {
+        Some((_, rest)) if flags.noheading && is_table => rest,
+        _ => &text,
+    };
+    ui::raw(shown.as_bytes())?;
     Ok(0)
+}
+
+/// Lists of manifests stand among the images, as in Podman: by the digest of the index, without layers.
+fn lists(engine: &Engine) -> Result<Vec<ImageRecord>, Failure> {
+    let lists = engine.image_indexes()?;
+    let image = |list: ManifestRecord| ImageRecord {
+        name: Some(list.name),
+        manifest: list.digest.clone(),
+        config: list.digest,
+        index: None,
+        blobs: Vec::new(),
+        layers: Vec::new(),
+        size: 0,
+        created: times::from_seconds(list.created),
+        tagged: list.created,
+    };
+    Ok(lists.into_iter().map(image).collect())
+}
+
+fn sort(images: &mut [ImageRecord], key: &str) -> Result<(), Failure> {
+    let name = |image: &ImageRecord| image.name.as_ref().map(Reference::familiar_name);
+    let tag = |image: &ImageRecord| image.name.as_ref()?.tag().map(str::to_owned);
+    match key {
+        "created" => {
+            images.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.name.cmp(&b.name)));
+        }
+        "id" => images.sort_by(|a, b| a.config.cmp(&b.config)),
+        "repository" => images.sort_by_cached_key(|image| (name(image), tag(image))),
+        "size" => images.sort_by_key(|image| image.size),
+        "tag" => images.sort_by_cached_key(|image| (tag(image), name(image))),
+        other => {
+            return Err(Failure::Plain(
+                format!("invalid --sort {other:?}: expected created, id, repository, size or tag"),
+                125,
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn select(
@@ -108,28 +191,76 @@ fn select(
 ) -> Result<(), Failure> {
     let dangling = filters.boolean("dangling")?;
     let before = created(filters, "before", engine)?;
-    let since = created(filters, "since", engine)?;
+    let since = match created(filters, "since", engine)? {
+        Some(moment) => Some(moment),
+        None => created(filters, "after", engine)?,
+    };
+    let until = filters.values("until").last();
+    let until = until.map(times::parse_moment).transpose()?;
     let text = |image: &ImageRecord| image.created.clone().unwrap_or_default();
     images.retain(|image| {
         dangling.is_none_or(|wanted| image.name.is_none() == wanted)
             && filters.accepts("reference", |pattern| is_named(image, pattern))
+            && !filters
+                .values("reference!")
+                .any(|pattern| is_named(image, pattern))
+            && filters.accepts("id", |start| has_id(image, start))
+            && filters.accepts("digest", |start| has_digest(image, start))
             && before.as_ref().is_none_or(|moment| text(image) < *moment)
             && since.as_ref().is_none_or(|moment| text(image) > *moment)
+            && until.is_none_or(|moment| times::nanoseconds(&text(image)) < moment)
     });
-    if filters.has("label") {
-        let mut error = None;
-        images.retain(|image| match labels(image, engine) {
-            Ok(labels) => filters.accepts_labels(&labels),
+    // No image is either: layers that were only steps are not kept, and nothing is read-only.
+    for key in ["intermediate", "readonly"] {
+        if filters.boolean(key)? == Some(true) {
+            images.clear();
+        }
+    }
+    if let Some(wanted) = filters.boolean("containers")? {
+        let containers = engine.containers(true, false)?;
+        let used: HashSet<&Digest> = containers
+            .iter()
+            .filter_map(|container| container.image_id.as_ref())
+            .collect();
+        images.retain(|image| used.contains(&image.config) == wanted);
+    }
+    if filters.has("label") || filters.has("label!") {
+        select_by_labels(images, filters, engine)?;
+    }
+    Ok(())
+}
+
+/// The only filter that reads more than the records.
+fn select_by_labels(
+    images: &mut Vec<ImageRecord>,
+    filters: &Filters,
+    engine: &Engine,
+) -> Result<(), Failure> {
+    let mut error = None;
+    images.retain(|image| {
+        let labels = match image.blobs.is_empty() && image.manifest == image.config {
+            true => Ok(BTreeMap::new()),
+            false => engine.image_labels(image),
+        };
+        match labels {
+            Ok(labels) => filters.accepts_labels(&labels) && filters.refuses_no_label(&labels),
             Err(failure) => {
                 error.get_or_insert(failure);
                 false
             }
-        });
-        if let Some(failure) = error {
-            return Err(failure);
         }
-    }
-    Ok(())
+    });
+    error.map_or(Ok(()), |failure| Err(failure.into()))
+}
+
+fn has_id(image: &ImageRecord, start: &str) -> bool {
+    let digits = start.strip_prefix("sha256:").unwrap_or(start);
+    !digits.is_empty() && image.config.hex().starts_with(digits)
+}
+
+fn has_digest(image: &ImageRecord, start: &str) -> bool {
+    let mut digests = image.index.iter().chain([&image.manifest]);
+    digests.any(|digest| digest.as_str().starts_with(start) || digest.hex().starts_with(start))
 }
 
 /// Docker matches the name, and the name with its tag.
@@ -152,16 +283,6 @@ fn created(filters: &Filters, key: &str, engine: &Engine) -> Result<Option<Strin
     Ok(object["Created"].as_str().map(str::to_owned))
 }
 
-fn labels(image: &ImageRecord, engine: &Engine) -> Result<BTreeMap<String, String>, Failure> {
-    let object = engine.inspect_image(image.config.as_str())?;
-    let labels = object["Config"]["Labels"].as_object();
-    Ok(labels
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
-        .collect())
-}
-
 fn id(image: &ImageRecord, whole: bool) -> String {
     if whole {
         image.config.to_string()
@@ -170,7 +291,7 @@ fn id(image: &ImageRecord, whole: bool) -> String {
     }
 }
 
-fn row(image: &ImageRecord, whole: bool) -> Row {
+pub(super) fn row(image: &ImageRecord, whole: bool) -> Row {
     let none = || "<none>".to_owned();
     let name = image.name.as_ref();
     let created = image.created.as_deref();

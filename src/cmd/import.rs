@@ -14,20 +14,32 @@ use super::{
 };
 use crate::{
     engine::ImportRequest,
-    model::{Error, ErrorKind},
+    model::{Error, ErrorKind, Platform, Result},
 };
 
 #[derive(Args)]
 struct Flags {
+    /// Architecture the image is for
+    #[arg(long, value_name = "string")]
+    arch: Option<String>,
     /// Apply a Dockerfile instruction (CMD, ENV, ...) to the image
     #[arg(long, short = 'c', value_name = "list")]
     change: Vec<String>,
     /// Comment in the image's history
     #[arg(long, short = 'm', value_name = "string")]
     message: Option<String>,
+    /// Operating system the image is for
+    #[arg(long, value_name = "string")]
+    os: Option<String>,
     /// Platform the image is for
     #[arg(long, value_name = "string")]
     platform: Option<String>,
+    /// For Podman's sake: nothing but the ID is printed anyway
+    #[arg(long, short = 'q')]
+    quiet: bool,
+    /// Variant of the architecture the image is for
+    #[arg(long, value_name = "string")]
+    variant: Option<String>,
     /// Rules on which images may be used, instead of the usual file
     #[arg(long, value_name = "path", hide = true)]
     signature_policy: Option<PathBuf>,
@@ -62,7 +74,7 @@ fn run(session: &Session, flags: Flags, arguments: &[String]) -> Outcome {
         reference: arguments.get(1).map(|name| name.parse()).transpose()?,
         changes: flags.change,
         message: flags.message,
-        platform: container_flags::platform(flags.platform)?,
+        platform: platform(flags.platform, [flags.os, flags.arch, flags.variant])?,
         trust: session.settings.trust_files_or(flags.signature_policy),
     };
     let image = session
@@ -70,4 +82,24 @@ fn run(session: &Session, flags: Flags, arguments: &[String]) -> Outcome {
         .import(&request, &Show::new(Stream::Stderr, true))?;
     ui::line(image.as_str())?;
     Ok(0)
+}
+
+/// Podman's three flags change single words of it.
+fn platform(
+    whole: Option<String>,
+    [os, arch, variant]: [Option<String>; 3],
+) -> Result<Option<Platform>> {
+    let whole = container_flags::platform(whole)?;
+    if os.is_none() && arch.is_none() && variant.is_none() {
+        return Ok(whole);
+    }
+    let base = whole.unwrap_or_else(Platform::host);
+    // Another architecture's variant says nothing.
+    let kept = if arch.is_some() { None } else { base.variant };
+    let (os, arch) = (os.unwrap_or(base.os), arch.unwrap_or(base.architecture));
+    let mut text = format!("{os}/{arch}");
+    if let Some(variant) = variant.or(kept) {
+        text.push_str(&format!("/{variant}"));
+    }
+    text.parse().map(Some)
 }

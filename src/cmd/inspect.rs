@@ -5,14 +5,19 @@ use serde::Serialize;
 use serde_json::{Value, ser::PrettyFormatter};
 
 use super::{
-    Session, each,
+    Session, container_flags, each,
     failure::Failure,
+    manifest::FarFlags,
     parse,
+    progress::{Show, Stream},
     template::Inspect,
     ui,
     verb::{Arity, Outcome, Verb},
 };
-use crate::model::{Error, ErrorKind, Result};
+use crate::{
+    engine::manifests::RemoteView,
+    model::{Context, Error, ErrorKind, Result},
+};
 
 #[derive(Args)]
 struct Flags {
@@ -97,23 +102,75 @@ pub const CONTAINER: Verb = Verb {
 
 #[derive(Args)]
 struct ImageFlags {
+    /// Of docker://NAME: show the configuration alone
+    #[arg(long)]
+    config: bool,
     /// "json", or a template in Go's language
     #[arg(long, short = 'f', value_name = "string")]
     format: Option<String>,
+    /// Of docker://NAME: show this platform's image
+    #[arg(long, value_name = "string")]
+    platform: Option<String>,
+    /// Of docker://NAME: show the manifest or index as it is
+    #[arg(long)]
+    raw: bool,
+    #[command(flatten)]
+    far: FarFlags,
 }
 
 pub const IMAGE: Verb = Verb {
     spellings: &["image inspect"],
-    about: "Show everything about images",
+    about: "Show everything about images, here or (docker://NAME) in a registry",
     usage: "[OPTIONS] IMAGE [IMAGE...]",
     arity: Arity::AtLeast(1),
     flags: ImageFlags::augment_args,
     run: |session, matches, names| {
         let flags: ImageFlags = parse::flags(matches)?;
+        if names.iter().any(|name| name.starts_with("docker://")) {
+            return far(session, &flags, &names);
+        }
+        if flags.raw || flags.config {
+            let text = "--raw and --config are for images of registries: docker://NAME";
+            return Err(Error::invalid(text).into());
+        }
         run(session, Kind::Image, false, flags.format.as_deref(), &names)
     },
     ..Verb::PLAIN
 };
+
+/// Images that stay where they are: one object each, as skopeo shows them.
+fn far(session: &Session, flags: &ImageFlags, names: &[String]) -> Outcome {
+    let view = match (flags.raw, flags.config) {
+        (false, false) => RemoteView::Summary,
+        (true, false) => RemoteView::Raw,
+        (false, true) => RemoteView::Config,
+        (true, true) => {
+            return Err(Error::invalid("--raw and --config exclude each other").into());
+        }
+    };
+    let template = flags.format.as_deref().map(Inspect::parse).transpose()?;
+    let platform = container_flags::platform(flags.platform.clone())?;
+    let options = flags.far.options(session)?;
+    let show = Show::new(Stream::Stderr, false);
+    each::each(names, |name| {
+        if !name.starts_with("docker://") {
+            let text = format!("{name} is an image here: ask for it in another command");
+            return Err(Error::invalid(text).into());
+        }
+        let engine = session.engine()?;
+        let bytes = engine.inspect_remote(name, view, platform.as_ref(), &options, &show)?;
+        // Byte for byte: its digest is the registry's.
+        if view == RemoteView::Raw && template.is_none() {
+            return ui::raw(&bytes);
+        }
+        let object: Value = serde_json::from_slice(&bytes)
+            .context(ErrorKind::InvalidContent, || "invalid document".to_owned())?;
+        match &template {
+            Some(template) => ui::line(&template.show(&object)?),
+            None => ui::raw(&pretty_object(&object)),
+        }
+    })
+}
 
 #[derive(Args)]
 struct VolumeFlags {
@@ -269,6 +326,16 @@ pub(super) fn pretty(objects: &[Value]) -> Vec<u8> {
         serde_json::Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));
     // Writing JSON values to memory has no way to fail.
     let _ = objects.serialize(&mut serializer);
+    text.push(b'\n');
+    text
+}
+
+/// One object alone.
+pub(super) fn pretty_object(object: &Value) -> Vec<u8> {
+    let mut text = Vec::new();
+    let formatter = PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
+    let _ = object.serialize(&mut serializer);
     text.push(b'\n');
     text
 }

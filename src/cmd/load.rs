@@ -12,16 +12,19 @@ use super::{
     ui,
     verb::{Arity, Outcome, Verb},
 };
-use crate::engine::LoadRequest;
+use crate::{
+    engine::LoadRequest,
+    model::{Platform, Result},
+};
 
 #[derive(Args)]
 struct Flags {
     /// Archive or folder to read instead of standard input
     #[arg(long, short = 'i', value_name = "string")]
     input: Option<PathBuf>,
-    /// Platform to choose from a multi-platform image
-    #[arg(long, value_name = "string")]
-    platform: Option<String>,
+    /// Platforms to choose from multi-platform images
+    #[arg(long, value_name = "string", value_delimiter = ',')]
+    platform: Vec<String>,
     /// Show no progress
     #[arg(long, short = 'q')]
     quiet: bool,
@@ -51,7 +54,7 @@ fn run(session: &Session, flags: Flags) -> Outcome {
     }
     let request = LoadRequest {
         input,
-        platform: container_flags::platform(flags.platform)?,
+        platforms: platforms(flags.platform)?,
         trust: session.settings.trust_files_or(flags.signature_policy),
     };
     let show = Show::new(Stream::Stderr, flags.quiet || !ui::stderr_is_terminal());
@@ -66,4 +69,12 @@ fn run(session: &Session, flags: Flags) -> Outcome {
         }
     }
     Ok(0)
+}
+
+/// `DOCKER_DEFAULT_PLATFORM` counts if nothing is asked for.
+fn platforms(flags: Vec<String>) -> Result<Vec<Platform>> {
+    if flags.iter().all(String::is_empty) {
+        return Ok(container_flags::platform(None)?.into_iter().collect());
+    }
+    flags.iter().map(|text| text.parse()).collect()
 }

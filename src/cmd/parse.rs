@@ -268,3 +268,11 @@ fn both_names(command: &Command, shown: &str) -> String {
 pub fn flags<T: clap::FromArgMatches>(matches: &ArgMatches) -> Result<T, Failure> {
     T::from_arg_matches(matches).map_err(|error| Failure::Flag(error.to_string()))
 }
+
+/// Whether the tag of `reference` was filled in.
+pub fn is_without_tag(typed: &str, reference: &crate::model::Reference) -> bool {
+    reference.digest().is_none()
+        && reference
+            .tag()
+            .is_some_and(|tag| !typed.ends_with(&format!(":{tag}")))
+}

@@ -125,7 +125,7 @@ impl Bars {
     }
 }
 
-fn bar(name: &str, total: u64) -> ProgressBar {
+pub(super) fn bar(name: &str, total: u64) -> ProgressBar {
     let style = ProgressStyle::with_template(
         "{prefix:12}: [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}",
     )

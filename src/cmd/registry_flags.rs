@@ -7,7 +7,7 @@ use clap::Args;
 use super::Session;
 use crate::{
     engine::RegistryOptions,
-    model::{Error, Result},
+    model::{Error, Result, human},
 };
 
 #[derive(Args)]
@@ -21,6 +21,12 @@ pub struct RegistryFlags {
     /// Credentials for the registry, USER:PASSWORD
     #[arg(long, value_name = "string")]
     creds: Option<String>,
+    /// Attempts after one that failed
+    #[arg(long, value_name = "uint")]
+    retry: Option<u32>,
+    /// Pause before each of them, as 2s (default: 0.5s, doubled each time)
+    #[arg(long, value_name = "string")]
+    retry_delay: Option<String>,
     /// Rules on which images may be used, instead of the usual file
     #[arg(long, value_name = "path", hide = true)]
     signature_policy: Option<PathBuf>,
@@ -36,8 +42,15 @@ impl RegistryFlags {
             options.trust.named_policy = self.signature_policy.clone();
         }
         options.tls_verify = self.tls_verify.or(options.tls_verify);
+        options.retries = self.retry;
+        options.retry_delay = self
+            .retry_delay
+            .as_deref()
+            .map(human::parse_duration)
+            .transpose()?;
         if let Some(file) = &self.authfile {
             options.auth_files = vec![file.clone()];
+            options.run_auth_file = false;
         }
         if let Some(folder) = &self.cert_dir {
             options.certs_dirs.insert(0, folder.clone());

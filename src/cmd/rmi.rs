@@ -8,13 +8,22 @@ use super::{
     parse, ui,
     verb::{Arity, Outcome, Verb},
 };
-use crate::engine::Removed;
+use crate::{
+    engine::{Engine, Removed},
+    model::{Digest, ErrorKind},
+};
 
 #[derive(Args)]
 struct Flags {
+    /// Remove all images, under all their names
+    #[arg(long, short = 'a')]
+    all: bool,
     /// Remove an image although a stopped container or another name uses it
     #[arg(long, short = 'f')]
     force: bool,
+    /// Say nothing of images that are not there
+    #[arg(long, short = 'i')]
+    ignore: bool,
     /// For Docker's sake: images have no parents
     #[arg(long, hide = true)]
     no_prune: bool,
@@ -26,13 +35,17 @@ pub const VERB: Verb = Verb {
     spellings: &["image rm", "image remove", "rmi"],
     about: "Remove images",
     usage: "[OPTIONS] IMAGE [IMAGE...]",
-    arity: Arity::AtLeast(1),
+    arity: Arity::OneUnless("all"),
     flags: Flags::augment_args,
     run: |session, matches, names| run(session, &parse::flags(matches)?, &names),
     ..Verb::PLAIN
 };
 
 fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
+    if flags.all && !names.is_empty() {
+        let message = "--all removes every image; name none beside it";
+        return Err(Failure::Plain(message.to_owned(), 125));
+    }
     if !flags.platform.is_empty() {
         return Err(Failure::Plain(
             "--platform is not supported yet".to_owned(),
@@ -40,18 +53,52 @@ fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
         ));
     }
     let engine = session.engine()?;
+    if flags.all {
+        return remove_all(engine, flags.force);
+    }
     each::each(names, |name| {
         let mut removed = Vec::new();
         let result = engine
             .remove_image(name, flags.force)
             .map(|lines| removed = lines);
-        each::forgive_missing(flags.force, result)?;
-        for what in &removed {
-            match what {
-                Removed::Untagged(name) => ui::line(&format!("Untagged: {name}"))?,
-                Removed::Deleted(digest) => ui::line(&format!("Deleted: {digest}"))?,
+        match result {
+            Err(error) if flags.ignore && error.kind() == ErrorKind::NoSuchImage => {}
+            other => {
+                each::forgive_missing(flags.force, other)?;
             }
         }
-        Ok(())
+        tell(&removed)
     })
+}
+
+/// Each image once. One that went meanwhile is no failure.
+fn remove_all(engine: &Engine, force: bool) -> Outcome {
+    let mut ids: Vec<Digest> = Vec::new();
+    for image in engine.images()? {
+        if !ids.contains(&image.config) {
+            ids.push(image.config);
+        }
+    }
+    let mut code = 0;
+    for id in ids {
+        match engine.remove_whole_image(&id, force) {
+            Ok(removed) => tell(&removed)?,
+            Err(error) if error.kind() == ErrorKind::NoSuchImage => {}
+            Err(error) => {
+                each::tell(&error);
+                code = 1;
+            }
+        }
+    }
+    Ok(code)
+}
+
+fn tell(removed: &[Removed]) -> Result<(), Failure> {
+    for what in removed {
+        match what {
+            Removed::Untagged(name) => ui::line(&format!("Untagged: {name}"))?,
+            Removed::Deleted(digest) => ui::line(&format!("Deleted: {digest}"))?,
+        }
+    }
+    Ok(())
 }

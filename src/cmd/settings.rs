@@ -170,6 +170,7 @@ impl Settings {
         let docker = home(".docker/config.json");
         let login_places = LoginPlaces {
             named: named.first().cloned(),
+            is_dockers: false,
             docker: docker.clone(),
             podman: podman.clone(),
         };
@@ -190,9 +191,12 @@ impl Settings {
             registries: registries_files(),
             certs_dirs,
             ca_file: env::ca_file(),
+            ca_dirs: env::ca_dirs(),
             http_proxy: env::http_proxy(),
             https_proxy: env::https_proxy(),
             no_proxy: env::no_proxy(),
+            retries: None,
+            retry_delay: None,
             trust: self.trust_files(),
         }
     }
@@ -221,7 +225,7 @@ impl Settings {
 }
 
 /// The places of containers-registries.conf(5).
-fn registries_files() -> RegistriesFiles {
+pub fn registries_files() -> RegistriesFiles {
     let home = |below: &str| env::home().map(|home| home.join(below));
     let mut usual: Vec<PathBuf> = home(".config/containers/registries.conf")
         .into_iter()

@@ -1,4 +1,4 @@
-//! `tag`: give an image one more name.
+//! `tag`: give an image more names.
 
 use clap::Args;
 
@@ -6,29 +6,32 @@ use super::{
     Session,
     verb::{Arity, Outcome, Verb},
 };
-use crate::model::{Error, Reference};
+use crate::model::{Error, Reference, Result};
 
 #[derive(Args)]
 struct Flags {}
 
 pub const VERB: Verb = Verb {
     spellings: &["image tag", "tag"],
-    about: "Give an image one more name",
-    usage: "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
-    arity: Arity::Exactly(2),
+    about: "Give an image more names",
+    usage: "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG] [TARGET_IMAGE[:TAG]...]",
+    arity: Arity::AtLeast(2),
     flags: Flags::augment_args,
-    run: |session, _, names| run(session, &names[0], &names[1]),
+    run: |session, _, names| run(session, &names[0], &names[1..]),
     ..Verb::PLAIN
 };
 
-fn run(session: &Session, image: &str, name: &str) -> Outcome {
-    let target: Reference = name.parse()?;
-    if target.digest().is_some() {
+fn run(session: &Session, image: &str, names: &[String]) -> Outcome {
+    let targets: Vec<Reference> = names
+        .iter()
+        .map(|name| name.parse())
+        .collect::<Result<_>>()?;
+    if let Some(target) = targets.iter().find(|target| target.digest().is_some()) {
         return Err(Error::invalid(format!(
-            "{name} has a digest, which only a registry can give"
+            "{target} has a digest, which only a registry can give"
         ))
         .into());
     }
-    session.engine()?.tag(image, &target)?;
+    session.engine()?.tag_all(image, &targets)?;
     Ok(0)
 }

@@ -14,6 +14,11 @@ pub fn ago(moment: &str) -> String {
     }
 }
 
+/// RFC 3339 of Unix seconds; empty for what is no time.
+pub fn of_seconds(seconds: i64) -> String {
+    Timestamp::from_second(seconds).map_or_else(|_| String::new(), |moment| moment.to_string())
+}
+
 /// How long ago that was; nothing for the future.
 pub fn since(moment: &str) -> Option<Duration> {
     let moment: Timestamp = moment.parse().ok()?;
@@ -43,6 +48,12 @@ pub fn nine_digits(nanoseconds: i64) -> String {
     } else {
         format!("{text}{}", local.strftime("%:z"))
     }
+}
+
+/// RFC 3339 in UTC of Unix seconds.
+pub fn from_seconds(seconds: i64) -> Option<String> {
+    let moment = Timestamp::from_second(seconds).ok()?;
+    Some(moment.to_string())
 }
 
 /// Nanoseconds after the epoch of RFC 3339; 0 for what is not a time.

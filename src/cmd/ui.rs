@@ -121,8 +121,11 @@ fn written(result: io::Result<()>) -> Result<(), Failure> {
 struct Logger;
 
 impl log::Log for Logger {
+    /// Only our own words below a warning: what libraries note for their makers may hold whole
+    /// requests, and so passwords.
     fn enabled(&self, metadata: &log::Metadata) -> bool {
-        metadata.level() <= log::max_level()
+        let own = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+        metadata.level() <= log::max_level() && (own || metadata.level() <= log::Level::Warn)
     }
 
     fn log(&self, record: &log::Record) {

@@ -146,8 +146,6 @@ pub static RUN: &[Unsupported] = &[
     short('P', boolean("publish-all", NoNetwork)),
     refused("rdt-class", ""),
     refused("requires", "start the other containers first"),
-    valued("retry", Ignore),
-    valued("retry-delay", Ignore),
     // This program is the runtime, and carries out itself what it would ask another for.
     Unsupported {
         harmless: &["coracle", ""],

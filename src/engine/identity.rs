@@ -17,7 +17,7 @@ use crate::{
         Context, Error, ErrorKind, Result, capability,
         host::{HostFacts, IdRange, UserMode, id_map, subordinate_ranges, user_name},
     },
-    storage::Store,
+    storage::{Opener, Store},
     sys::{process, user_namespace},
 };
 
@@ -69,6 +69,19 @@ impl User {
 
     pub(super) fn uid(&self) -> u32 {
         self.uid
+    }
+
+    /// Whose trees of additional stores may be used in place.
+    pub(super) fn opener(&self) -> Opener {
+        let has_ids = match &self.mode {
+            UserMode::Root => self.initial_namespace,
+            UserMode::Rootless { .. } => true,
+            UserMode::SingleId { .. } => false,
+        };
+        Opener {
+            uid: self.uid,
+            has_ids,
+        }
     }
 
     pub(super) fn mode(&self) -> &UserMode {

@@ -63,7 +63,7 @@ impl Engine {
         }
         let mut images: Vec<Digest> = self
             .store
-            .images()?
+            .visible_images()?
             .into_iter()
             .map(|record| record.config)
             .collect();

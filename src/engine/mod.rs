@@ -3,39 +3,57 @@
 //! Every skin (command line, REST API, compose, kube) calls these and nothing below them.
 
 mod accounts;
+pub mod artifacts;
 mod boot;
 pub mod bundle;
 pub mod cgroup;
 pub mod containers;
 mod devices;
+mod disk_usage;
 mod doctor;
 mod events;
 mod identity;
 pub mod images;
 mod info;
+pub mod logins;
 mod machine;
+pub mod manifests;
 pub mod plan;
 pub mod requests;
+mod reset;
 pub mod sandbox;
 pub mod secrets;
 mod store_check;
 pub mod supervisor;
 pub mod volumes;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use crate::model::RegistryOptions;
+pub use crate::storage::Migrated;
 pub use boot::{Boot, BootOptions, Init};
 pub use containers::{Change, ChangeKind, Copied, CopyEnd, CopyRequest};
+pub use disk_usage::{ImageUsage, UsageReport, UsageSum};
 pub use events::EventOptions;
+pub use images::archive::LoadSource;
+pub use images::files::ImageFile;
+pub use images::history::{HistoryStep, ImageTree, TreeLayer};
+pub use images::load::{LoadOptions, Loaded};
 pub use images::save::{LayerPacking, SaveFormat, SaveRequest, SaveTarget, SavedImage};
+pub use images::scp::ScpRequest;
 pub use images::trust::{TrustKind, TrustLine, TrustRequest, TrustView};
+pub use images::{
+    freshness::Freshness,
+    push::{PushProgress, PushRequest, PushStage, Pushed},
+    repack::Rewrite,
+};
 pub use requests::{
     AttachOptions, Check, CloneRequest, CommitRequest, ContainerSize, ContainerStats,
     ContainerSummary, CpuUsage, ExecSpec, Health, HealthVerdict, ImportRequest, IoUsage,
     LoadRequest, LogOptions, LogRecord, LogSink, LogStream, MemoryUsage, PublishedPort,
     PullSettings, Removed, RunOptions, RunOutcome, StartOptions, Usage,
 };
+pub use reset::Reset;
 pub use store_check::{Finding, Outcome, StoreCheck, StoreCheckOptions};
 
 use crate::{
@@ -152,6 +170,13 @@ pub struct Engine {
 impl Engine {
     /// Finds out who runs this and opens the store, making it if it is not there.
     pub fn open(options: EngineOptions) -> Result<Engine> {
+        Engine::open_with(options, Store::open)
+    }
+
+    fn open_with(
+        options: EngineOptions,
+        open: impl FnOnce(&Path, &Path) -> Result<Store>,
+    ) -> Result<Engine> {
         let user = identity::User::detect()?;
         let is_root = *user.mode() == UserMode::Root;
         let root = options.store_root(is_root)?;
@@ -162,8 +187,19 @@ impl Engine {
             .as_deref()
             .map(Driver::parse)
             .transpose()?;
+        let mut store = open(&root, &runroot)?;
+        let additional = options.additional_stores()?;
+        if !additional.is_empty() {
+            store.add_stores(&additional, user.opener())?;
+        }
+        let files = options.registries;
+        store.look_up_short_names(move |name| {
+            let known = logins::registries(&files).and_then(|known| known.candidates(name));
+            // A file that cannot be read is the pull's business: here it names nothing.
+            known.unwrap_or_default()
+        });
         Ok(Engine {
-            store: Store::open(&root, &runroot)?,
+            store,
             forced_driver,
             user,
             user_bus,
@@ -228,6 +264,27 @@ impl EngineOptions {
             }
         };
         Ok(data.join("coracle"))
+    }
+
+    /// `additionalimagestore=DIR`, also with the name of the driver before it, as podman has it. Other
+    /// options have no effect, and are told of.
+    fn additional_stores(&self) -> Result<Vec<PathBuf>> {
+        let mut stores = Vec::new();
+        for option in &self.storage_options {
+            let Some((name, value)) = option.split_once('=') else {
+                return Err(Error::invalid(format!(
+                    "invalid storage option {option:?}: expected NAME=VALUE"
+                )));
+            };
+            match name.strip_prefix("overlay.").unwrap_or(name) {
+                "additionalimagestore" if value.is_empty() => {
+                    return Err(Error::invalid("additionalimagestore= names no folder"));
+                }
+                "additionalimagestore" => stores.push(PathBuf::from(value)),
+                _ => log::warn!("storage option {name:?} has no effect"),
+            }
+        }
+        Ok(stores)
     }
 
     fn user_bus(&self, uid: u32) -> PathBuf {

@@ -24,7 +24,8 @@ pub struct PullSettings<'a> {
 pub struct LoadRequest {
     /// A file or an OCI layout's folder; `None` is standard input.
     pub input: Option<PathBuf>,
-    pub platform: Option<Platform>,
+    /// Those to choose from indexes.
+    pub platforms: Vec<Platform>,
     pub trust: TrustFiles,
 }
 

@@ -28,7 +28,10 @@ use base64::{
 use serde::Serialize as _;
 use serde_json::{Map, Value, json};
 
-use super::{Reference, reference::DOCKER_HUB};
+use super::{
+    Error, Reference,
+    reference::{DOCKER_HUB, check_location},
+};
 
 /// What Docker calls its hub in its own file and when it talks to helpers.
 pub const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -355,6 +358,19 @@ pub fn normal_key(key: &str) -> &str {
     match name {
         "index.docker.io" | "registry-1.docker.io" | "index.docker.io/v1" => DOCKER_HUB,
         name => name,
+    }
+}
+
+/// What `login SERVER` means: a registry, or a namespace of one (`registry.example/team`). A URL
+/// stands for its host.
+///
+/// # Errors
+/// If it is neither.
+pub fn login_key(typed: &str) -> super::Result<String> {
+    let key = normal_key(typed);
+    match check_location(key) {
+        Ok(()) => Ok(key.to_owned()),
+        Err(why) => Err(Error::invalid(format!("invalid registry {typed:?}: {why}"))),
     }
 }
 

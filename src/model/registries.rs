@@ -105,6 +105,8 @@ pub enum Purpose {
     Pull,
     /// Mirrors are not asked.
     Push,
+    /// Every place that might be asked.
+    Any,
 }
 
 impl Registries {
@@ -216,12 +218,13 @@ impl Registries {
         let moved = |location: &str| reference.renamed(&format!("{location}{rest}"));
         let mut endpoints = Vec::new();
         let mirrors = entry.mirrors.iter().filter(|mirror| {
-            purpose == Purpose::Pull
-                && match mirror.pulls {
-                    PullsFromMirror::All => true,
-                    PullsFromMirror::DigestOnly => reference.digest().is_some(),
-                    PullsFromMirror::TagOnly => reference.digest().is_none(),
-                }
+            let by_digest = reference.digest().is_some();
+            match (purpose, mirror.pulls) {
+                (Purpose::Push, _) => false,
+                (Purpose::Any, _) | (Purpose::Pull, PullsFromMirror::All) => true,
+                (Purpose::Pull, PullsFromMirror::DigestOnly) => by_digest,
+                (Purpose::Pull, PullsFromMirror::TagOnly) => !by_digest,
+            }
         });
         for mirror in mirrors {
             endpoints.push(Endpoint {
@@ -511,6 +514,174 @@ impl TryFrom<String> for AliasTarget {
             Err(format!(
                 "an alias must stand for a full name without a tag, and {text:?} is none"
             ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn registries(text: &str) -> Result<Registries> {
+        let mut all = Registries::default();
+        all.add(Path::new("r.conf"), text)?;
+        Ok(all)
+    }
+
+    fn places(all: &Registries, name: &str) -> Vec<String> {
+        let name = name.parse().unwrap();
+        let endpoints = all.endpoints(&name, Purpose::Pull).unwrap();
+        endpoints
+            .iter()
+            .map(|endpoint| endpoint.reference.to_string())
+            .collect()
+    }
+
+    fn candidates(all: &Registries, name: &str) -> Vec<String> {
+        let found = all.candidates(&name.parse().unwrap()).unwrap();
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn without_a_file_dockers_rules_hold() {
+        let all = Registries::default();
+        assert_eq!(
+            candidates(&all, "alpine"),
+            ["docker.io/library/alpine:latest"]
+        );
+        assert_eq!(candidates(&all, "u/app:1"), ["docker.io/u/app:1"]);
+        assert_eq!(places(&all, "r.example/x"), ["r.example/x:latest"]);
+        assert_eq!(all.searched(), ["docker.io"]);
+    }
+
+    #[test]
+    fn the_longest_prefix_counts() {
+        let all = registries(
+            r#"
+            [[registry]]
+            location = "r.example"
+            [[registry]]
+            prefix = "r.example/team"
+            location = "other:5000/x"
+            [[registry]]
+            prefix = "*.cloud.example"
+            location = "inner.example"
+            [[registry]]
+            prefix = "*.plain.example/a"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(places(&all, "r.example/app:1"), ["r.example/app:1"]);
+        assert_eq!(places(&all, "r.example/team/app:1"), ["other:5000/x/app:1"]);
+        assert_eq!(
+            places(&all, "r.example/teamwork/app"),
+            ["r.example/teamwork/app:latest"]
+        );
+        assert_eq!(
+            places(&all, "a.b.cloud.example/x/y"),
+            ["inner.example/x/y:latest"]
+        );
+        assert_eq!(places(&all, "cloud.example/x"), ["cloud.example/x:latest"]);
+        assert_eq!(
+            places(&all, "q.example/z.cloud.example"),
+            ["q.example/z.cloud.example:latest"]
+        );
+        assert_eq!(
+            places(&all, "b.plain.example/a/x"),
+            ["b.plain.example/a/x:latest"]
+        );
+    }
+
+    #[test]
+    fn docker_hub_may_have_a_mirror() {
+        let all = registries(
+            "[[registry]]\nlocation = \"docker.io\"\n[[registry.mirror]]\nlocation = \"m:5000\"",
+        )
+        .unwrap();
+        let expected = ["m:5000/library/alpine:3", "docker.io/library/alpine:3"];
+        assert_eq!(places(&all, "alpine:3"), expected);
+    }
+
+    #[test]
+    fn short_names() {
+        let text = "unqualified-search-registries = [\"docker.io\", \"q.example:5000/team\"]\n[aliases]\n\"a/b\" = \"r.example/c\"";
+        let all = registries(text).unwrap();
+        let expected = ["docker.io/library/app:1", "q.example:5000/team/app:1"];
+        assert_eq!(candidates(&all, "app:1"), expected);
+        assert_eq!(candidates(&all, "a/b:2"), ["r.example/c:2"]);
+        let digest = format!("app@sha256:{}", "a".repeat(64));
+        assert!(candidates(&all, &digest)[0].starts_with("docker.io/library/app@sha256:"));
+        for more in ["short-name-mode = \"enforcing\"\n", ""] {
+            let search = if more.is_empty() {
+                "[]"
+            } else {
+                "[\"a.example\", \"b.example\"]"
+            };
+            let text = format!("{more}unqualified-search-registries = {search}");
+            let all = registries(&text).unwrap();
+            let error = all.candidates(&"app".parse().unwrap()).unwrap_err();
+            assert!(error.message().contains("r.conf"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        for (text, words) in [
+            (
+                "\n[registries.search]\nregistries = []",
+                "r.conf:2: this is version 1",
+            ),
+            (
+                "[[registry]]\nlocation = \"https://r.example\"",
+                "r.conf:2: ",
+            ),
+            ("[[registry]]\nlocation = \"r.example/UPPER\"", "r.conf:2: "),
+            (
+                "[[registry]]\nblocked = true",
+                "neither location nor prefix",
+            ),
+            ("[[registry]]\nprefix = \"r.example\"", "has no location"),
+            (
+                "[[registry]]\nlocation = \"r.example\"\nblocked = 1",
+                "r.conf:3: ",
+            ),
+            ("short-name-mode = \"x\"", "r.conf:1: "),
+            ("unqualified-search-registries = [\"a b\"]", "r.conf:1: "),
+            ("[aliases]\n\"a\" = \"b\"", "r.conf:2: "),
+            ("[aliases]\n\"a:1\" = \"r.example/b\"", "a:1"),
+            ("[aliases]\n\"a\" = \"r.example/b:1\"", "r.conf:2: "),
+            ("nonsense", "r.conf:1: "),
+            (
+                "[[registry]]\nlocation=\"r.example\"\n[[registry]]\nlocation=\"r.example\"",
+                "two",
+            ),
+            (
+                "[[registry]]\nlocation=\"r.example\"\nmirror-by-digest-only=true\n[[registry.mirror]]\nlocation=\"m.example\"\npull-from-mirror=\"all\"",
+                "exclude",
+            ),
+        ] {
+            let error = registries(text).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.message().contains(words), "{text:?}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_survived(text in "([\\[\\]a-z =\".*/:\n-]|registry|location|prefix|aliases){0,60}") {
+            let _ = registries(&text);
+        }
+
+        /// A place is the location and what the prefix left over, and never another tag.
+        #[test]
+        fn a_prefix_is_replaced_and_nothing_else(
+            prefix in "[a-z]{1,4}\\.example(/[a-z]{1,3})?", location in "[a-z]{1,4}:[1-9]{2}(/[a-z]{1,3})?",
+            rest in "(/[a-z]{1,3}){1,2}", tag in "[a-z]{1,4}",
+        ) {
+            let all = registries(&format!("[[registry]]\nprefix = {prefix:?}\nlocation = {location:?}")).unwrap();
+            prop_assert_eq!(places(&all, &format!("{prefix}{rest}:{tag}")), [format!("{location}{rest}:{tag}")]);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the user says about registries: which to trust, as whom, through which proxy.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, time::Duration};
 
 /// How to talk to registries, as flags, environment and configuration say.
 #[derive(Clone, Default)]
@@ -22,10 +22,16 @@ pub struct RegistryOptions {
     pub certs_dirs: Vec<PathBuf>,
     /// `SSL_CERT_FILE`.
     pub ca_file: Option<PathBuf>,
+    /// `SSL_CERT_DIR`: folders with further certificates.
+    pub ca_dirs: Vec<PathBuf>,
     /// `http_proxy`, `https_proxy`, `no_proxy` as the environment gives them.
     pub http_proxy: Option<String>,
     pub https_proxy: Option<String>,
     pub no_proxy: Option<String>,
+    /// `--retry`: attempts after the first one.
+    pub retries: Option<u32>,
+    /// `--retry-delay`: the pause before each of them, instead of one that doubles.
+    pub retry_delay: Option<Duration>,
     /// Which images may be used.
     pub trust: TrustFiles,
 }
@@ -46,6 +52,8 @@ pub struct TrustFiles {
 pub struct LoginPlaces {
     /// The file that flags, environment or configuration name: no other is written.
     pub named: Option<PathBuf>,
+    /// The named file has Docker's form; otherwise its name says so, `config.json`.
+    pub is_dockers: bool,
     /// Docker's own file, taken if it exists.
     pub docker: Option<PathBuf>,
     /// Podman's; absent for `/run/containers/UID/auth.json`.
@@ -74,9 +82,12 @@ impl fmt::Debug for RegistryOptions {
             .field("registries", &self.registries)
             .field("certs_dirs", &self.certs_dirs)
             .field("ca_file", &self.ca_file)
+            .field("ca_dirs", &self.ca_dirs)
             .field("http_proxy", &self.http_proxy.is_some())
             .field("https_proxy", &self.https_proxy.is_some())
             .field("no_proxy", &self.no_proxy)
+            .field("retries", &self.retries)
+            .field("retry_delay", &self.retry_delay)
             .field("trust", &self.trust)
             .finish()
     }

@@ -165,6 +165,7 @@ pub(super) fn token_request(
     service: Option<&str>,
     scopes: &[String],
     credentials: &Credentials,
+    identity: bool,
 ) -> TokenRequest {
     match credentials {
         Credentials::IdentityToken(token) => {
@@ -192,6 +193,10 @@ pub(super) fn token_request(
             }
             if let Credentials::Plain(RegistryAuth::Basic(user, _)) = credentials {
                 query.append_pair("account", user);
+                if identity {
+                    query.append_pair("client_id", "coracle");
+                    query.append_pair("offline_token", "true");
+                }
             }
             drop(query);
             TokenRequest::Get {
@@ -217,6 +222,17 @@ pub(super) fn token_answer(body: &[u8], asked: Instant) -> Option<Grant> {
     let life = Duration::from_secs(life.clamp(LEAST_LIFE, 24 * 3600));
     let expires = asked + life.saturating_sub(MARGIN);
     Grant::new(&answer.token.bearer_token(), Some(expires))
+}
+
+/// The identity token that a token server adds if it was asked for an `offline_token` and gives
+/// such.
+pub(super) fn identity_token(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        refresh_token: Option<String>,
+    }
+    let answer: Answer = serde_json::from_slice(body).ok()?;
+    answer.refresh_token.filter(|token| !token.is_empty())
 }
 
 #[cfg(test)]
@@ -282,6 +298,7 @@ mod tests {
             Some("s"),
             &["repository:x:pull".to_owned()],
             &credentials,
+            false,
         ) {
             TokenRequest::Post { url, form } => {
                 assert_eq!(url.as_str(), "https://auth.example/token");

@@ -27,8 +27,9 @@ use std::{
 
 use crate::model::{
     Context, Error, ErrorKind, RegistryOptions, Result,
-    auth_file::{AuthFile, BadAuthFile, DOCKER_HUB_KEY, StoredLogin},
+    auth_file::{AuthFile, BadAuthFile, DOCKER_HUB_KEY, StoredLogin, normal_key},
     reference::DOCKER_HUB,
+    registries::AUTH_FILES,
 };
 
 use super::{credentials::server, helpers::Helper};
@@ -87,35 +88,44 @@ pub(super) fn bad_file(path: &Path, bad: &BadAuthFile) -> Error {
     Error::invalid(format!("auth file {}: {bad}", path.display()))
 }
 
-/// Keeps a login; says where.
-pub(super) fn remember(key: &str, login: &StoredLogin, options: &RegistryOptions) -> Result<Kept> {
-    let path = place_for(key, options)?;
+/// Keeps a login; says where. `order` is registries.conf's `credential-helpers`: the first has it.
+pub(super) fn remember(
+    key: &str,
+    login: &StoredLogin,
+    options: &RegistryOptions,
+    order: &[String],
+) -> Result<Kept> {
     let registry = registry_of(key);
-    let file = read(&path)?.unwrap_or_default();
-    let helper = file.helper(registry).or(file.store()).map(str::to_owned);
-    let written = written_key(key, &path);
-    match helper {
-        Some(name) => {
-            if registry != key {
-                return Err(Error::invalid(format!(
-                    "docker-credential-{name} keeps logins of whole registries, and {key} is a part of one"
-                )));
-            }
-            Helper::named(&name)?.store(server(registry), login)?;
-            change(&path, |file| {
-                file.set_elsewhere(&written);
-                true
-            })?;
-            Ok(Kept::Helper(name))
-        }
-        None => {
-            change(&path, |file| {
-                file.set(&written, login);
-                true
-            })?;
-            Ok(Kept::File(path))
-        }
+    if let Some(name) = order.first().filter(|name| *name != AUTH_FILES) {
+        give_to_helper(name, key, login)?;
+        return Ok(Kept::Helper(name.clone()));
     }
+    let path = place_for(key, options)?;
+    let file = read(&path)?.unwrap_or_default();
+    let written = written_key(key, &path, options.login_places.is_dockers);
+    let helper = file.helper(registry).or(file.store());
+    if let Some(name) = helper {
+        give_to_helper(name, key, login)?;
+        change(&path, |file| {
+            file.set_elsewhere(&written);
+            true
+        })?;
+        return Ok(Kept::Helper(name.to_owned()));
+    }
+    change(&path, |file| {
+        file.set(&written, login);
+        true
+    })?;
+    Ok(Kept::File(path))
+}
+
+fn give_to_helper(name: &str, key: &str, login: &StoredLogin) -> Result<()> {
+    if registry_of(key) != key {
+        return Err(Error::invalid(format!(
+            "docker-credential-{name} keeps logins of whole registries, and {key} is a part of one"
+        )));
+    }
+    Helper::named(name)?.store(server(key), login)
 }
 
 /// Where a login has gone.
@@ -129,89 +139,71 @@ pub enum Kept {
 
 /// Takes a login out of every file and helper that has it; whether there was one. Goes on after a
 /// failure and returns the first.
-pub(super) fn forget(key: &str, options: &RegistryOptions) -> Result<bool> {
+pub(super) fn forget(key: &str, options: &RegistryOptions, order: &[String]) -> Result<bool> {
     let registry = registry_of(key);
-    let mut found = false;
-    let mut failure = None;
-    for path in all(options) {
-        let outcome = forget_in(
-            &path,
-            |file, is_known| {
-                let helper = file.helper(registry).or(file.store());
-                match helper {
-                    Some(name) if registry == key => {
-                        let erased = Helper::named(name)?.erase(server(registry));
-                        // Where the file knows of nothing, a helper that fails most likely has nothing.
-                        if is_known {
-                            erased
-                        } else {
-                            Ok(erased.unwrap_or(false))
-                        }
-                    }
-                    _ => Ok(false),
-                }
+    let whole = registry == key;
+    let from_listed = order.iter().filter(|name| whole && *name != AUTH_FILES);
+    let from_listed = from_listed.map(|name| Helper::named(name)?.erase(server(registry)));
+    let from_files = all(options).into_iter().map(|path| {
+        let Some(file) = read(&path)? else {
+            return Ok(false);
+        };
+        let known = file.keys().any(|known| normal_key(known) == key);
+        let erased = match file.helper(registry).or(file.store()) {
+            Some(name) if whole => match Helper::named(name)?.erase(server(registry)) {
+                // Most likely it has nothing, as the file has nothing.
+                Err(_) if !known => false,
+                erased => erased?,
             },
-            |file| file.remove(key),
-            |file| {
-                file.keys()
-                    .any(|known| crate::model::auth_file::normal_key(known) == key)
-            },
-        );
-        match outcome {
-            Ok(here) => found |= here,
-            Err(error) => failure = failure.or(Some(error)),
-        }
-    }
-    failure.map_or(Ok(found), Err)
+            _ => false,
+        };
+        let removed = known && change(&path, |file| file.remove(key))?;
+        Ok(removed || (erased && known))
+    });
+    any_of(from_listed.chain(from_files))
 }
 
 /// Takes all logins out of every file, and out of the helpers that files name.
-pub(super) fn forget_all(options: &RegistryOptions) -> Result<bool> {
-    let mut found = false;
-    let mut failure = None;
-    for path in all(options) {
-        let outcome = forget_in(
-            &path,
-            |file, _| erase_everything(file),
-            AuthFile::remove_all,
-            |file| file.keys().next().is_some(),
-        );
-        match outcome {
-            Ok(here) => found |= here,
-            Err(error) => failure = failure.or(Some(error)),
+pub(super) fn forget_all(options: &RegistryOptions, order: &[String]) -> Result<bool> {
+    let from_listed = order.iter().filter(|name| *name != AUTH_FILES);
+    let from_listed = from_listed.map(|name| empty_helper(name));
+    let from_files = all(options).into_iter().map(|path| {
+        let Some(file) = read(&path)? else {
+            return Ok(false);
+        };
+        let mut found = false;
+        for (registry, name) in file.helpers() {
+            found |= Helper::named(name)?.erase(server(registry))?;
         }
-    }
-    failure.map_or(Ok(found), Err)
+        if let Some(name) = file.store() {
+            found |= empty_helper(name)?;
+        }
+        let known = file.keys().next().is_some();
+        Ok(found | (known && change(&path, AuthFile::remove_all)?))
+    });
+    any_of(from_listed.chain(from_files))
 }
 
-fn erase_everything(file: &AuthFile) -> Result<bool> {
+fn empty_helper(name: &str) -> Result<bool> {
+    let helper = Helper::named(name)?;
     let mut found = false;
-    for (registry, name) in file.helpers() {
-        found |= Helper::named(name)?.erase(server(registry))?;
-    }
-    if let Some(name) = file.store() {
-        let helper = Helper::named(name)?;
-        for known in helper.list()?.keys() {
-            found |= helper.erase(known)?;
-        }
+    for known in helper.list()?.keys() {
+        found |= helper.erase(known)?;
     }
     Ok(found)
 }
 
-/// One file's part of a logout: first what helpers have, then its own entries.
-fn forget_in(
-    path: &Path,
-    erase: impl Fn(&AuthFile, bool) -> Result<bool>,
-    remove: impl Fn(&mut AuthFile) -> bool,
-    knows: impl Fn(&AuthFile) -> bool,
-) -> Result<bool> {
-    let Some(file) = read(path)? else {
-        return Ok(false);
-    };
-    let known = knows(&file);
-    let erased = erase(&file, known)?;
-    let removed = known && change(path, &remove)?;
-    Ok(erased || removed)
+/// Whether one did something; all are done, and the first failure counts.
+fn any_of(outcomes: impl Iterator<Item = Result<bool>>) -> Result<bool> {
+    let mut any = false;
+    let mut failure = None;
+    for outcome in outcomes {
+        match outcome {
+            Ok(one) => any |= one,
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    failure.map_or(Ok(any), Err)
 }
 
 /// The file that a login for `key` is written into (see the module's head).
@@ -242,8 +234,8 @@ fn registry_of(key: &str) -> &str {
 }
 
 /// Docker finds its hub in its own file by the old name only.
-fn written_key(key: &str, path: &Path) -> String {
-    let is_dockers = path.file_name().is_some_and(|name| name == "config.json");
+fn written_key(key: &str, path: &Path, is_dockers: bool) -> String {
+    let is_dockers = is_dockers || path.file_name().is_some_and(|name| name == "config.json");
     if key == DOCKER_HUB && is_dockers {
         DOCKER_HUB_KEY.to_owned()
     } else {

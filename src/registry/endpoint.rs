@@ -66,9 +66,17 @@ impl fmt::Display for Origin {
     }
 }
 
+pub(super) fn is_docker_hub(origin: &Origin) -> bool {
+    origin.host == DOCKER_HUB_HOST
+}
+
 /// `host[:port]` to connect to for the registry of a reference.
 pub(super) fn authority(reference: &Reference) -> &str {
-    match reference.registry() {
+    authority_of(reference.registry())
+}
+
+pub(super) fn authority_of(registry: &str) -> &str {
+    match registry {
         DOCKER_HUB => DOCKER_HUB_HOST,
         registry => registry,
     }

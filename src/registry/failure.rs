@@ -6,11 +6,11 @@
 
 use std::{error::Error as StdError, io, time::Duration};
 
-use oci_distribution::errors::OciEnvelope;
 use reqwest::{StatusCode, header::HeaderMap};
 use rustls::CertificateError;
+use serde::Deserialize;
 
-use super::endpoint::Origin;
+use super::endpoint::{self, Origin};
 use crate::model::{Error, ErrorKind};
 
 /// Longest pause that a server may ask for with `Retry-After`; beyond it the attempt is given up.
@@ -145,7 +145,16 @@ pub(super) fn refused(
         StatusCode::TOO_MANY_REQUESTS => Error::new(
             ErrorKind::Registry,
             format!("registry {origin} limits requests for {what}{said}"),
-        ),
+        )
+        .with_hint(format!(
+            "wait, or log in for a higher limit: coracle login{}",
+            login_name(origin)
+        )),
+        StatusCode::PAYLOAD_TOO_LARGE => Error::new(
+            ErrorKind::Registry,
+            format!("registry {origin} answered {status} for {what}{said}"),
+        )
+        .with_hint("a proxy in front of the registry may limit how large a request is"),
         _ => Error::new(
             ErrorKind::Registry,
             format!("registry {origin} answered {status} for {what}{said}"),
@@ -178,8 +187,17 @@ pub(super) fn unauthorized(origin: &Origin, what: &str, said: &str) -> Error {
         format!("registry {origin} denies access to {what}, or it does not exist{said}"),
     )
     .with_hint(format!(
-        "log in with: coracle login {origin} (or give --creds)"
+        "log in with: coracle login{} (or give --creds)",
+        login_name(origin)
     ))
+}
+
+/// What `login` calls the registry: nothing is Docker Hub.
+fn login_name(origin: &Origin) -> String {
+    match endpoint::is_docker_hub(origin) {
+        true => String::new(),
+        false => format!(" {origin}"),
+    }
 }
 
 /// Seconds or an HTTP date (RFC 9110, section 10.2.3).
@@ -192,14 +210,34 @@ fn retry_after(value: &str) -> Option<Duration> {
     Some(Duration::try_from(pause).unwrap_or(Duration::ZERO))
 }
 
-/// What the registry says about the failure, on one harmless line.
+/// OCI distribution specification, "Error Codes". Some registries have codes of their own.
+#[derive(Deserialize)]
+struct Envelope {
+    errors: Vec<Complaint>,
+}
+
+#[derive(Deserialize)]
+struct Complaint {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+/// What the registry says about the failure, on one harmless line: its code and its message, as
+/// Docker shows them (`denied: requested access to the resource is denied`).
 fn words(body: &[u8]) -> Option<String> {
-    let envelope: OciEnvelope = serde_json::from_slice(body).ok()?;
+    let envelope: Envelope = serde_json::from_slice(body).ok()?;
     let first = envelope.errors.first()?;
-    let mut text = first.message.clone();
-    if text.is_empty() {
-        text = serde_json::to_value(&first.code).ok()?.as_str()?.to_owned();
-    }
+    let code = first.code.to_lowercase().replace('_', " ");
+    let message = first.message.trim();
+    let text = if message.is_empty() || message.eq_ignore_ascii_case(&code) {
+        code
+    } else if code.is_empty() {
+        message.to_owned()
+    } else {
+        format!("{code}: {message}")
+    };
     Some(printable(&text)).filter(|text| !text.is_empty())
 }
 
@@ -248,7 +286,19 @@ mod tests {
     #[test]
     fn words_of_a_registry_cannot_steer_the_terminal() {
         let body = br#"{"errors":[{"code":"DENIED","message":"no\u001b[2J\nreally\u202e"}]}"#;
-        assert_eq!(words(body).as_deref(), Some("no [2J really"));
+        assert_eq!(words(body).as_deref(), Some("denied: no [2J really"));
+        for (code, message, shown) in [
+            (
+                "UNAUTHORIZED",
+                "authentication required",
+                "unauthorized: authentication required",
+            ),
+            ("MANIFEST_UNKNOWN", "manifest unknown", "manifest unknown"),
+            ("TOOMANYREQUESTS", "too fast", "toomanyrequests: too fast"),
+        ] {
+            let body = format!(r#"{{"errors":[{{"code":"{code}","message":"{message}"}}]}}"#);
+            assert_eq!(words(body.as_bytes()).as_deref(), Some(shown));
+        }
         let long = format!(
             r#"{{"errors":[{{"code":"X","message":"{}"}}]}}"#,
             "y".repeat(9000)
@@ -256,7 +306,7 @@ mod tests {
         assert_eq!(words(long.as_bytes()).map(|text| text.len()), Some(300));
         assert_eq!(
             words(br#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#).as_deref(),
-            Some("MANIFEST_UNKNOWN")
+            Some("manifest unknown")
         );
         assert_eq!(words(b"<html>"), None);
         assert_eq!(words(br#"{"errors":[]}"#), None);

@@ -9,19 +9,23 @@
 //! endpoint      where a registry is, https or http        failure   answers and broken lines → errors
 //! tls           whom to trust                             session   one request: scheme, grant, redirects, retries
 //! resolver      names → addresses without getaddrinfo     blobs     many blobs at once, resumed by range
-//! credentials   auth files, credential helpers            upload    many blobs to the registry, resumed
-//! auth          challenges, tokens                        tags      the names in a repository
+//! credentials   who we are, by                            upload    many blobs to the registry, resumed
+//!   auth_files    docker's and podman's files             tags      the names in a repository
+//!   helpers       docker-credential-NAME                  search    the repositories of a registry
+//! auth          challenges, tokens                        login     is it us? and keeping that
+//! configuration registries.conf from its files            proxy     which one, and when none
+//!                                                         referrers who refers to a document
 //! ```
 //!
 //! From `oci_distribution` (the crate `oci-client`) come the protocol's types: [`RegistryAuth`] with its redacting
-//! `Debug`, `RegistryToken`, `OciEnvelope` and the error codes in it. Its `Client` is not used, and
+//! `Debug`, and `RegistryToken`. Its `Client` is not used, and
 //! `reqwest`, which it brings, is spoken to directly, because the client lets nobody hand it an HTTP
 //! client: with it there would be no client certificates and no authorities for one host, no choice
 //! of resolver, roots read from a folder at each start, redirects and token realms
 //! followed wherever they lead with the password, no identity tokens, no limit on a manifest's size,
 //! and neither retries nor resumption.
 //!
-//! A crash leaves nothing here: this room writes no file.
+//! Of files, this room writes auth files alone; what a crash leaves of one says [`auth_files`].
 //!
 //! [`RegistryAuth`]: oci_distribution::secrets::RegistryAuth
 
@@ -33,7 +37,11 @@ mod credentials;
 mod endpoint;
 mod failure;
 mod helpers;
+mod login;
+mod proxy;
+mod referrers;
 mod resolver;
+mod search;
 mod session;
 mod tags;
 mod tls;
@@ -50,10 +58,13 @@ use std::{
 pub use auth_files::Kept;
 pub use blobs::BlobRequest;
 pub use configuration::{read as read_registries, registries};
+use credentials::Credentials;
+pub use referrers::referrers_reference;
 use reqwest::{
     Method,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
+pub use search::FoundRepository;
 use session::{Access, Ask, Repository, Session};
 use sha2::{Digest as _, Sha256, Sha512};
 use tokio::runtime::Runtime;
@@ -61,7 +72,9 @@ pub use upload::{UploadRequest, UploadWatch, Uploaded};
 
 use crate::model::{
     BlobSink, Context, Digest, Error, ErrorKind, Reference, RegistryOptions, Result,
-    image::MAX_DOCUMENT_BYTES, manifest,
+    image::MAX_DOCUMENT_BYTES,
+    manifest,
+    registries::{Endpoint, Purpose, Registries},
 };
 
 /// Blobs that are downloaded at the same time, as Docker's default.
@@ -78,8 +91,10 @@ pub type OnRetry<'a> = &'a dyn Fn(&str, &str);
 pub struct Limits {
     /// Attempts after the first one.
     pub retries: u32,
-    /// Pause before the second attempt; doubled for each further one.
+    /// Pause before the second attempt.
     pub first_pause: Duration,
+    /// Twice as long before each further one.
+    pub doubling: bool,
     /// Until a connection stands: name, TCP and TLS.
     pub connect: Duration,
     /// Longest silence in the middle of an answer.
@@ -91,8 +106,21 @@ impl Default for Limits {
         Limits {
             retries: 3,
             first_pause: Duration::from_millis(500),
+            doubling: true,
             connect: Duration::from_secs(15),
             stall: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Limits {
+    fn of(options: &RegistryOptions) -> Self {
+        let usual = Limits::default();
+        Limits {
+            retries: options.retries.unwrap_or(usual.retries),
+            first_pause: options.retry_delay.unwrap_or(usual.first_pause),
+            doubling: options.retry_delay.is_none(),
+            ..usual
         }
     }
 }
@@ -110,23 +138,33 @@ pub struct RemoteDocument {
 /// A client for the registries of one command.
 pub struct Registry {
     options: RegistryOptions,
+    limits: Limits,
     session: Session,
-    /// By full name of the repository.
-    repositories: RefCell<HashMap<String, Rc<Repository>>>,
+    /// For registries that registries.conf calls insecure.
+    insecure: OnceCell<Session>,
+    registries: OnceCell<Registries>,
+    /// By full name of the repository, and whether it is asked as a mirror.
+    repositories: RefCell<HashMap<(String, bool), Rc<Repository>>>,
+    /// The place that answered last for a name: its blobs come from there, too.
+    answered: RefCell<HashMap<String, Rc<Repository>>>,
     runtime: OnceCell<Runtime>,
 }
 
 impl Registry {
     /// Reads nothing yet and connects to nothing.
     pub fn new(options: &RegistryOptions) -> Self {
-        Registry::with_limits(options, Limits::default())
+        Registry::with_limits(options, Limits::of(options))
     }
 
     pub fn with_limits(options: &RegistryOptions, limits: Limits) -> Self {
         Registry {
             options: options.clone(),
+            limits,
             session: Session::new(options.clone(), limits),
+            insecure: OnceCell::new(),
+            registries: OnceCell::new(),
             repositories: RefCell::default(),
+            answered: RefCell::default(),
             runtime: OnceCell::new(),
         }
     }
@@ -137,7 +175,18 @@ impl Registry {
     /// Errors: [`ErrorKind::InvalidArgument`] for an unreadable auth file,
     /// [`ErrorKind::Unauthorized`] for a helper that fails.
     pub fn prepare(&self, reference: &Reference) -> Result<()> {
-        self.repository(reference).map(|_| ())
+        self.places(reference, Purpose::Any).map(|_| ())
+    }
+
+    /// What registries.conf says, read at the first question.
+    ///
+    /// Errors: [`ErrorKind::InvalidArgument`] for a file that cannot be understood.
+    pub fn registries(&self) -> Result<&Registries> {
+        if let Some(registries) = self.registries.get() {
+            return Ok(registries);
+        }
+        let read = configuration::registries(&self.options)?;
+        Ok(self.registries.get_or_init(|| read))
     }
 
     /// Fetches the manifest or index that `reference` stands for: by its digest if it has one, by
@@ -147,17 +196,28 @@ impl Registry {
     /// [`ErrorKind::Registry`]; [`ErrorKind::DigestMismatch`] when the bytes are not those of the
     /// digest that was asked for or announced; [`ErrorKind::InvalidContent`] above 4 MiB.
     pub fn document(&self, reference: &Reference, on_retry: OnRetry<'_>) -> Result<RemoteDocument> {
-        let repository = self.repository(reference)?;
-        let ask = manifest_ask(&repository, reference, Method::GET);
-        let fetched =
-            self.runtime()?
-                .block_on(self.session.retrying(&ask.what, on_retry, async || {
-                    let response = self.session.attempt(&ask).await?;
-                    let media_type = header(response.headers(), CONTENT_TYPE.as_str());
-                    let announced = announced_digest(response.headers());
-                    let body = self.session.body(response, MAX_DOCUMENT_BYTES, &ask.what);
-                    Ok((body.await?, media_type, announced))
-                }))?;
+        self.from_any(reference, |repository| {
+            self.document_of(repository, reference, on_retry)
+        })
+    }
+
+    fn document_of(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        on_retry: OnRetry<'_>,
+    ) -> Result<RemoteDocument> {
+        let session = self.session_for(repository);
+        let ask = manifest_ask(repository, reference, Method::GET);
+        let fetched = self
+            .runtime()?
+            .block_on(session.repeating(&ask, on_retry, async || {
+                let response = session.attempt(&ask).await?;
+                let media_type = header(response.headers(), CONTENT_TYPE.as_str());
+                let announced = announced_digest(response.headers());
+                let body = session.body(response, MAX_DOCUMENT_BYTES, &ask.what);
+                Ok((body.await?, media_type, announced))
+            }))?;
         let (bytes, media_type, announced) = fetched;
         let digest = match reference.digest().or(announced.as_ref()) {
             Some(wanted) => verify(&bytes, wanted, &ask.what)?,
@@ -180,13 +240,15 @@ impl Registry {
         reference: &Reference,
         on_retry: OnRetry<'_>,
     ) -> Result<Option<Digest>> {
-        let repository = self.repository(reference)?;
-        let ask = manifest_ask(&repository, reference, Method::HEAD);
-        self.runtime()?
-            .block_on(self.session.retrying(&ask.what, on_retry, async || {
-                let response = self.session.attempt(&ask).await?;
-                Ok(announced_digest(response.headers()))
-            }))
+        self.from_any(reference, |repository| {
+            let session = self.session_for(repository);
+            let ask = manifest_ask(repository, reference, Method::HEAD);
+            self.runtime()?
+                .block_on(session.repeating(&ask, on_retry, async || {
+                    let response = session.attempt(&ask).await?;
+                    Ok(announced_digest(response.headers()))
+                }))
+        })
     }
 
     /// Fetches blobs of the repository of `reference` into their sinks, `parallel` at a time;
@@ -202,12 +264,12 @@ impl Registry {
         parallel: usize,
         on_retry: OnRetry<'_>,
     ) -> Result<()> {
-        let repository = self.repository(reference)?;
+        let repository = self.place_of_blobs(reference)?;
         let runtime = self.runtime()?;
         thread::scope(|scope| {
             runtime.block_on(blobs::fetch(
                 scope,
-                &self.session,
+                self.session_for(&repository),
                 &repository,
                 blobs,
                 parallel,
@@ -256,10 +318,11 @@ impl Registry {
         on_retry: OnRetry<'_>,
     ) -> Result<bool> {
         let repository = self.repository(reference)?;
+        let session = self.session_for(&repository);
         let what = format!("blob {digest}");
         self.runtime()?
-            .block_on(self.session.retrying(&what, on_retry, async || {
-                upload::exists(&self.session, &repository, digest).await
+            .block_on(session.retrying(&what, on_retry, async || {
+                upload::exists(session, &repository, digest).await
             }))
     }
 
@@ -282,7 +345,7 @@ impl Registry {
         thread::scope(|scope| {
             runtime.block_on(upload::upload(
                 scope,
-                &self.session,
+                self.session_for(&repository),
                 &repository,
                 blobs,
                 parallel,
@@ -305,6 +368,7 @@ impl Registry {
         on_retry: OnRetry<'_>,
     ) -> Result<Option<Digest>> {
         let repository = self.repository(reference)?;
+        let session = self.session_for(&repository);
         repository.widen(Access::Push);
         let bytes = bytes::Bytes::from(bytes);
         let mut ask = manifest_ask(&repository, reference, Method::PUT);
@@ -316,8 +380,8 @@ impl Registry {
         ask.content = Some(&bytes);
         let headers =
             self.runtime()?
-                .block_on(self.session.retrying(&ask.what, on_retry, async || {
-                    let response = self.session.attempt(&ask).await?;
+                .block_on(session.retrying(&ask.what, on_retry, async || {
+                    let response = session.attempt(&ask).await?;
                     Ok(response.headers().clone())
                 }))?;
         if let Some(announced) = announced_digest(&headers) {
@@ -331,12 +395,13 @@ impl Registry {
     /// Errors: as [`Self::document`]; many registries do not allow it.
     pub fn delete_document(&self, reference: &Reference, on_retry: OnRetry<'_>) -> Result<()> {
         let repository = self.repository(reference)?;
+        let session = self.session_for(&repository);
         repository.widen(Access::Delete);
         let mut ask = manifest_ask(&repository, reference, Method::DELETE);
         ask.headers = HeaderMap::new();
         self.runtime()?
-            .block_on(self.session.retrying(&ask.what, on_retry, async || {
-                self.session.attempt(&ask).await.map(|_| ())
+            .block_on(session.retrying(&ask.what, on_retry, async || {
+                session.attempt(&ask).await.map(|_| ())
             }))
     }
 
@@ -345,21 +410,95 @@ impl Registry {
     /// Errors: as [`Self::document`]; [`ErrorKind::InvalidContent`] above a hundred thousand.
     pub fn tags(&self, reference: &Reference, on_retry: OnRetry<'_>) -> Result<Vec<String>> {
         let repository = self.repository(reference)?;
+        let session = self.session_for(&repository);
         self.runtime()?
-            .block_on(tags::tags(&self.session, &repository, reference, on_retry))
+            .block_on(tags::tags(session, &repository, reference, on_retry))
     }
 
+    /// The registry itself for the repository of `reference`: where one writes, and lists.
     fn repository(&self, reference: &Reference) -> Result<Rc<Repository>> {
-        let name = reference.name();
-        if let Some(repository) = self.repositories.borrow().get(&name) {
+        let mut places = self.places(reference, Purpose::Push)?;
+        places.pop().ok_or_else(|| no_place(reference))
+    }
+
+    /// Where the repository of `reference` is, mirrors first.
+    fn places(&self, reference: &Reference, purpose: Purpose) -> Result<Vec<Rc<Repository>>> {
+        let endpoints = self.registries()?.endpoints(reference, purpose)?;
+        endpoints
+            .into_iter()
+            .map(|endpoint| self.place(endpoint))
+            .collect()
+    }
+
+    fn place(&self, endpoint: Endpoint) -> Result<Rc<Repository>> {
+        let key = (endpoint.reference.name(), endpoint.is_mirror);
+        if let Some(repository) = self.repositories.borrow().get(&key) {
             return Ok(repository.clone());
         }
-        let credentials = credentials::find(reference, &self.options, &[])?;
-        let repository = Rc::new(Repository::new(reference, credentials));
+        let order = &self.registries()?.credential_helpers;
+        let credentials = if endpoint.is_mirror {
+            // What the command line gives is for the registry that it names.
+            credentials::stored(&endpoint.reference, &self.options, order)?
+                .map_or(Credentials::ANONYMOUS, Credentials::from)
+        } else {
+            credentials::find(&endpoint.reference, &self.options, order)?
+        };
+        let repository = Rc::new(Repository::at(&endpoint, credentials));
         self.repositories
             .borrow_mut()
-            .insert(name, repository.clone());
+            .insert(key, repository.clone());
         Ok(repository)
+    }
+
+    /// Asks the mirrors and then the registry itself until one answers; its failure is the one that
+    /// counts.
+    fn from_any<T>(
+        &self,
+        reference: &Reference,
+        ask: impl Fn(&Repository) -> Result<T>,
+    ) -> Result<T> {
+        let mut places = self.places(reference, Purpose::Pull)?;
+        let last = places.pop().ok_or_else(|| no_place(reference))?;
+        for mirror in places {
+            match ask(&mirror) {
+                Ok(answer) => {
+                    self.answered.borrow_mut().insert(reference.name(), mirror);
+                    return Ok(answer);
+                }
+                Err(error) => log::info!("mirror passed over: {}", error.one_line()),
+            }
+        }
+        let answer = ask(&last)?;
+        self.answered.borrow_mut().insert(reference.name(), last);
+        Ok(answer)
+    }
+
+    /// Where the manifest came from. If the store had it, the first place that has it, too.
+    fn place_of_blobs(&self, reference: &Reference) -> Result<Rc<Repository>> {
+        let known = |registry: &Self| registry.answered.borrow().get(&reference.name()).cloned();
+        if let Some(place) = known(self) {
+            return Ok(place);
+        }
+        if self.places(reference, Purpose::Pull)?.len() > 1 {
+            self.announced_digest(reference, &|_, _| {})?;
+        }
+        match known(self) {
+            Some(place) => Ok(place),
+            None => self.repository(reference),
+        }
+    }
+
+    fn session_for(&self, repository: &Repository) -> &Session {
+        if !repository.insecure || self.options.tls_verify.is_some() {
+            return &self.session;
+        }
+        self.insecure.get_or_init(|| {
+            let options = RegistryOptions {
+                tls_verify: Some(false),
+                ..self.options.clone()
+            };
+            Session::new(options, self.limits)
+        })
     }
 
     fn runtime(&self) -> Result<&Runtime> {
@@ -373,6 +512,11 @@ impl Registry {
             .system(|| "cannot start the network runtime".to_owned())?;
         Ok(self.runtime.get_or_init(|| runtime))
     }
+}
+
+fn no_place(reference: &Reference) -> Error {
+    let text = format!("no registry for {}", reference.familiar());
+    Error::new(ErrorKind::Registry, text)
 }
 
 fn manifest_ask<'a>(repository: &'a Repository, reference: &Reference, method: Method) -> Ask<'a> {

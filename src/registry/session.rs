@@ -21,7 +21,7 @@ use std::{
 };
 
 use reqwest::{
-    Client, Method, NoProxy, Proxy, Response, StatusCode, Url,
+    Client, Method, Response, StatusCode, Url,
     header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION},
     redirect::Policy,
 };
@@ -34,10 +34,13 @@ use super::{
     credentials::Credentials,
     endpoint::{self, Origin, Scheme},
     failure::{self, Failure, Retry},
+    proxy,
     resolver::Resolver,
     tls,
 };
-use crate::model::{Context, Error, ErrorKind, Reference, RegistryOptions, Result};
+use crate::model::{
+    Context, Error, ErrorKind, Reference, RegistryOptions, Result, registries::Endpoint,
+};
 
 const MAX_REDIRECTS: usize = 10;
 
@@ -59,6 +62,23 @@ pub(super) struct Repository {
     path: String,
     credentials: Credentials,
     access: Cell<Access>,
+    /// Another place has the same: this one is asked once.
+    pub is_mirror: bool,
+    /// It may be plain http or have an unknown certificate (registries.conf).
+    pub insecure: bool,
+    /// For the registry as a whole, when `path` is empty.
+    whole: Whole,
+}
+
+/// What is asked of a registry and not of one of its repositories.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Whole {
+    /// `v2`, or `v1` for searches.
+    pub api: &'static str,
+    /// What a token must allow; empty for: nothing but to be somebody.
+    pub scope: &'static str,
+    /// The token server is asked for an identity token, too.
+    pub identity: bool,
 }
 
 /// What a token must allow. A command asks for the most that it is going to need.
@@ -76,6 +96,31 @@ impl Repository {
             path: reference.repository().to_owned(),
             credentials,
             access: Cell::new(Access::Pull),
+            is_mirror: false,
+            insecure: false,
+            whole: Whole::default(),
+        }
+    }
+
+    /// As registries.conf names it.
+    pub fn at(endpoint: &Endpoint, credentials: Credentials) -> Self {
+        Repository {
+            is_mirror: endpoint.is_mirror,
+            insecure: endpoint.insecure,
+            ..Repository::new(&endpoint.reference, credentials)
+        }
+    }
+
+    /// The registry `host[:port]` itself.
+    pub fn whole(authority: &str, whole: Whole, insecure: bool, credentials: Credentials) -> Self {
+        Repository {
+            authority: authority.to_owned(),
+            path: String::new(),
+            credentials,
+            access: Cell::new(Access::Pull),
+            is_mirror: false,
+            insecure,
+            whole,
         }
     }
 
@@ -91,13 +136,19 @@ impl Repository {
 
     fn url(&self, scheme: Scheme, path: &str) -> Result<Url> {
         let scheme = scheme.as_str();
-        let url = format!("{scheme}://{}/v2/{}/{path}", self.authority, self.path);
+        let url = match self.path.as_str() {
+            "" => format!("{scheme}://{}/{}/{path}", self.authority, self.whole.api),
+            name => format!("{scheme}://{}/v2/{name}/{path}", self.authority),
+        };
         Url::parse(&url).context(ErrorKind::InvalidArgument, || {
             format!("{} is not the address of a registry", self.authority)
         })
     }
 
     fn scope(&self) -> String {
+        if self.path.is_empty() {
+            return self.whole.scope.to_owned();
+        }
         let actions = match self.access.get() {
             Access::Pull => "pull",
             Access::Push => "pull,push",
@@ -160,6 +211,7 @@ impl<'a> Ask<'a> {
 
     fn scopes(&self) -> Vec<String> {
         let mut scopes = vec![self.repository.scope()];
+        scopes.retain(|scope| !scope.is_empty());
         if let Some(path) = self.also {
             scopes.push(format!("repository:{path}:pull"));
         }
@@ -196,6 +248,8 @@ pub(super) struct Session {
     grants: RefCell<HashMap<(Origin, Vec<String>), Grant>>,
     /// The token server of each registry: the first one named stays.
     realms: RefCell<HashMap<Origin, Origin>>,
+    /// The identity token that a token server gave last.
+    identity: RefCell<Option<String>>,
 }
 
 impl Session {
@@ -209,7 +263,13 @@ impl Session {
             schemes: RefCell::default(),
             grants: RefCell::default(),
             realms: RefCell::default(),
+            identity: RefCell::default(),
         }
+    }
+
+    /// The identity token that came with an access token, if [`Whole::identity`] asked for it.
+    pub fn take_identity(&self) -> Option<String> {
+        self.identity.borrow_mut().take()
     }
 
     pub fn limits(&self) -> &Limits {
@@ -443,7 +503,9 @@ impl Session {
         let server = origin_of(&url)?;
         let client = self.client(&server)?;
         let credentials = &ask.repository.credentials;
-        let request = match auth::token_request(url, service, &ask.scopes(), credentials) {
+        let identity = ask.repository.whole.identity;
+        let asks = auth::token_request(url, service, &ask.scopes(), credentials, identity);
+        let request = match asks {
             TokenRequest::Get { url, proof: None } => client.get(url),
             TokenRequest::Get {
                 url,
@@ -474,6 +536,9 @@ impl Session {
             );
         }
         let body = self.body(response, MAX_TOKEN_BYTES, "a token").await?;
+        if identity {
+            *self.identity.borrow_mut() = auth::identity_token(&body);
+        }
         auth::token_answer(&body, asked).ok_or_else(|| {
             Error::new(
                 ErrorKind::Registry,
@@ -602,6 +667,19 @@ impl Session {
         }
     }
 
+    /// [`Self::retrying`], but a mirror is asked once: there is another place.
+    pub async fn repeating<T>(
+        &self,
+        ask: &Ask<'_>,
+        on_retry: OnRetry<'_>,
+        attempt: impl AsyncFn() -> Result<T, Failure>,
+    ) -> Result<T> {
+        if ask.repository.is_mirror {
+            return attempt().await.map_err(|failure| failure.error);
+        }
+        self.retrying(&ask.what, on_retry, attempt).await
+    }
+
     fn client(&self, origin: &Origin) -> Result<Client> {
         if let Some(client) = self.clients.borrow().get(origin) {
             return Ok(client.clone());
@@ -620,7 +698,7 @@ impl Session {
             // Never read for plain http: it takes a millisecond.
             None if origin.scheme == Scheme::Http => &RootCertStore::empty(),
             None => {
-                let read = tls::roots(self.options.ca_file.as_deref())?;
+                let read = tls::roots(&self.options)?;
                 self.roots.get_or_init(|| read)
             }
         };
@@ -632,33 +710,12 @@ impl Session {
             .connect_timeout(self.limits.connect)
             .dns_resolver(self.resolver.clone())
             .tls_backend_preconfigured(tls::client_config(origin, &self.options, roots)?);
-        // As in Go: what is on this machine is never asked through a proxy.
-        if !origin.is_loopback() {
-            for proxy in self.proxies()? {
-                builder = builder.proxy(proxy);
-            }
+        if let Some(proxy) = proxy::for_origin(origin, &self.options)? {
+            builder = builder.proxy(proxy);
         }
         builder.build().map_err(|cause| {
             Error::new(ErrorKind::Registry, what()).with_source(failure::innermost(&cause))
         })
-    }
-
-    fn proxies(&self) -> Result<Vec<Proxy>> {
-        let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
-        let except = given(&self.options.no_proxy).and_then(|list| NoProxy::from_string(&list));
-        // The text may hold a password, so the error does not repeat it.
-        let bad = |which: &str| Error::invalid(format!("{which} is not the URL of a proxy"));
-        let mut proxies = Vec::new();
-        if let Some(url) = given(&self.options.https_proxy) {
-            proxies.push(Proxy::https(&url).map_err(|_| bad("https_proxy"))?);
-        }
-        if let Some(url) = given(&self.options.http_proxy) {
-            proxies.push(Proxy::http(&url).map_err(|_| bad("http_proxy"))?);
-        }
-        Ok(proxies
-            .into_iter()
-            .map(|proxy| proxy.no_proxy(except.clone()))
-            .collect())
     }
 }
 
@@ -699,6 +756,9 @@ impl<'a> Patience<'a> {
 
     /// Doubles each time; up to a quarter more, so that many clients do not come back at once.
     fn back_off(&self) -> Duration {
+        if !self.limits.doubling {
+            return self.limits.first_pause;
+        }
         let pause = self
             .limits
             .first_pause

@@ -62,7 +62,7 @@ pub(super) async fn tags(
 }
 
 /// The query of `<URL?QUERY>; rel="next"` (RFC 8288).
-fn next_query(link: &str) -> Option<String> {
+pub(super) fn next_query(link: &str) -> Option<String> {
     let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
     if !parameters.contains("next") {
         return None;

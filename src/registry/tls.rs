@@ -2,7 +2,8 @@
 //!
 //! Roots are, first match wins: the file that `SSL_CERT_FILE` names, the first bundle file that
 //! distributions are known to have, the roots compiled in. Reading a bundle takes a millisecond;
-//! walking `/etc/ssl/certs`, as other loaders do, up to sixty. To them come, for one host:
+//! walking `/etc/ssl/certs`, as other loaders do, up to sixty: folders are walked only if
+//! `SSL_CERT_DIR` names some. To them come, for one host:
 //!
 //! ```text
 //! CERTS_DIR/HOST[:PORT]/*.crt                 further authorities, or the server's own certificate
@@ -42,29 +43,36 @@ const BUNDLES: [&str; 6] = [
 ];
 
 /// The authorities that are trusted for every host.
-pub(super) fn roots(ca_file: Option<&Path>) -> Result<RootCertStore> {
+pub(super) fn roots(options: &RegistryOptions) -> Result<RootCertStore> {
     let mut store = RootCertStore::empty();
-    if let Some(path) = ca_file {
-        let (added, _) = store.add_parsable_certificates(certificates(path)?);
-        if added == 0 {
-            return Err(Error::invalid(format!(
-                "no certificate in {}",
-                path.display()
-            )));
+    let bundle = match &options.ca_file {
+        Some(path) => {
+            let found = certificates(path)?;
+            let (added, _) = store.add_parsable_certificates(found);
+            if added == 0 {
+                return Err(Error::invalid(format!(
+                    "no certificate in {}",
+                    path.display()
+                )));
+            }
+            None
         }
-        return Ok(store);
+        None => BUNDLES.iter().find_map(|path| {
+            certificates(Path::new(path))
+                .ok()
+                .filter(|found| !found.is_empty())
+        }),
+    };
+    // Bundles and folders may hold a few that webpki cannot read; the others still count.
+    store.add_parsable_certificates(bundle.unwrap_or_default());
+    for folder in &options.ca_dirs {
+        let files = fs::read_dir(folder).into_iter().flatten().flatten();
+        for file in files {
+            store.add_parsable_certificates(certificates(&file.path()).unwrap_or_default());
+        }
     }
-    let bundle = BUNDLES.iter().find_map(|path| {
-        certificates(Path::new(path))
-            .ok()
-            .filter(|found| !found.is_empty())
-    });
-    match bundle {
-        // A bundle may hold a few that webpki cannot read; the others still count.
-        Some(found) => {
-            store.add_parsable_certificates(found);
-        }
-        None => store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+    if store.is_empty() {
+        store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     Ok(store)
 }

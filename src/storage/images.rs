@@ -36,17 +36,53 @@ pub(super) fn file_of(record: &ImageRecord) -> String {
         .map_or_else(|| record.config.to_string(), file_name)
 }
 
+/// An image that has a name needs no record without one. Sorts.
+fn hide_unnamed(records: &mut Vec<ImageRecord>) {
+    let named: std::collections::HashSet<Digest> = records
+        .iter()
+        .filter(|record| record.name.is_some())
+        .map(|record| record.config.clone())
+        .collect();
+    records.retain(|record| record.name.is_some() || !named.contains(&record.config));
+    records.sort_by_cached_key(|record| (record.name.is_none(), file_of(record)));
+}
+
 impl Store {
-    /// The image under exactly this name. One `open`, `read` and `close`.
+    /// The image under exactly this name, here or in an additional store. One `open`, `read` and
+    /// `close` if it is here.
     pub fn image(&self, name: &Reference) -> Result<Option<ImageRecord>> {
+        match self.own_image(name)? {
+            None if self.has_additional() => self.additional_image(&file_name(name)),
+            own => Ok(own),
+        }
+    }
+
+    fn own_image(&self, name: &Reference) -> Result<Option<ImageRecord>> {
         let stored = files::read_json::<ImageRecord>(&self.root, &place(&file_name(name)))?;
         Ok(stored
             .good()
             .filter(|record| record.name.as_ref() == Some(name)))
     }
 
-    /// All records, by name; unnamed ones last. Damaged files are left out.
+    /// All records, by name; unnamed ones last. Damaged files are left out. Those of additional
+    /// stores are not among them.
     pub fn images(&self) -> Result<Vec<ImageRecord>> {
+        let mut records = self.own_images()?;
+        hide_unnamed(&mut records);
+        Ok(records)
+    }
+
+    /// As [`Self::images`], with those of additional stores whose names are free.
+    pub fn visible_images(&self) -> Result<Vec<ImageRecord>> {
+        let mut records = self.own_images()?;
+        if self.has_additional() {
+            records.extend(self.additional_images(&records)?);
+        }
+        hide_unnamed(&mut records);
+        Ok(records)
+    }
+
+    pub(super) fn own_images(&self) -> Result<Vec<ImageRecord>> {
         let folder = self.folder("images")?;
         let names = files::names(&folder).system(|| "cannot list images/".to_owned())?;
         let mut records: Vec<ImageRecord> = Vec::with_capacity(names.len());
@@ -58,14 +94,14 @@ impl Store {
                 records.push(record);
             }
         }
-        let named: std::collections::HashSet<Digest> = records
-            .iter()
-            .filter(|record| record.name.is_some())
-            .map(|record| record.config.clone())
-            .collect();
-        records.retain(|record| record.name.is_some() || !named.contains(&record.config));
-        records.sort_by_cached_key(|record| (record.name.is_none(), file_of(record)));
         Ok(records)
+    }
+
+    /// A record of this store for the same image (manifest and configuration), named or not.
+    pub fn own_record(&self, image: &ImageRecord) -> Result<Option<ImageRecord>> {
+        let same =
+            |other: &ImageRecord| other.config == image.config && other.manifest == image.manifest;
+        Ok(self.own_images()?.into_iter().find(same))
     }
 
     /// What the user means: a name, `name@digest`, an image ID (with or without `sha256:`) or an
@@ -81,6 +117,9 @@ impl Store {
             match typed.parse::<Reference>() {
                 Ok(name) => {
                     if let Some(record) = self.image_by_reference(&name)? {
+                        return Ok(record);
+                    }
+                    if let Some(record) = self.image_by_short_name(&name)? {
                         return Ok(record);
                     }
                 }
@@ -104,7 +143,7 @@ impl Store {
             record.config.algorithm() == "sha256" && record.config.hex().starts_with(digits)
         };
         // Named records come first.
-        let mut fitting = self.images()?.into_iter().filter(fits);
+        let mut fitting = self.visible_images()?.into_iter().filter(fits);
         let first = fitting.next();
         if fitting.any(|other| Some(&other.config) != first.as_ref().map(|first| &first.config)) {
             return Err(Error::invalid(format!(
@@ -114,13 +153,27 @@ impl Store {
         Ok(first)
     }
 
+    fn image_by_short_name(&self, name: &Reference) -> Result<Option<ImageRecord>> {
+        let Some(meant) = self.short_names.as_ref().filter(|_| name.is_short()) else {
+            return Ok(None);
+        };
+        for other in (meant.0)(name) {
+            if other != *name
+                && let Some(record) = self.image_by_reference(&other)?
+            {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
     fn image_by_reference(&self, name: &Reference) -> Result<Option<ImageRecord>> {
         let exact = self.image(name)?;
         let (None, Some(digest)) = (&exact, name.digest()) else {
             return Ok(exact);
         };
         // `alpine@sha256:…` is also found if it was pulled as `alpine:3`.
-        Ok(self.images()?.into_iter().find(|record| {
+        Ok(self.visible_images()?.into_iter().find(|record| {
             let same_repository = record
                 .name
                 .as_ref()
@@ -148,7 +201,7 @@ impl Store {
         let Some(name) = &record.name else {
             return Ok(());
         };
-        let Some(old) = self.image(name)? else {
+        let Some(old) = self.own_image(name)? else {
             return Ok(());
         };
         let known_otherwise = |old: &ImageRecord| -> Result<bool> {
@@ -175,6 +228,28 @@ impl Store {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno).system(|| format!("cannot remove image {name}")),
         }
+    }
+
+    /// Takes names from one image, durably. If they are its last ones it stays without a name; its
+    /// record without one is written first, and does not count before the others are gone.
+    pub fn take_names(
+        &self,
+        _alone: &ExclusiveLock,
+        going: &[ImageRecord],
+        is_last: bool,
+    ) -> Result<()> {
+        let folder = FolderLock::hold(self, "images")?;
+        if let (Some(record), true) = (going.first(), is_last) {
+            let unnamed = ImageRecord {
+                name: None,
+                ..record.clone()
+            };
+            self.write_image(&folder, &unnamed)?;
+        }
+        for record in going {
+            self.unlink_image_file(&folder, &file_of(record))?;
+        }
+        rustix::fs::fsync(folder.dir()).system(|| "cannot write images/".to_owned())
     }
 
     /// Takes a name (or, for a record without one, the image) away, durably: a record must not

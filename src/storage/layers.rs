@@ -12,7 +12,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Durability, Lease, Store, files, make_folder};
+use super::{Durability, Lease, Store, additional::missing_layer, files, make_folder};
 use crate::model::{Context, Digest, Error, ErrorKind, Result};
 
 /// Where a layer lies below the root. SHA-512 is told by its length.
@@ -44,17 +44,42 @@ impl Store {
     /// Whether the layer is there now; [`Lease::has_layer`] makes it stay. One whose record the
     /// disk has damaged is not, so that the next pull or load unpacks it anew.
     pub fn has_layer(&self, chain_id: &Digest) -> Result<bool> {
+        Ok(self.has_own_layer(chain_id)?
+            || (self.has_additional() && self.additional_layer(&place(chain_id)).is_some()))
+    }
+
+    /// As [`Self::has_layer`], in additional stores not looked for.
+    pub fn has_own_layer(&self, chain_id: &Digest) -> Result<bool> {
         let stored = files::read_json::<LayerFacts>(&self.root, &facts_place(chain_id))?;
         Ok(stored.good().is_some())
     }
 
+    /// # Errors
+    /// [`ErrorKind::NoSuchBlob`] if one of them is not there.
+    pub fn require_layers(&self, chain_ids: &[Digest]) -> Result<()> {
+        let mut layers = chain_ids.iter();
+        layers.try_for_each(|chain_id| self.layer_facts(chain_id).map(drop))
+    }
+
     /// The tree of a layer, for a mount. Not checked to be there.
     pub fn layer_tree(&self, chain_id: &Digest) -> PathBuf {
-        self.root_path.join(place(chain_id)).join("tree")
+        let place = place(chain_id);
+        if self.has_additional()
+            && !self.has_own_layer(chain_id).unwrap_or(true)
+            && let Some((layer, _)) = self.additional_layer(&place)
+        {
+            return layer.join("tree");
+        }
+        self.root_path.join(place).join("tree")
     }
 
     /// The tree of a layer, open for listing.
     pub(super) fn layer_folder(&self, chain_id: &Digest) -> Result<OwnedFd> {
+        if self.has_additional() {
+            let path = self.layer_tree(chain_id);
+            return rustix::fs::openat(rustix::fs::CWD, &path, super::FOLDER, Mode::empty())
+                .system(|| format!("cannot open {}", path.display()));
+        }
         self.folder(&format!("{}/tree", place(chain_id)))
     }
 
@@ -68,16 +93,12 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::NoSuchBlob`] if the layer is not there or damaged.
     pub fn layer_facts(&self, chain_id: &Digest) -> Result<LayerFacts> {
-        let missing = || {
-            Error::new(
-                ErrorKind::NoSuchBlob,
-                format!("layer {chain_id} is not in the store"),
-            )
-            .with_hint("pull or load the image again")
-        };
-        files::read_json(&self.root, &facts_place(chain_id))?
-            .good()
-            .ok_or_else(missing)
+        if let Some(facts) = files::read_json(&self.root, &facts_place(chain_id))?.good() {
+            return Ok(facts);
+        }
+        self.additional_layer(&place(chain_id))
+            .map(|(_, facts)| facts)
+            .ok_or_else(|| missing_layer(self, chain_id))
     }
 }
 
@@ -162,7 +183,7 @@ impl StagedLayer {
         match rustix::fs::renameat(lease, &self.name, &store.root, &to) {
             Ok(()) => Ok(()),
             // Another process was faster; ours goes with the lease.
-            Err(Errno::EXIST | Errno::NOTEMPTY) if store.has_layer(chain_id)? => Ok(()),
+            Err(Errno::EXIST | Errno::NOTEMPTY) if store.has_own_layer(chain_id)? => Ok(()),
             // The remains of an interrupted deletion, or a damaged one: they change places with ours.
             Err(Errno::EXIST | Errno::NOTEMPTY) => rustix::fs::renameat_with(
                 lease,

@@ -32,7 +32,7 @@
 //!   tmp/dead-…                whatever was taken out of sight and is being deleted; a container
 //!                             in `dead-+volumes-…` takes its nameless volumes along
 //!   orphans                   there while a container keeps an image that was removed
-//! RUNROOT (0700)              sockets, the user namespace's handle, what was found out about the
+//! RUNROOT (0700)              sockets, sizes of layers ([`usage`]), the user namespace's handle, what was found out about the
 //!                             machine: gone at reboot, and that is right
 //! ```
 //!
@@ -73,6 +73,7 @@
 //! **Deleting** needs no free space: the record is unlinked or its directory renamed into `tmp/`,
 //! and what it kept alive goes with the garbage collection that follows.
 
+mod additional;
 pub mod blobs;
 pub mod changes;
 pub mod check;
@@ -82,6 +83,7 @@ pub mod delete;
 pub mod driver;
 pub mod events;
 pub mod files;
+mod format;
 pub mod gc;
 pub mod images;
 pub mod layers;
@@ -91,9 +93,12 @@ pub mod manifests;
 mod merge;
 pub mod new_layer;
 pub mod pack;
+mod reset;
 pub mod secrets;
+mod shared;
 pub mod shifted;
 pub mod unpack;
+pub mod usage;
 pub mod volumes;
 
 use std::{
@@ -101,27 +106,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::model::{Context, Error, ErrorKind, Reference, Result};
 use rustix::{
     fs::{CWD, Mode, OFlags},
     io::Errno,
 };
-use serde::{Deserialize, Serialize};
 
-use crate::model::{Context, Error, ErrorKind, Result};
-
+pub use additional::Opener;
 pub use blobs::{BlobWriter, StagedBlob};
 pub use containers::{ContainerDir, ContainerLock, StagedContainer};
 pub use driver::Driver;
 pub use events::EventReader;
 pub use files::Durability;
+pub use format::Migrated;
+use format::{Format, Use};
 pub use gc::Garbage;
 pub use layers::{LayerFacts, StagedLayer};
 pub use lease::Lease;
 pub use volumes::VolumePaths;
 
-const VERSION: u32 = 1;
-/// The features of the format that a program must know to touch the store at all.
-const FEATURES: [&str; 0] = [];
 const FOLDERS: [&str; 9] = [
     "blobs",
     "blobs/sha256",
@@ -141,6 +144,21 @@ pub struct Store {
     root_path: PathBuf,
     runroot: OwnedFd,
     runroot_path: PathBuf,
+    short_names: Option<ShortNames>,
+    /// Read-only ones, see [`additional`].
+    additional: Vec<additional::Additional>,
+}
+
+/// What a name that was typed without a registry may mean; asked only when the store does not have
+/// it under Docker's name.
+struct ShortNames(Box<MeaningsOf>);
+
+type MeaningsOf = dyn Fn(&Reference) -> Vec<Reference> + Send + Sync;
+
+impl std::fmt::Debug for ShortNames {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ShortNames")
+    }
 }
 
 impl Store {
@@ -150,6 +168,15 @@ impl Store {
     /// [`ErrorKind::Store`] if its format is newer than this program, and whatever forbids to make
     /// or read the two directories.
     pub fn open(root: &Path, runroot: &Path) -> Result<Store> {
+        Store::open_for(Use::Change, root, runroot)
+    }
+
+    /// As [`Self::open`], for a store of an older version too: only to migrate or remove it.
+    pub fn open_older(root: &Path, runroot: &Path) -> Result<Store> {
+        Store::open_for(Use::Migrate, root, runroot)
+    }
+
+    fn open_for(wanted: Use, root: &Path, runroot: &Path) -> Result<Store> {
         let root_fd = open_or_make_folder(root)?;
         let runroot_fd = open_or_make_folder(runroot)?;
         check_owner(&runroot_fd, runroot)?;
@@ -158,14 +185,14 @@ impl Store {
             root_path: root.to_owned(),
             runroot: runroot_fd,
             runroot_path: runroot.to_owned(),
+            short_names: None,
+            additional: Vec::new(),
         };
-        match files::read(&store.root, "format", 64 << 10)
-            .system(|| format!("cannot read {}", root.join("format").display()))?
-        {
+        match store.read_format()? {
             // An empty one was being written when the power failed.
             None => store.initialise()?,
             Some(bytes) if bytes.is_empty() => store.initialise()?,
-            Some(bytes) => check_format(&bytes, root)?,
+            Some(bytes) => Format::parse(&bytes, root)?.allow(wanted, root)?,
         }
         Ok(store)
     }
@@ -182,6 +209,8 @@ impl Store {
             root_path: root.to_owned(),
             runroot: open(runroot)?,
             runroot_path: runroot.to_owned(),
+            short_names: None,
+            additional: Vec::new(),
         })
     }
 
@@ -193,8 +222,15 @@ impl Store {
                 .system(|| format!("cannot make {}", self.root_path.join(folder).display()))?;
         }
         let _alone = self.lock_exclusive()?;
-        let format = serde_json::to_vec(&Format::ours()).unwrap_or_default();
-        files::put(&self.root, "format", &format, Durability::Durable)
+        self.write_format(&Format::ours())
+    }
+
+    /// From here on, [`Self::resolve_image`] also finds what `meanings` says.
+    pub fn look_up_short_names(
+        &mut self,
+        meanings: impl Fn(&Reference) -> Vec<Reference> + Send + Sync + 'static,
+    ) {
+        self.short_names = Some(ShortNames(Box::new(meanings)));
     }
 
     /// The root as it was given.
@@ -307,48 +343,4 @@ fn make_folder(parent: impl AsFd, name: &str) -> rustix::io::Result<()> {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(errno),
     }
-}
-
-#[derive(Serialize, Deserialize)]
-struct Format {
-    version: u32,
-    /// Features that a program must know; others may be added later without harm.
-    features: Vec<String>,
-}
-
-impl Format {
-    fn ours() -> Format {
-        Format {
-            version: VERSION,
-            features: FEATURES.map(String::from).into(),
-        }
-    }
-}
-
-fn check_format(bytes: &[u8], root: &Path) -> Result<()> {
-    let format: Format = serde_json::from_slice(bytes).context(ErrorKind::Store, || {
-        format!("cannot understand {}", root.join("format").display())
-    })?;
-    let unknown: Vec<&str> = format
-        .features
-        .iter()
-        .map(String::as_str)
-        .filter(|feature| !FEATURES.contains(feature))
-        .collect();
-    if format.version <= VERSION && unknown.is_empty() {
-        return Ok(());
-    }
-    let newer = if unknown.is_empty() {
-        format!("version {}", format.version)
-    } else {
-        unknown.join(", ")
-    };
-    Err(Error::new(
-        ErrorKind::Store,
-        format!(
-            "the store {} was written by a newer coracle ({newer})",
-            root.display()
-        ),
-    )
-    .with_hint("use that version, or another store with --root"))
 }

@@ -31,6 +31,7 @@ pub struct Request {
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: String,
+    pub bytes: Vec<u8>,
 }
 
 impl Request {
@@ -43,6 +44,17 @@ impl Request {
 
     pub fn is_blob(&self) -> bool {
         self.path.contains("/blobs/")
+    }
+
+    pub fn is_upload(&self) -> bool {
+        self.path.contains("/blobs/uploads/")
+    }
+
+    fn parameter(&self, name: &str) -> Option<String> {
+        let (_, query) = self.path.split_once('?')?;
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
+        Some(value.replace("%3A", ":"))
     }
 }
 
@@ -83,12 +95,16 @@ impl Reply {
 }
 
 type Chaos = Box<dyn FnMut(&Request) -> Option<Reply> + Send>;
+type Cut = Box<dyn FnMut(&Request) -> Option<usize> + Send>;
 
 struct State {
     documents: Mutex<HashMap<String, (String, Vec<u8>)>>,
     blobs: Mutex<HashMap<String, Vec<u8>>>,
     requests: Mutex<Vec<Request>>,
     chaos: Mutex<Option<Chaos>>,
+    cut: Mutex<Option<Cut>>,
+    /// By the last part of their address.
+    uploads: Mutex<HashMap<String, Vec<u8>>>,
 }
 
 pub struct FakeRegistry {
@@ -147,6 +163,8 @@ impl FakeRegistry {
             blobs: Mutex::default(),
             requests: Mutex::default(),
             chaos: Mutex::default(),
+            cut: Mutex::default(),
+            uploads: Mutex::default(),
         });
         let shared = state.clone();
         thread::spawn(move || {
@@ -191,6 +209,26 @@ impl FakeRegistry {
         *self.state.chaos.lock().unwrap() = Some(Box::new(chaos));
     }
 
+    /// Requests for which `cut` says a number break off after so many bytes of their body, which are
+    /// kept. It sees them before the body.
+    pub fn cut(&self, cut: impl FnMut(&Request) -> Option<usize> + Send + 'static) {
+        *self.state.cut.lock().unwrap() = Some(Box::new(cut));
+    }
+
+    pub fn blob(&self, digest: &Digest) -> Option<Vec<u8>> {
+        let blobs = self.state.blobs.lock().unwrap();
+        blobs.get(digest.as_str()).cloned()
+    }
+
+    pub fn document(&self, name: &str) -> Option<(String, Vec<u8>)> {
+        self.state.documents.lock().unwrap().get(name).cloned()
+    }
+
+    /// Forgets all uploads that are not complete.
+    pub fn forget_uploads(&self) {
+        self.state.uploads.lock().unwrap().clear();
+    }
+
     pub fn requests(&self) -> Vec<Request> {
         self.state.requests.lock().unwrap().clone()
     }
@@ -209,7 +247,7 @@ fn speaks_tls(stream: &TcpStream) -> bool {
 
 fn serve(stream: impl Read + Write, state: &State) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
-    while let Some(request) = read_request(&mut stream)? {
+    while let Some(request) = read_request(&mut stream, state)? {
         state.requests.lock().unwrap().push(request.clone());
         let chaotic = match &mut *state.chaos.lock().unwrap() {
             Some(chaos) => chaos(&request),
@@ -225,7 +263,7 @@ fn serve(stream: impl Read + Write, state: &State) -> std::io::Result<()> {
     Ok(())
 }
 
-fn read_request(stream: &mut impl BufRead) -> std::io::Result<Option<Request>> {
+fn read_request(stream: &mut impl BufRead, state: &State) -> std::io::Result<Option<Request>> {
     let mut line = String::new();
     if stream.read_line(&mut line)? == 0 {
         return Ok(None);
@@ -249,18 +287,45 @@ fn read_request(stream: &mut impl BufRead) -> std::io::Result<Option<Request>> {
         path,
         headers,
         body: String::new(),
+        bytes: Vec::new(),
     };
-    if let Some(length) = request.header("content-length") {
-        let mut body = vec![0; length.parse().unwrap()];
-        stream.read_exact(&mut body)?;
-        request.body = String::from_utf8(body).unwrap();
+    let length = request.header("content-length").unwrap_or("0");
+    let length: usize = length.parse().unwrap();
+    let cut = match &mut *state.cut.lock().unwrap() {
+        Some(cut) => cut(&request),
+        None => None,
+    };
+    let mut body = vec![0; length.min(cut.unwrap_or(length))];
+    stream.read_exact(&mut body)?;
+    request.bytes = body;
+    if cut.is_some() {
+        state.requests.lock().unwrap().push(request.clone());
+        let mut uploads = state.uploads.lock().unwrap();
+        if let Some(upload) = uploads.get_mut(upload_name(&request)) {
+            upload.extend_from_slice(&request.bytes);
+        }
+        return Ok(None);
     }
+    request.body = String::from_utf8_lossy(&request.bytes).into_owned();
     Ok(Some(request))
 }
 
 fn usual(request: &Request, state: &State) -> Reply {
     let name = request.path.rsplit('/').next().unwrap_or_default();
-    if request.is_blob() {
+    if request.is_upload() {
+        upload(request, state)
+    } else if request.method == "PUT" && request.path.contains("/manifests/") {
+        let media_type = request
+            .header("content-type")
+            .unwrap_or_default()
+            .to_owned();
+        let digest = digest(&request.bytes);
+        let mut documents = state.documents.lock().unwrap();
+        for name in [name, digest.as_str()] {
+            documents.insert(name.to_owned(), (media_type.clone(), request.bytes.clone()));
+        }
+        Reply::status(201).with("Docker-Content-Digest", digest.as_str())
+    } else if request.is_blob() {
         match state.blobs.lock().unwrap().get(name) {
             Some(bytes) => part(request, bytes),
             None => unknown("BLOB_UNKNOWN"),
@@ -274,6 +339,59 @@ fn usual(request: &Request, state: &State) -> Reply {
         }
     } else {
         Reply::status(404)
+    }
+}
+
+fn upload_name(request: &Request) -> &str {
+    let path = request.path.split('?').next().unwrap_or_default();
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+/// An upload as Debian's registry does it.
+fn upload(request: &Request, state: &State) -> Reply {
+    let mut uploads = state.uploads.lock().unwrap();
+    if request.method == "POST" {
+        let id = format!("upload-{}", state.requests.lock().unwrap().len());
+        let path = request.path.split('?').next().unwrap_or_default();
+        let reply = Reply::status(202).with("Location", format!("{path}{id}"));
+        uploads.insert(id, Vec::new());
+        return reply.with("Range", "0-0");
+    }
+    let name = upload_name(request).to_owned();
+    let Some(held) = uploads.get_mut(&name) else {
+        return unknown("BLOB_UPLOAD_UNKNOWN");
+    };
+    let range = |held: &Vec<u8>| format!("0-{}", held.len().saturating_sub(1));
+    let start = request.header("content-range").map(|range| {
+        let (start, _) = range.split_once('-').unwrap();
+        start.parse::<usize>().unwrap()
+    });
+    if start.is_some_and(|start| start != held.len()) {
+        return Reply::status(416).with("Range", range(held));
+    }
+    held.extend_from_slice(&request.bytes);
+    let location = request.path.split('?').next().unwrap_or_default();
+    match request.method.as_str() {
+        "GET" => Reply::status(204)
+            .with("Location", location)
+            .with("Range", range(held)),
+        "PATCH" => Reply::status(202)
+            .with("Location", location)
+            .with("Range", range(held)),
+        _ => {
+            let bytes = uploads.remove(&name).unwrap();
+            let digest = digest(&bytes);
+            if request.parameter("digest").as_deref() != Some(digest.as_str()) {
+                return Reply {
+                    status: 400,
+                    body: br#"{"errors":[{"code":"DIGEST_INVALID","message":"provided digest did not match uploaded content"}]}"#.to_vec(),
+                    ..Reply::default()
+                };
+            }
+            let mut blobs = state.blobs.lock().unwrap();
+            blobs.insert(digest.to_string(), bytes);
+            Reply::status(201).with("Docker-Content-Digest", digest.as_str())
+        }
     }
 }
 

@@ -57,6 +57,13 @@ impl World {
         record
     }
 
+    /// A blob that nothing refers to.
+    pub fn add_blob(&self, content: &str) {
+        let lease = self.store.lease().unwrap();
+        let blob = lease.stage_document(content.as_bytes()).unwrap();
+        lease.commit(vec![blob], vec![], &[]).unwrap();
+    }
+
     pub fn add_container(
         &self,
         name: &str,

@@ -24,7 +24,7 @@ use super::root_view::{RootView, Scope, inside};
 use crate::{
     engine::{Engine, sandbox::view},
     model::{
-        Context, Error, ErrorKind, Result,
+        Context, Digest, Error, ErrorKind, Result,
         container::{ContainerRecord, RootRequest},
         user_namespace::IdMaps,
     },
@@ -126,12 +126,23 @@ impl Engine {
     /// The image's files as one read-only tree: stacked, or where the kernel refuses that, as a copy
     /// without content.
     fn layers_alone(&self, record: &ContainerRecord, lease: &Lease<'_>) -> Result<OwnedFd> {
-        let what = || "cannot look at the layers".to_owned();
         if let RootRequest::Directory { path, .. } = &record.spec.root {
             return rustix::fs::open(path, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty())
                 .system(|| format!("cannot open {}", path.display()));
         }
-        let lowers = self.store.overlay_lowers(&record.layers);
+        self.layers_view(&record.layers, lease, "layers")
+    }
+
+    /// Layers (lowest first) as one read-only tree that is mounted nowhere: stacked, or where the
+    /// kernel refuses that, as a copy without content, which gets this name in the lease.
+    pub(in crate::engine) fn layers_view(
+        &self,
+        layers: &[Digest],
+        lease: &Lease<'_>,
+        copy: &str,
+    ) -> Result<OwnedFd> {
+        let what = || "cannot look at the layers".to_owned();
+        let lowers = self.store.overlay_lowers(layers);
         if let [only] = &lowers[..] {
             return rustix::fs::open(only, FOLDER, Mode::empty()).system(what);
         }
@@ -147,12 +158,32 @@ impl Engine {
             .map(open)
             .collect::<rustix::io::Result<_>>()
             .system(what)?;
-        rustix::fs::mkdirat(lease.dir(), "layers", Mode::RWXU).system(what)?;
-        let top = || rustix::fs::openat(lease.dir(), "layers", FOLDER, Mode::empty());
+        rustix::fs::mkdirat(lease.dir(), copy, Mode::RWXU).system(what)?;
+        let top = || rustix::fs::openat(lease.dir(), copy, FOLDER, Mode::empty());
         let content = Content::Referred { user_xattr };
         apply_layers(&trees, &top().system(what)?, None, content).system(what)?;
         top().system(what)
     }
+}
+
+/// What `new` has otherwise than `old`, both compared whole.
+pub(in crate::engine) fn compare(
+    old: Option<&OwnedFd>,
+    new: &OwnedFd,
+) -> std::io::Result<Vec<Change>> {
+    let open = |root: &OwnedFd| in_root::open(root.as_fd(), c"/", FOLDER);
+    let mut walk = Walk {
+        owners: None,
+        path: Vec::new(),
+        depth: 0,
+        changes: Vec::new(),
+    };
+    walk.folder(&Folders {
+        upper: None,
+        old: old.map(open).transpose()?,
+        new: open(new)?,
+    })?;
+    Ok(walk.changes)
 }
 
 /// One folder in all that have it.

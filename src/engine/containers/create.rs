@@ -3,7 +3,7 @@
 use super::own_root::Source;
 use crate::{
     engine::{
-        Engine, PullRequest, PullSettings, devices,
+        Engine, PullRequest, PullSettings, Silent, devices,
         events::container_event,
         machine, plan,
         supervisor::{self, network_files},
@@ -65,7 +65,7 @@ impl Engine {
         let found = match spec.pull {
             PullPolicy::Always => None,
             PullPolicy::Missing | PullPolicy::Never => {
-                match self.store.resolve_image(&spec.image) {
+                match self.image_or_member(&spec.image, spec.platform.as_ref()) {
                     Ok(image) => Some(image),
                     Err(error) if error.kind() == ErrorKind::NoSuchImage => {
                         match self.embedded_image(&spec.image)? {
@@ -79,13 +79,23 @@ impl Engine {
             }
         };
         match found {
-            Some(image) => Ok(image),
-            None => self.pull_for(spec, pull),
+            Some(image) => self.adopt(image, &Silent),
+            None => {
+                let pulled = self.pull_for(spec, pull)?;
+                self.adopt(pulled, &Silent)
+            }
         }
     }
 
     fn pull_for(&self, spec: &ContainerSpec, pull: &PullSettings<'_>) -> Result<ImageRecord> {
-        let reference: Reference = spec.image.parse()?;
+        let member = match spec.pull {
+            PullPolicy::Always => None,
+            _ => self.member_source(&spec.image, spec.platform.as_ref())?,
+        };
+        let reference: Reference = match member {
+            Some(member) => member,
+            None => spec.image.parse()?,
+        };
         pull.progress.image_missing(&reference);
         let request = PullRequest {
             reference,

@@ -42,6 +42,7 @@ mod top;
 mod update;
 mod wait;
 
+pub(in crate::engine) use changes::compare;
 pub use changes::{Change, ChangeKind};
 pub use copy::{Copied, CopyEnd, CopyRequest};
 pub(in crate::engine) use run::absolute;

@@ -254,6 +254,7 @@ impl Engine {
                 Err(error) if error.kind() == ErrorKind::OverlayRefused => error,
                 other => return other,
             };
+            self.store.require_layers(&record.layers)?;
             // Not for a folder of the user's, which is used as it is.
             let of_image = record.image_id.is_some();
             if of_image

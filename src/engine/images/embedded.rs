@@ -33,7 +33,13 @@ impl Engine {
         }
         self.enter_user_namespace()?;
         let source = LoadSource::Stream(Box::new(archive()));
-        load::load(&self.store, self.privilege(), source, None, &Silent)?;
+        load::load(
+            &self.store,
+            self.privilege(),
+            source,
+            &load::LoadOptions::default(),
+            &Silent,
+        )?;
         self.store.image(&name)
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     },
     storage::{
         Lease, StagedBlob, Store,
-        unpack::{Decompressor, Privilege},
+        unpack::{Privilege, decompress_any},
     },
 };
 
@@ -36,7 +36,7 @@ pub struct ImportOptions {
 }
 
 impl Engine {
-    /// Makes an image of one layer from a tar stream, which may be compressed with gzip or zstd;
+    /// Makes an image of one layer from a tar stream, which may be compressed with gzip, zstd, xz or bzip2;
     /// the layer is kept uncompressed. Returns the image ID.
     pub fn import(&self, request: &ImportRequest, _progress: &dyn Progress) -> Result<Digest> {
         Trust::read(&request.trust)?.admit_file("tarball", request.input.as_deref())?;
@@ -47,7 +47,7 @@ impl Engine {
             changes: request.changes.clone(),
             reference: request.reference.clone(),
         };
-        let tar: Box<dyn Read> = match &request.input {
+        let tar: Box<dyn Read + Send> = match &request.input {
             Some(path) => Box::new(
                 std::fs::File::open(path).system(|| format!("cannot open {}", path.display()))?,
             ),
@@ -65,7 +65,7 @@ impl Engine {
 pub fn import(
     store: &Store,
     privilege: Privilege,
-    tar: impl Read,
+    tar: impl Read + Send,
     options: &ImportOptions,
 ) -> Result<Digest> {
     let defaults = changes::defaults(&options.changes)?;
@@ -98,12 +98,12 @@ pub fn import(
     Ok(config_digest)
 }
 
-fn spool(lease: &Lease<'_>, tar: impl Read) -> Result<StagedBlob> {
+fn spool(lease: &Lease<'_>, tar: impl Read + Send) -> Result<StagedBlob> {
     let failed = |error: std::io::Error| match error.downcast::<Error>() {
         Ok(own) => own,
         Err(error) => Error::new(ErrorKind::System, "cannot read the tar").with_source(error),
     };
-    let mut plain = Decompressor::detect(tar).map_err(failed)?;
+    let mut plain = decompress_any(tar).map_err(failed)?;
     let mut writer = lease.write_new_blob()?;
     let mut buffer = vec![0; COPY_BUFFER];
     loop {

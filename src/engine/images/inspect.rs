@@ -22,11 +22,11 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::NoSuchImage`], [`ErrorKind::NoSuchBlob`], [`ErrorKind::DigestMismatch`].
     pub fn inspect_image(&self, typed: &str) -> Result<Value> {
-        let record = self.store.resolve_image(typed)?;
+        let record = self.image_or_member(typed, None)?;
         let config = self.image_config(&record.config)?;
         let names: Vec<ImageRecord> = self
             .store
-            .images()?
+            .visible_images()?
             .into_iter()
             .filter(|other| other.config == record.config)
             .collect();

@@ -3,8 +3,6 @@
 //! A docker-archive has no manifest in the registry's sense; one is generated (OCI), naming its
 //! layers as they are. The image ID, being the configuration's digest, stays what it was.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 
 use super::{
@@ -15,9 +13,9 @@ use super::{
 use crate::{
     engine::{Engine, LoadRequest, Progress},
     model::{
-        Context, Digest, Error, ErrorKind, Platform, Reference, Result,
+        Context, Digest, Error, ErrorKind, Platform, Reference, Result, TrustFiles,
         image::{ImageConfig, ImageRecord},
-        manifest::{self, Compression, Document},
+        manifest::{self, Document},
     },
     storage::{Lease, Store, unpack::Privilege},
 };
@@ -32,6 +30,19 @@ const MAX_IMAGES: usize = 1000;
 /// Bytes of all their documents, which are in memory together. A thousand images may share one
 /// configuration of 4 MiB, and such an archive is small.
 const MAX_DOCUMENTS: usize = 64 << 20;
+
+/// What of an archive is loaded, and as what.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Which images of indexes, and which others are skipped; none: this machine's of an index, and
+    /// all others. The first that an index has gets the names.
+    pub platforms: Vec<Platform>,
+    /// Only the image that the archive calls so: a name, or the `org.opencontainers.image.ref.name`
+    /// of an OCI layout.
+    pub only: Option<String>,
+    /// Instead of the names that the archive has.
+    pub name: Option<Reference>,
+}
 
 /// An image that was loaded.
 #[derive(Clone, Debug)]
@@ -52,20 +63,36 @@ impl Engine {
     /// [`ErrorKind::InvalidContent`] and [`ErrorKind::DigestMismatch`] for a bad archive,
     /// [`ErrorKind::NoMatchingPlatform`]. Images loaded before the failing one stay.
     pub fn load(&self, request: &LoadRequest, progress: &dyn Progress) -> Result<Vec<Loaded>> {
-        self.enter_user_namespace()?;
         let source = match &request.input {
             Some(path) => LoadSource::Path(path.clone()),
-            None => LoadSource::Stream(Box::new(std::io::stdin())),
+            None => LoadSource::File(standard_input()?),
         };
-        let trust = Trust::read(&request.trust)?;
-        let loaded = load_if(
-            &self.store,
-            self.privilege(),
-            source,
-            request.platform.as_ref(),
-            progress,
-            &|transport| trust.admit_file(transport, request.input.as_deref()),
-        )?;
+        let options = LoadOptions {
+            platforms: request.platforms.clone(),
+            ..LoadOptions::default()
+        };
+        self.load_from(source, &options, &request.trust, progress)
+    }
+
+    /// [`Self::load`] from anywhere.
+    pub fn load_from(
+        &self,
+        source: LoadSource,
+        options: &LoadOptions,
+        trust: &TrustFiles,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Loaded>> {
+        let path = match &source {
+            LoadSource::Path(path) => Some(path.clone()),
+            _ => None,
+        };
+        // The user may read what root of her ids may not.
+        let source = source.opened()?;
+        self.enter_user_namespace()?;
+        let trust = Trust::read(trust)?;
+        let (store, privilege) = (&self.store, self.privilege());
+        let admit = |transport| trust.admit_file(transport, path.as_deref());
+        let loaded = load_if(store, privilege, source, options, progress, &admit)?;
         for Loaded { id, .. } in &loaded {
             self.note_image("load", id.as_str(), id.as_str(), Some(id));
         }
@@ -78,10 +105,10 @@ pub fn load(
     store: &Store,
     privilege: Privilege,
     source: LoadSource,
-    platform: Option<&Platform>,
+    options: &LoadOptions,
     progress: &dyn Progress,
 ) -> Result<Vec<Loaded>> {
-    load_if(store, privilege, source, platform, progress, &|_| Ok(()))
+    load_if(store, privilege, source, options, progress, &|_| Ok(()))
 }
 
 /// [`load`], if `admit` allows this kind of archive. It is asked before anything is unpacked.
@@ -89,16 +116,16 @@ fn load_if(
     store: &Store,
     privilege: Privilege,
     source: LoadSource,
-    platform: Option<&Platform>,
+    options: &LoadOptions,
     progress: &dyn Progress,
     admit: &dyn Fn(&'static str) -> Result<()>,
 ) -> Result<Vec<Loaded>> {
     let lease = store.lease()?;
     let is_folder = matches!(&source, LoadSource::Path(path) if path.is_dir());
-    let mut archive = Archive::open(&lease, source)?;
+    let mut archive = Archive::open(&lease, source, privilege)?;
     admit(transport(&archive, is_folder)?)?;
     let mut loaded = Vec::new();
-    for found in find_images(&archive, platform)? {
+    for found in find_images(&mut archive, options)? {
         loaded.push(take_in(&lease, privilege, progress, &mut archive, found)?);
     }
     Ok(loaded)
@@ -119,6 +146,8 @@ fn transport(archive: &Archive<'_>, is_folder: bool) -> Result<&'static str> {
 struct Found {
     documents: ImageDocuments,
     names: Vec<Reference>,
+    /// What an OCI layout calls it.
+    labels: Vec<String>,
     index: Option<Vec<u8>>,
 }
 
@@ -130,17 +159,7 @@ fn take_in<'a>(
     found: Found,
 ) -> Result<Loaded> {
     let ingest = Ingest::begin(lease, privilege, progress, &found.documents)?;
-    for (blob, size) in ingest.missing() {
-        let staged = archive.take(&blob, size)?.ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidContent,
-                format!("layer {blob} is missing in the archive"),
-            )
-        })?;
-        progress.layer_started(&blob, size);
-        progress.layer_advanced(&blob, size);
-        ingest.provide(staged);
-    }
+    archive.fill(&ingest)?;
     let mut ingested = ingest.complete()?;
     if let Some(index) = &found.index {
         ingested.attach_index(lease.stage_document(index)?);
@@ -153,14 +172,18 @@ fn take_in<'a>(
     })
 }
 
-fn find_images(archive: &Archive<'_>, platform: Option<&Platform>) -> Result<Vec<Found>> {
+fn find_images(archive: &mut Archive<'_>, options: &LoadOptions) -> Result<Vec<Found>> {
     let docker = archive.document("manifest.json")?;
     let oci = match archive.document("oci-layout")? {
         Some(_) => archive.document("index.json")?,
         None => None,
     };
+    let is_dir = archive.document("version")?.is_some();
     let mut found = match (&oci, &docker) {
-        (Some(index), _) => oci_images(archive, index, platform)?,
+        (Some(index), _) => oci_images(archive, index, &options.platforms)?,
+        (None, Some(manifest)) if is_dir => {
+            oci_image(archive, manifest.clone(), None, &options.platforms)?
+        }
         (None, Some(list)) => docker_images(archive, list)?,
         (None, None) => {
             return Err(Error::new(
@@ -173,30 +196,65 @@ fn find_images(archive: &Archive<'_>, platform: Option<&Platform>) -> Result<Vec
     if let (Some(_), Some(list)) = (&oci, &docker) {
         add_docker_names(archive, list, &mut found)?;
     }
-    let offered = found.len();
-    if let Some(wanted) = platform {
+    choose(found, options)
+}
+
+fn choose(mut found: Vec<Found>, options: &LoadOptions) -> Result<Vec<Found>> {
+    if found.is_empty() {
+        let empty = "the archive contains no image";
+        return Err(Error::new(ErrorKind::InvalidContent, empty));
+    }
+    if let Some(only) = &options.only {
+        found.retain(|image| image.is_called(only));
+        if found.is_empty() {
+            let text = format!("the archive contains no image called {only:?}");
+            return Err(Error::new(ErrorKind::NoSuchImage, text));
+        }
+    }
+    if !options.platforms.is_empty() {
         let mut fitting = Vec::new();
         for image in found {
-            if wanted.accepts(&ImageConfig::parse(&image.documents.config)?.platform()) {
+            let offered = ImageConfig::parse(&image.documents.config)?.platform();
+            if options
+                .platforms
+                .iter()
+                .any(|wanted| wanted.accepts(&offered))
+            {
                 fitting.push(image);
             }
         }
         found = fitting;
     }
-    match (found.len(), platform) {
-        (0, Some(wanted)) if offered > 0 => Err(Error::new(
+    if found.is_empty() {
+        let wanted: Vec<String> = options.platforms.iter().map(ToString::to_string).collect();
+        return Err(Error::new(
             ErrorKind::NoMatchingPlatform,
-            format!("no image of the archive is for platform {wanted}"),
-        )),
-        (0, _) => Err(Error::new(
-            ErrorKind::InvalidContent,
-            "the archive contains no image",
-        )),
-        (1..=MAX_IMAGES, _) => Ok(found),
-        _ => Err(Error::new(
+            format!(
+                "no image of the archive is for platform {}",
+                wanted.join(" or ")
+            ),
+        ));
+    }
+    if found.len() > MAX_IMAGES {
+        return Err(Error::new(
             ErrorKind::InvalidContent,
             format!("the archive contains more than {MAX_IMAGES} images"),
-        )),
+        ));
+    }
+    if let Some(name) = &options.name {
+        for image in &mut found {
+            image.names.clear();
+        }
+        found[0].names.push(name.clone());
+    }
+    Ok(found)
+}
+
+impl Found {
+    fn is_called(&self, name: &str) -> bool {
+        let reference: Option<Reference> = name.parse().ok();
+        self.labels.iter().any(|label| label == name)
+            || reference.is_some_and(|reference| self.names.contains(&reference))
     }
 }
 
@@ -223,11 +281,7 @@ fn keep(images: &mut Vec<Found>, image: Found) -> Result<()> {
 
 // ---- OCI -------------------------------------------------------------------------------------
 
-fn oci_images(
-    archive: &Archive<'_>,
-    index: &[u8],
-    platform: Option<&Platform>,
-) -> Result<Vec<Found>> {
+fn oci_images(archive: &Archive<'_>, index: &[u8], platforms: &[Platform]) -> Result<Vec<Found>> {
     let Document::Index(index) = Document::parse(index, Some(manifest::OCI_INDEX))? else {
         return Err(Error::new(
             ErrorKind::InvalidContent,
@@ -243,41 +297,83 @@ fn oci_images(
         if annotation(ATTESTATION).is_some() {
             continue;
         }
-        let digest = manifest::digest_of(entry)?;
-        let bytes = archive.blob_document(&digest)?;
-        let mut found = oci_image(archive, bytes, entry.media_type().as_ref(), platform)?;
+        let bytes = archive.blob_document(&manifest::digest_of(entry)?)?;
+        let media_type = entry.media_type().to_string();
+        let mut found = oci_image(archive, bytes, Some(&media_type), platforms)?;
+        let label = annotation(OCI_NAME);
         let name = annotation(CONTAINERD_NAME).or_else(|| {
             // A bare word is a tag of no repository.
-            annotation(OCI_NAME).filter(|name| name.contains(['/', ':']))
+            label.clone().filter(|name| name.contains(['/', ':']))
         });
-        found
-            .names
-            .extend(name.map(|name| parse_name(&name)).transpose()?);
-        let same = |image: &&mut Found| image.documents.manifest == found.documents.manifest;
-        match images.iter_mut().find(same) {
-            Some(image) => image.names.extend(found.names),
-            None => keep(&mut images, found)?,
+        let names = name.map(|name| parse_name(&name)).transpose()?;
+        // Those for other platforms are there, and without a name.
+        if let Some(first) = found.first_mut() {
+            first.names.extend(names);
+        }
+        for mut found in found {
+            found.labels.extend(label.clone());
+            let same = |image: &&mut Found| image.documents.manifest == found.documents.manifest;
+            match images.iter_mut().find(same) {
+                Some(image) => {
+                    image.names.extend(found.names);
+                    image.labels.extend(found.labels);
+                }
+                None => keep(&mut images, found)?,
+            }
         }
     }
     Ok(images)
 }
 
+/// The image of a manifest, or those of an index that are wanted.
 fn oci_image(
     archive: &Archive<'_>,
     bytes: Vec<u8>,
-    media_type: &str,
-    platform: Option<&Platform>,
-) -> Result<Found> {
-    let (bytes, media_type, index) = match Document::parse(&bytes, Some(media_type))? {
-        Document::Manifest(_) => (bytes, media_type.to_owned(), None),
-        Document::Index(index) => {
-            let host = Platform::host();
-            let chosen = manifest::choose(&index, platform.unwrap_or(&host))?;
-            let inner = archive.blob_document(&manifest::digest_of(chosen)?)?;
-            (inner, chosen.media_type().to_string(), Some(bytes))
+    media_type: Option<&str>,
+    platforms: &[Platform],
+) -> Result<Vec<Found>> {
+    let index = match Document::parse(&bytes, media_type)? {
+        Document::Manifest(_) => {
+            return Ok(vec![one_image(archive, bytes, media_type, None)?]);
         }
+        Document::Index(index) => index,
     };
-    let Document::Manifest(parsed) = Document::parse(&bytes, Some(&media_type))? else {
+    let host = [Platform::host()];
+    let wanted = if platforms.is_empty() {
+        &host
+    } else {
+        platforms
+    };
+    let mut found: Vec<Found> = Vec::new();
+    let mut missing = None;
+    for platform in wanted {
+        let chosen = match manifest::choose(&index, platform) {
+            Ok(chosen) => chosen,
+            Err(error) => {
+                missing.get_or_insert(error);
+                continue;
+            }
+        };
+        let inner = archive.blob_document(&manifest::digest_of(chosen)?)?;
+        let media_type = chosen.media_type().to_string();
+        if !found.iter().any(|image| image.documents.manifest == inner) {
+            let image = one_image(archive, inner, Some(&media_type), Some(bytes.clone()))?;
+            found.push(image);
+        }
+    }
+    match (found.is_empty(), missing) {
+        (true, Some(error)) => Err(error),
+        _ => Ok(found),
+    }
+}
+
+fn one_image(
+    archive: &Archive<'_>,
+    bytes: Vec<u8>,
+    media_type: Option<&str>,
+    index: Option<Vec<u8>>,
+) -> Result<Found> {
+    let Document::Manifest(parsed) = Document::parse(&bytes, media_type)? else {
         return Err(Error::new(
             ErrorKind::InvalidContent,
             "invalid image index: it leads to another index",
@@ -287,10 +383,11 @@ fn oci_image(
     Ok(Found {
         documents: ImageDocuments {
             manifest: bytes,
-            media_type: Some(media_type),
+            media_type: media_type.map(str::to_owned),
             config,
         },
         names: Vec::new(),
+        labels: Vec::new(),
         index,
     })
 }
@@ -312,41 +409,43 @@ fn docker_list(list: &[u8]) -> Result<Vec<DockerImage>> {
     })
 }
 
-fn docker_images(archive: &Archive<'_>, list: &[u8]) -> Result<Vec<Found>> {
+fn docker_images(archive: &mut Archive<'_>, list: &[u8]) -> Result<Vec<Found>> {
     let images = docker_list(list)?;
-    let mut known: BTreeMap<Digest, Compression> = BTreeMap::new();
     let mut found = Vec::new();
     for image in images.iter().take(MAX_IMAGES + 1) {
-        let (config_digest, config_size) = archive.member(&image.config)?;
-        let config = archive.blob_document(&config_digest)?;
-        let mut layers = Vec::new();
-        if image
-            .layers
-            .as_ref()
-            .is_some_and(|list| list.len() > MAX_LAYERS)
-        {
+        let config = archive.config(&image.config)?;
+        let parsed = ImageConfig::parse(&config)?;
+        let names_of_layers = image.layers.as_deref().unwrap_or_default();
+        if names_of_layers.len() > MAX_LAYERS {
             return Err(Error::new(
                 ErrorKind::InvalidContent,
                 format!("invalid manifest.json: an image has more than {MAX_LAYERS} layers"),
             ));
         }
-        for name in image.layers.iter().flatten() {
-            let (digest, size) = archive.member(name)?;
-            let compression = match known.get(&digest) {
-                Some(compression) => *compression,
-                None => archive.compression(&digest)?,
-            };
-            known.insert(digest.clone(), compression);
-            layers.push(descriptor(
-                manifest::layer_media_type(compression),
-                &digest,
-                size,
+        if names_of_layers.len() != parsed.rootfs.diff_ids.len() {
+            return Err(Error::new(
+                ErrorKind::InvalidContent,
+                format!(
+                    "invalid manifest.json: it has {} layers, the configuration {}",
+                    names_of_layers.len(),
+                    parsed.rootfs.diff_ids.len()
+                ),
             ));
         }
+        let mut layers = Vec::new();
+        for (name, diff_id) in names_of_layers.iter().zip(&parsed.rootfs.diff_ids) {
+            let layer = archive.layer(name, diff_id)?;
+            let media_type = manifest::layer_media_type(layer.compression);
+            layers.push(descriptor(media_type, &layer.digest, layer.size));
+        }
+        let config_digest = {
+            use sha2::Digest as _;
+            Digest::sha256(sha2::Sha256::digest(&config))
+        };
         let generated = serde_json::json!({
             "schemaVersion": 2,
             "mediaType": manifest::OCI_MANIFEST,
-            "config": descriptor(manifest::OCI_CONFIG, &config_digest, config_size),
+            "config": descriptor(manifest::OCI_CONFIG, &config_digest, config.len() as u64),
             "layers": layers,
         });
         let image = Found {
@@ -356,6 +455,7 @@ fn docker_images(archive: &Archive<'_>, list: &[u8]) -> Result<Vec<Found>> {
                 config,
             },
             names: names(image)?,
+            labels: Vec::new(),
             index: None,
         };
         keep(&mut found, image)?;
@@ -374,11 +474,7 @@ pub(in crate::engine) fn descriptor(
 /// Docker writes both formats at once, and all names of an image only into `manifest.json`.
 fn add_docker_names(archive: &Archive<'_>, list: &[u8], found: &mut [Found]) -> Result<()> {
     for image in docker_list(list)?.iter().take(MAX_IMAGES) {
-        // A directory has no names to look up; its index is enough.
-        let Ok((config, _)) = archive.member(&image.config) else {
-            continue;
-        };
-        let config = archive.blob_document(&config)?;
+        let config = archive.config(&image.config)?;
         let same = |found: &&mut Found| found.documents.config == config;
         if let Some(found) = found.iter_mut().find(same) {
             for name in names(image)? {
@@ -389,6 +485,13 @@ fn add_docker_names(archive: &Archive<'_>, list: &[u8], found: &mut [Found]) -> 
         }
     }
     Ok(())
+}
+
+/// As a descriptor of its own: a file that it was redirected from is read where it is needed.
+fn standard_input() -> Result<std::fs::File> {
+    let own = rustix::stdio::stdin().try_clone_to_owned();
+    own.map(Into::into)
+        .system(|| "cannot read standard input".to_owned())
 }
 
 fn names(image: &DockerImage) -> Result<Vec<Reference>> {

@@ -69,7 +69,7 @@ impl Engine {
         Ok((removals, bytes))
     }
 
-    fn used_images(&self) -> Result<Used> {
+    pub(in crate::engine) fn used_images(&self) -> Result<Used> {
         let mut used = Used::default();
         for (_, record) in self.store.containers()? {
             used.configs.extend(record.image_id);
@@ -82,14 +82,14 @@ impl Engine {
 
 /// What containers are made of and mount.
 #[derive(Default)]
-struct Used {
+pub(in crate::engine) struct Used {
     configs: HashSet<Digest>,
     /// Their layers.
     mounted: HashSet<Vec<Digest>>,
 }
 
 impl Used {
-    fn hold(&self, image: &ImageRecord) -> bool {
+    pub(in crate::engine) fn hold(&self, image: &ImageRecord) -> bool {
         self.configs.contains(&image.config) || self.mounted.contains(&image.layers)
     }
 }

@@ -40,15 +40,58 @@ impl Engine {
     /// what is not an image; [`ErrorKind::DigestMismatch`].
     pub fn pull(&self, request: &PullRequest, progress: &dyn Progress) -> Result<Pulled> {
         let registry = Registry::new(&request.registry);
-        registry.prepare(&request.reference)?;
+        let candidates = registry.registries()?.candidates(&request.reference)?;
+        for candidate in &candidates {
+            registry.prepare(candidate)?;
+        }
         self.enter_user_namespace()?;
-        let pulled = pull_into(&self.store, self.privilege(), &registry, request, progress)?;
-        let (name, image) = (&request.reference, &pulled.record.config);
+        let mut missed = Vec::new();
+        for reference in &candidates {
+            let request = PullRequest {
+                reference: reference.clone(),
+                ..request.clone()
+            };
+            match pull_into(&self.store, self.privilege(), &registry, &request, progress) {
+                Ok(pulled) => {
+                    self.note_pull(reference, &pulled);
+                    return Ok(pulled);
+                }
+                Err(error) if may_be_elsewhere(error.kind()) => missed.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(nowhere(&request.reference, missed))
+    }
+
+    fn note_pull(&self, name: &Reference, pulled: &Pulled) {
+        let image = &pulled.record.config;
         self.note_image("pull", &name.familiar(), &name.familiar_name(), Some(image));
-        Ok(pulled)
     }
 }
 
+/// Whether the next registry is asked for a short name.
+fn may_be_elsewhere(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::NotFoundInRegistry | ErrorKind::Unauthorized | ErrorKind::Registry
+    )
+}
+
+/// One registry's failure as it is; several in one line.
+fn nowhere(name: &Reference, mut missed: Vec<Error>) -> Error {
+    match missed.len() {
+        1 => missed.remove(0),
+        _ => {
+            let each: Vec<String> = missed.iter().map(Error::one_line).collect();
+            let kind = missed.last().map_or(ErrorKind::Registry, Error::kind);
+            let name = name.familiar();
+            Error::new(
+                kind,
+                format!("no registry gave {name}: {}", each.join("; ")),
+            )
+        }
+    }
+}
 /// [`Engine::pull`] for a process that is already who it should be.
 pub fn pull_into(
     store: &Store,
@@ -95,6 +138,30 @@ pub fn pull_into(
         digest,
         up_to_date: false,
     })
+}
+
+/// The image as it is here, if all of it is and it is for the wanted platform.
+pub(super) fn known(
+    store: &Store,
+    request: &PullRequest,
+    progress: &dyn Progress,
+) -> Result<Option<Pulled>> {
+    let pull = Pull {
+        lease: store.lease()?,
+        registry: &Registry::new(&request.registry),
+        name: local_name(&request.reference),
+        wanted: request.platform.clone().unwrap_or_else(Platform::host),
+        progress,
+    };
+    let Some(record) = store.image(&pull.name)? else {
+        return Ok(None);
+    };
+    if !pull.is_complete(&record)? {
+        return Ok(None);
+    }
+    let digest = record.index.clone();
+    let digest = digest.unwrap_or_else(|| record.manifest.clone());
+    Ok(Some(up_to_date(record, digest)))
 }
 
 fn up_to_date(record: ImageRecord, digest: Digest) -> Pulled {

@@ -29,8 +29,21 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::NoSuchImage`]; [`ErrorKind::Conflict`] as the table says.
     pub fn remove_image(&self, typed: &str, force: bool) -> Result<Vec<Removed>> {
+        self.remove(typed, force, false)
+    }
+
+    /// Removes an image under all its names, in however many repositories.
+    ///
+    /// # Errors
+    /// As [`Self::remove_image`].
+    pub fn remove_whole_image(&self, id: &Digest, force: bool) -> Result<Vec<Removed>> {
+        self.remove(id.as_str(), force, true)
+    }
+
+    fn remove(&self, typed: &str, force: bool, whole: bool) -> Result<Vec<Removed>> {
         let alone = self.store.lock_exclusive()?;
         let target = self.store.resolve_image(typed)?;
+        self.refuse_read_only(typed, &target)?;
         let all: Vec<ImageRecord> = self
             .store
             .images()?
@@ -47,7 +60,8 @@ impl Engine {
         };
         if going.len() == all.len() {
             let users = self.users_of(&target.config)?;
-            refuse(typed, &target, by_name, force, &all, &users)?;
+            let repositories = if whole { &[] } else { all.as_slice() };
+            refuse(typed, &target, by_name, force, repositories, &users)?;
         }
         let mut removals = Vec::new();
         for record in &going {
@@ -81,7 +95,7 @@ impl Engine {
 
     /// Layers may have files of ids that only the user namespace can delete; entering it costs
     /// more than trying without.
-    pub(super) fn delete(&self, garbage: Garbage) -> Result<()> {
+    pub(in crate::engine) fn delete(&self, garbage: Garbage) -> Result<()> {
         match garbage.delete(&self.store).and(self.store.sweep()) {
             Err(error) if error.kind() == ErrorKind::Permission => {
                 self.enter_user_namespace()?;

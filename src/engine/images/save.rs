@@ -124,7 +124,7 @@ impl Engine {
     }
 
     /// As Docker: a name without a tag is every tag of it, an ID stands for no name.
-    fn chosen_images(&self, typed: &[String]) -> Result<Vec<SavedImage>> {
+    pub(super) fn chosen_images(&self, typed: &[String]) -> Result<Vec<SavedImage>> {
         let mut images: Vec<SavedImage> = Vec::new();
         let mut add = |record: ImageRecord, name: Option<Reference>| {
             let same = |image: &&mut SavedImage| image.record.manifest == record.manifest;
@@ -176,6 +176,15 @@ impl Engine {
             other.is_some_and(|other| other.digest().is_none() && other.name() == name.name())
         });
         Ok(records)
+    }
+
+    /// # Errors
+    /// [`ErrorKind::NoMatchingPlatform`] for an image that is for another one.
+    pub fn check_image_platform(&self, typed: &str, wanted: &Platform) -> Result<()> {
+        let images = self.chosen_images(&[typed.to_owned()])?;
+        images
+            .iter()
+            .try_for_each(|image| self.check_platform(image, wanted))
     }
 
     fn check_platform(&self, image: &SavedImage, wanted: &Platform) -> Result<()> {

@@ -1,7 +1,7 @@
 //! `tag`: one more name for an image, made durable before it is reported.
 
 use crate::{
-    engine::Engine,
+    engine::{Engine, Silent},
     model::{Context, Error, ErrorKind, Reference, Result, image::ImageRecord},
 };
 
@@ -11,21 +11,63 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::NoSuchImage`]; [`ErrorKind::InvalidArgument`] if the new name has a digest.
     pub fn tag(&self, image: &str, name: &Reference) -> Result<()> {
-        if name.digest().is_some() {
+        self.tag_all(image, std::slice::from_ref(name))
+    }
+
+    /// [`Self::tag`] with several names. All are checked before the first is given.
+    pub fn tag_all(&self, image: &str, names: &[Reference]) -> Result<()> {
+        if let Some(name) = names.iter().find(|name| name.digest().is_some()) {
             return Err(Error::invalid(format!(
                 "cannot give the name {name}: a digest cannot be chosen"
             )));
         }
+        self.adopt(self.store.resolve_image(image)?, &Silent)?;
         let shared = self.store.lock_shared()?;
-        let record = ImageRecord {
+        let image = self.store.resolve_image(image)?;
+        let tagged = now()?;
+        let record = |name: &Reference| ImageRecord {
             name: Some(name.clone()),
-            tagged: now()?,
-            ..self.store.resolve_image(image)?
+            tagged,
+            ..image.clone()
         };
-        self.store
-            .put_images(&shared, std::slice::from_ref(&record))?;
-        let id = &record.config;
-        self.note_image("tag", id.as_str(), &name.familiar(), Some(id));
+        let records: Vec<ImageRecord> = names.iter().map(record).collect();
+        self.store.put_images(&shared, &records)?;
+        let id = &image.config;
+        for name in names {
+            self.note_image("tag", id.as_str(), &name.familiar(), Some(id));
+        }
+        Ok(())
+    }
+
+    /// Takes names from an image, all of them if `names` is empty. The image stays.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchImage`]; [`ErrorKind::InvalidArgument`] if one is not a name of this image:
+    /// then it keeps them all.
+    pub fn untag(&self, image: &str, names: &[Reference]) -> Result<()> {
+        let alone = self.store.lock_exclusive()?;
+        let target = self.store.resolve_image(image)?;
+        let mut all = self.store.images()?;
+        all.retain(|record| record.config == target.config && record.name.is_some());
+        let has = |name: &Reference| all.iter().any(|record| record.name.as_ref() == Some(name));
+        if let Some(name) = names.iter().find(|name| !has(name)) {
+            let id = target.config.short();
+            return Err(Error::invalid(format!(
+                "cannot untag {}: it is not a name of image {id}",
+                name.familiar()
+            )));
+        }
+        let going = |record: &&ImageRecord| {
+            let name = record.name.as_ref();
+            names.is_empty() || name.is_some_and(|name| names.contains(name))
+        };
+        let going: Vec<ImageRecord> = all.iter().filter(going).cloned().collect();
+        let is_last = going.len() == all.len();
+        self.store.take_names(&alone, &going, is_last)?;
+        for _ in &going {
+            let id = &target.config;
+            self.note_image("untag", id.as_str(), id.as_str(), Some(id));
+        }
         Ok(())
     }
 }

@@ -105,6 +105,8 @@ impl Archive {
     fn header(&self, name: &str, size: u64) -> Result<()> {
         let mut header = Header::new_gnu();
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_size(size);
         header.set_mtime(0);
         // Without the data: a name too long for the header gets an entry of its own.

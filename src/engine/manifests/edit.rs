@@ -36,31 +36,33 @@ impl Engine {
         name: &Reference,
         amend: bool,
         annotations: &Annotations,
-        request: AddRequest<'_>,
+        request: &AddRequest<'_>,
     ) -> Result<Digest> {
         check_name(name)?;
         let start = if amend { Start::Any } else { Start::New };
         // Nothing is asked of a registry for a name that is taken.
         self.start_of(name, start)?;
-        let gathered = self.gather(request)?;
-        self.edit_index(name, start, gathered, |index, _| {
+        let lease = self.store.lease()?;
+        let gathered = self.gather(&lease, request)?;
+        self.edit_index(&lease, name, start, gathered, |index, _| {
             index.annotations.extend(annotations.clone());
             Ok(())
         })
     }
 
     /// Adds members to an existing index; one that is there already is described anew.
-    pub fn add_to_manifest_list(&self, list: &str, request: AddRequest<'_>) -> Result<Digest> {
+    pub fn add_to_manifest_list(&self, list: &str, request: &AddRequest<'_>) -> Result<Digest> {
         let name = self.manifest_list(list)?.name;
-        let gathered = self.gather(request)?;
-        self.edit_index(&name, Start::Existing, gathered, |_, _| Ok(()))
+        let lease = self.store.lease()?;
+        let gathered = self.gather(&lease, request)?;
+        self.edit_index(&lease, &name, Start::Existing, gathered, |_, _| Ok(()))
     }
 
-    fn gather(&self, request: AddRequest<'_>) -> Result<Gathered> {
-        let gathering = Gathering::new(self, &request);
+    fn gather(&self, lease: &Lease<'_>, request: &AddRequest<'_>) -> Result<Gathered> {
+        let gathering = Gathering::new(self, request);
         let mut gathered = gathering.members(&request.members)?;
         if let Some(artifact) = &request.artifact {
-            self.gather_artifact(artifact, &gathering, &mut gathered)?;
+            self.gather_artifact(artifact, &request.registry, lease, &mut gathered)?;
         }
         for entry in &mut gathered.entries {
             entry.apply(&request.changes);
@@ -94,13 +96,16 @@ impl Engine {
             }
             Ok(())
         };
-        self.edit_index(&name, Start::Existing, Gathered::default(), change)
+        let lease = self.store.lease()?;
+        self.edit_index(&lease, &name, Start::Existing, Gathered::default(), change)
     }
 
     /// Takes a member out.
     pub fn remove_from_manifest_list(&self, list: &str, member: &str) -> Result<Digest> {
         let name = self.manifest_list(list)?.name;
+        let lease = self.store.lease()?;
         self.edit_index(
+            &lease,
             &name,
             Start::Existing,
             Gathered::default(),
@@ -179,24 +184,27 @@ impl Engine {
     /// it has moved meanwhile.
     fn edit_index(
         &self,
+        lease: &Lease<'_>,
         name: &Reference,
         start: Start,
         mut new: Gathered,
         change: impl Fn(&mut Index, Option<&ManifestRecord>) -> Result<()>,
     ) -> Result<Digest> {
-        let lease = self.store.lease()?;
         loop {
             let old = self.start_of(name, start)?;
             let mut index = match &old {
                 Some(record) => self.read_index(record)?,
                 None => Index::default(),
             };
-            new.entries.iter().cloned().for_each(|entry| index.put(entry));
+            new.entries
+                .iter()
+                .cloned()
+                .for_each(|entry| index.put(entry));
             change(&mut index, old.as_ref())?;
             index.choose_type();
             let bytes = index.to_bytes()?;
             let document = lease.stage_document(&bytes)?;
-            let record = self.record_of(&lease, name, document.digest(), &index, &old, &new)?;
+            let record = self.record_of(lease, name, document.digest(), &index, &old, &new)?;
             let mut blobs = vec![document];
             blobs.append(&mut new.staged);
             for (digest, bytes) in &new.documents {
@@ -247,7 +255,9 @@ impl Engine {
                 add(&needed)?;
             }
         }
-        let mut sources = old.as_ref().map_or_else(Default::default, |old| old.sources.clone());
+        let mut sources = old
+            .as_ref()
+            .map_or_else(Default::default, |old| old.sources.clone());
         sources.extend(new.sources.clone());
         sources.retain(|digest, _| index.entry(digest).is_some());
         Ok(ManifestRecord {

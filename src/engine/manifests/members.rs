@@ -9,15 +9,18 @@ use std::{
 };
 
 use crate::{
-    engine::{Engine, Progress, RegistryOptions, artifacts::NewFile},
+    engine::{
+        Engine, Progress, RegistryOptions,
+        artifacts::{self, NewFile},
+    },
     model::{
         Digest, Error, ErrorKind, Platform, Reference, Result,
         image::{ImageConfig, ImageRecord, MAX_DOCUMENT_BYTES},
-        index::{Descriptor, EntryChanges, EntryPlatform, Index, ManifestKind},
+        index::{Artifact, Descriptor, EntryChanges, EntryPlatform, Index, ManifestKind},
         manifest::{self, DOCKER_CONFIG, DOCKER_MANIFEST, Document, OCI_CONFIG, OCI_MANIFEST},
     },
     registry::{Registry, RemoteDocument},
-    storage::StagedBlob,
+    storage::{Lease, StagedBlob},
 };
 
 /// What `manifest add` is told.
@@ -228,7 +231,9 @@ impl<'a> Gathering<'a> {
             ..Descriptor::of(&manifest.bytes, &media_type)
         };
         self.describe(reference, &manifest, &mut entry, gathered)?;
-        gathered.sources.insert(entry.digest.clone(), reference.clone());
+        gathered
+            .sources
+            .insert(entry.digest.clone(), reference.clone());
         gathered.keep_document(manifest.bytes, manifest.digest);
         gathered.entries.push(entry);
         Ok(())
@@ -242,7 +247,7 @@ impl<'a> Gathering<'a> {
         entry: &mut Descriptor,
         gathered: &mut Gathered,
     ) -> Result<()> {
-        let parsed = crate::model::index::Artifact::parse(&manifest.bytes)?;
+        let parsed = Artifact::parse(&manifest.bytes)?;
         let config = &parsed.config;
         if ![OCI_CONFIG, DOCKER_CONFIG].contains(&config.media_type.as_str())
             || parsed.artifact_type.is_some()
@@ -250,11 +255,11 @@ impl<'a> Gathering<'a> {
             entry.artifact_type = Some(parsed.kind().to_owned());
             return Ok(());
         }
-        let bytes = self
-            .registry
-            .small_blob(reference, &config.digest, config.size, &|what, why| {
-                self.progress.retrying(what, why);
-            })?;
+        let bytes =
+            self.registry
+                .small_blob(reference, &config.digest, config.size, &|what, why| {
+                    self.progress.retrying(what, why);
+                })?;
         entry.platform = Some(entry_platform(&ImageConfig::parse(&bytes)?));
         gathered.keep_document(bytes, config.digest.clone());
         Ok(())
@@ -263,6 +268,38 @@ impl<'a> Gathering<'a> {
     fn fetch(&self, reference: &Reference) -> Result<RemoteDocument> {
         self.registry
             .document(reference, &|what, why| self.progress.retrying(what, why))
+    }
+}
+
+impl Engine {
+    /// Files become an artifact, which becomes a member.
+    pub(super) fn gather_artifact(
+        &self,
+        new: &ArtifactEntry,
+        options: &RegistryOptions,
+        lease: &Lease<'_>,
+        gathered: &mut Gathered,
+    ) -> Result<()> {
+        let mut artifact = Artifact::new(new.artifact_type.as_deref());
+        let (config, described) =
+            artifacts::config(new.config.as_deref(), new.config_type.as_deref())?;
+        artifact.config = described;
+        gathered.keep_document(config, artifact.config.digest.clone());
+        if let Some(subject) = &new.subject {
+            artifact.subject = Some(self.descriptor_of(subject, options)?);
+        }
+        let (layers, staged) = artifacts::stage(lease, &new.files)?;
+        gathered
+            .keeps
+            .extend(layers.iter().map(|layer| layer.digest.clone()));
+        gathered.staged = staged;
+        artifact.layers = layers;
+        let bytes = artifact.to_bytes()?;
+        let mut entry = Descriptor::of(&bytes, OCI_MANIFEST);
+        entry.artifact_type = Some(artifact.kind().to_owned());
+        gathered.keep_document(bytes, entry.digest.clone());
+        gathered.entries.push(entry);
+        Ok(())
     }
 }
 

@@ -36,7 +36,9 @@ use crate::{
     },
 };
 
+pub(in crate::engine) use edit::check_name;
 pub use look::RemoteView;
+pub(in crate::engine) use referrers::note_referrer;
 
 impl Engine {
     /// The local indexes, by name.
@@ -110,42 +112,62 @@ impl Engine {
         drop(alone);
         let (id, name) = (record.digest.as_str(), record.name.familiar());
         self.note_image("untag", id, &name, None);
-        self.delete_garbage(garbage)?;
+        self.delete(garbage)?;
         Ok(record)
     }
 
-    /// The image of the store that a local index offers for a platform: what `run LIST` starts.
-    /// `None` if there is no such index.
+    /// An image of the store, or the one that a local index of this name offers for a platform: what
+    /// `run LIST` starts and `inspect LIST` shows.
     ///
     /// # Errors
-    /// [`ErrorKind::NoMatchingPlatform`]; [`ErrorKind::NoSuchImage`] if the member is not an image
-    /// of this store.
-    pub(in crate::engine) fn member_image(
+    /// [`ErrorKind::NoSuchImage`], also for an index whose member is not an image of this store.
+    pub(in crate::engine) fn image_or_member(
         &self,
         typed: &str,
         wanted: Option<&Platform>,
-    ) -> Result<Option<ImageRecord>> {
+    ) -> Result<ImageRecord> {
+        match self.store.resolve_image(typed) {
+            Err(missing) if missing.kind() == ErrorKind::NoSuchImage => {
+                self.member_image(typed, wanted)?.ok_or(missing)
+            }
+            found => found,
+        }
+    }
+
+    fn member_image(&self, typed: &str, wanted: Option<&Platform>) -> Result<Option<ImageRecord>> {
+        let Some((_, digest)) = self.member(typed, wanted)? else {
+            return Ok(None);
+        };
+        let mut images = self.store.images()?.into_iter();
+        Ok(images.find(|image| image.manifest == digest))
+    }
+
+    /// Where that member is, if it was added from a registry.
+    pub(in crate::engine) fn member_source(
+        &self,
+        typed: &str,
+        wanted: Option<&Platform>,
+    ) -> Result<Option<Reference>> {
+        let Some((record, digest)) = self.member(typed, wanted)? else {
+            return Ok(None);
+        };
+        let source = record.sources.get(&digest);
+        Ok(source.map(|source| source.at_digest(digest)))
+    }
+
+    fn member(
+        &self,
+        typed: &str,
+        wanted: Option<&Platform>,
+    ) -> Result<Option<(ManifestRecord, Digest)>> {
         let Some(record) = self.find_manifest(typed, ManifestKind::Index)? else {
             return Ok(None);
         };
         let host = Platform::host();
         let index = self.read_index(&record)?;
-        let entry = members::choose(&index, wanted.unwrap_or(&host))?;
-        let mut images = self.store.images()?.into_iter();
-        if let Some(image) = images.find(|image| image.manifest == entry.digest) {
-            return Ok(Some(image));
-        }
-        let name = record.sources.get(&entry.digest).map_or_else(
-            || entry.digest.to_string(),
-            |source| source.familiar(),
-        );
-        Err(Error::new(
-            ErrorKind::NoSuchImage,
-            format!(
-                "{typed} is a manifest list, and its member {name} for this platform is not an image of the store"
-            ),
-        )
-        .with_hint(format!("coracle pull {name}")))
+        let entry = members::choose(&index, wanted.unwrap_or(&host)).ok();
+        let digest = entry.map(|entry| entry.digest.clone());
+        Ok(digest.map(|digest| (record, digest)))
     }
 }
 
@@ -165,4 +187,11 @@ pub(in crate::engine) fn needed_blobs(document: &[u8]) -> BTreeSet<Digest> {
         needed.extend(artifact.layers.into_iter().map(|layer| layer.digest));
     }
     needed
+}
+
+/// Now.
+pub(in crate::engine) fn unix_seconds() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |age| age.as_secs().cast_signed())
 }

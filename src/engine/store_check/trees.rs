@@ -49,7 +49,11 @@ impl Checking<'_> {
 
     fn look_at_layer(&mut self, check: &mut StoreCheck, layer: &KnownLayer) -> Result<()> {
         let chain_id = &layer.chain_id;
-        let there = self.store().has_layer(chain_id)?;
+        let there = self.store().has_own_layer(chain_id)?;
+        if !there && self.store().has_layer(chain_id)? {
+            // An additional store's, and its owner's to look at.
+            return Ok(());
+        }
         if !there && !self.store().layer_is_named(chain_id)? {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     engine::{
-        Engine,
+        Engine, Silent,
         containers::absolute,
         plan::{self, ImageFiles, VolumeFiles},
         supervisor,
@@ -44,7 +44,8 @@ impl Engine {
                 }
                 MountSource::Volume(volume) => check_volume_name(&volume.name)?,
                 MountSource::Image { image, layers, .. } => {
-                    *layers = self.store.resolve_image(image)?.layers;
+                    let found = self.store.resolve_image(image)?;
+                    *layers = self.adopt(found, &Silent)?.layers;
                 }
                 _ => {}
             }

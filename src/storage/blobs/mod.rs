@@ -35,6 +35,12 @@ fn partial_place(digest: &Digest) -> String {
 impl Store {
     /// Whether the blob is there now. It may go at any moment; [`Lease::has_blob`] makes it stay.
     pub fn has_blob(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.has_own_blob(digest)?
+            || (self.has_additional() && self.additional_blob(&place(digest)).is_some()))
+    }
+
+    /// As [`Self::has_blob`], in additional stores not looked for.
+    pub fn has_own_blob(&self, digest: &Digest) -> Result<bool> {
         exists(&self.root, &place(digest))
     }
 
@@ -46,11 +52,15 @@ impl Store {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         match rustix::fs::openat(&self.root, place(digest), flags, Mode::empty()) {
             Ok(file) => Ok(file.into()),
-            Err(Errno::NOENT) => Err(Error::new(
-                ErrorKind::NoSuchBlob,
-                format!("blob {digest} is not in the store"),
-            )
-            .with_hint("pull or load the image again")),
+            Err(Errno::NOENT) => self.additional_blob(&place(digest)).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::NoSuchBlob,
+                    format!("blob {digest} is not in the store"),
+                )
+                .with_hint(
+                    "`coracle system check --repair` fetches it; or pull or load the image again",
+                )
+            }),
             Err(errno) => Err(errno).system(|| format!("cannot open blob {digest}")),
         }
     }
@@ -80,7 +90,9 @@ impl Store {
                 ErrorKind::DigestMismatch,
                 format!("blob {digest} in the store is damaged"),
             )
-            .with_hint("pull or load the image again"));
+            .with_hint(
+                "`coracle system check --repair` fetches it; or pull or load the image again",
+            ));
         }
         Ok(bytes)
     }

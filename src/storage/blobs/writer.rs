@@ -235,6 +235,11 @@ impl StagedBlob {
         self.size
     }
 
+    /// The bytes alone: the blob will not be part of the store.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
     /// Reads the bytes from the beginning.
     pub fn reader(&self) -> StagedReader<'_> {
         StagedReader {

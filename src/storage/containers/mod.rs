@@ -46,6 +46,7 @@ use crate::model::{
     resources::Resources,
 };
 
+pub(in crate::storage) const RECORD: &str = "record.json";
 const BUNDLE_CONFIG: &str = "config.json";
 /// What overlayfs makes in its work directory for a volatile mount, with the file `dirty` in the last.
 const VOLATILE: [&str; 4] = ["work", "work", "incompat", "volatile"];
@@ -102,7 +103,7 @@ impl ContainerDir {
         } else {
             Durability::Durable
         };
-        self.put("record.json", record, durability)
+        self.put(RECORD, record, durability)
     }
 
     /// The last start, if there was one.
@@ -342,7 +343,7 @@ impl ContainerDir {
 }
 
 pub(super) fn read_record(dir: impl AsFd) -> Result<Stored<ContainerRecord>> {
-    files::read_json(dir, "record.json")
+    files::read_json(dir, RECORD)
 }
 
 fn no_such_container(typed: &str) -> Error {

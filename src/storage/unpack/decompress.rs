@@ -23,6 +23,12 @@ const MAX_WINDOW_LOG: u32 = 27;
 /// [`ErrorKind::InvalidContent`]; failures of the source pass through.
 pub struct Decompressor<R: Read> {
     inner: Inner<R>,
+    ratio: Ratio,
+}
+
+/// How many bytes have gone in and come out.
+#[derive(Default)]
+pub(super) struct Ratio {
     consumed: Arc<AtomicU64>,
     produced: u64,
 }
@@ -42,12 +48,8 @@ enum Inner<R: Read> {
 
 impl<R: Read> Decompressor<R> {
     pub fn new(compression: Compression, source: R) -> Result<Self> {
-        let consumed = Arc::new(AtomicU64::new(0));
-        let counted = Counted {
-            source,
-            consumed: consumed.clone(),
-        };
-        let source = BufReader::with_capacity(INPUT_BUFFER, counted);
+        let ratio = Ratio::default();
+        let source = BufReader::with_capacity(INPUT_BUFFER, Counted::new(source, &ratio));
         let inner = match compression {
             Compression::None => Inner::None(source),
             Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(source))),
@@ -55,11 +57,7 @@ impl<R: Read> Decompressor<R> {
                 Error::new(ErrorKind::System, "cannot set up zstd").with_source(cause)
             })?)),
         };
-        Ok(Decompressor {
-            inner,
-            consumed,
-            produced: 0,
-        })
+        Ok(Decompressor { inner, ratio })
     }
 
     /// Like [`Self::new`] with the compression that the first bytes show. Blocks for those.
@@ -77,7 +75,16 @@ impl<R: Read> Decompressor<R> {
             .map_err(io::Error::other)
     }
 
-    fn check_ratio(&self) -> io::Result<()> {
+    /// Whether the bytes come out as they go in.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.inner, Inner::None(_))
+    }
+}
+
+impl Ratio {
+    /// So many more bytes came out.
+    pub fn grow(&mut self, length: usize) -> io::Result<()> {
+        self.produced += length as u64;
         let consumed = self.consumed.load(Ordering::Relaxed);
         if self.produced > FREE_OUTPUT && self.produced / MAX_RATIO > consumed {
             let bomb = "invalid compressed data: it grows more than a thousandfold";
@@ -104,14 +111,13 @@ impl<R: Read> Read for Decompressor<R> {
             Inner::Zstd(decoder) => ("zstd", decoder.read(buffer)),
         };
         let length = result.map_err(|error| describe(format, error))?;
-        self.produced += length as u64;
-        self.check_ratio()?;
+        self.ratio.grow(length)?;
         Ok(length)
     }
 }
 
 /// An errno or an error of ours comes from the source, everything else from the decoder.
-fn describe(format: &str, error: io::Error) -> io::Error {
+pub(super) fn describe(format: &str, error: io::Error) -> io::Error {
     let from_source = error.raw_os_error().is_some()
         || error.kind() == io::ErrorKind::Interrupted
         || matches!(error.get_ref(), Some(inner) if inner.is::<Error>());
@@ -122,9 +128,18 @@ fn describe(format: &str, error: io::Error) -> io::Error {
     io::Error::other(invalid.with_source(error))
 }
 
-struct Counted<R> {
+pub(super) struct Counted<R> {
     source: R,
     consumed: Arc<AtomicU64>,
+}
+
+impl<R> Counted<R> {
+    pub fn new(source: R, ratio: &Ratio) -> Self {
+        Counted {
+            source,
+            consumed: ratio.consumed.clone(),
+        }
+    }
 }
 
 impl<R: Read> Read for Counted<R> {

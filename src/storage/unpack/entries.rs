@@ -142,6 +142,14 @@ impl<R: BufRead> TarStream<R> {
         Ok(())
     }
 
+    /// For a source that can leave bytes out: how many of the current entry's data and padding are
+    /// unread, which count as read from now on; and the source, which is to leave them out.
+    pub fn leave_out(&mut self) -> (u64, &mut R) {
+        let rest = self.unread.saturating_add(self.padding);
+        (self.unread, self.padding) = (0, 0);
+        (rest, &mut self.source)
+    }
+
     /// Reads to the end of the stream what follows the end marker, so that a digest over the
     /// stream covers it; returns how many bytes that were.
     pub fn drain(&mut self, limit: u64) -> Result<u64> {

@@ -42,6 +42,7 @@ mod diff_id;
 mod entries;
 mod inherit;
 mod pax;
+mod rare;
 mod sparse;
 mod tree;
 
@@ -56,6 +57,7 @@ pub use decompress::{Decompressor, Detected, sniff};
 pub use diff_id::{DiffId, hash_while};
 pub use entries::{Entry, Kind, Metadata, TarStream};
 pub use inherit::inherit_parents;
+pub use rare::{decompress_any, is_rare};
 pub use sparse::{Segment, SparseMap};
 
 use crate::model::{Error, ErrorKind, Result};

@@ -10,8 +10,7 @@ use std::{
 
 use super::{
     died,
-    plan::Layer,
-    unpack::{Unpacked, unpack_blob},
+    unpack::{Hashed, Unpacked, unpack_unknown},
 };
 use crate::{
     model::{Context, Error, ErrorKind, Result},
@@ -31,9 +30,7 @@ impl Unpacker {
     pub fn spawn(
         file: File,
         available: u64,
-        layer: Layer,
-        tree: StagedLayer,
-        privilege: Privilege,
+        work: impl FnOnce(FeedReader) -> Result<Unpacked> + Send + 'static,
     ) -> Result<Self> {
         let feed = Arc::new(Feed {
             state: Mutex::new(FeedState {
@@ -49,7 +46,7 @@ impl Unpacker {
         };
         let thread = thread::Builder::new()
             .name("unpack".to_owned())
-            .spawn(move || unpack_blob(reader, &layer, tree, privilege))
+            .spawn(move || work(reader))
             .system(|| "cannot start a thread".to_owned())?;
         Ok(Unpacker {
             feed,
@@ -102,6 +99,27 @@ impl Drop for Unpacker {
     }
 }
 
+/// A blob that is unpacked as it arrives, before anybody knows which layer it is.
+pub struct Ahead(Unpacker);
+
+impl Ahead {
+    pub fn start(file: File, tree: StagedLayer, privilege: Privilege) -> Result<Ahead> {
+        let work = move |blob| unpack_unknown(blob, tree, privilege, Hashed::Before);
+        Unpacker::spawn(file, 0, work).map(Ahead)
+    }
+
+    /// So many bytes are in the file.
+    pub fn advance(&self, available: u64) {
+        self.0.feed.update(|state| state.available = available);
+    }
+
+    /// All bytes are there. `None` if it could not be unpacked: why is found out by whoever wants
+    /// it as a layer, and nobody may.
+    pub fn finish(self) -> Option<Unpacked> {
+        self.0.finish().ok()
+    }
+}
+
 /// How far a file is written that another thread reads.
 struct Feed {
     state: Mutex<FeedState>,
@@ -151,7 +169,7 @@ impl Feed {
     }
 }
 
-struct FeedReader {
+pub(super) struct FeedReader {
     feed: Arc<Feed>,
     file: File,
     position: u64,

@@ -32,11 +32,13 @@ use std::{
 };
 
 pub use commit::Ingested;
+pub use feed::Ahead;
 use flush::Flusher;
 pub use plan::MAX_LAYERS;
 use plan::{Layer, plan_layers};
 use sink::LayerSink;
-use unpack::{Unpacked, inherit};
+pub use unpack::Unpacked;
+use unpack::inherit;
 
 use crate::{
     engine::{LayerState, Progress},
@@ -174,6 +176,26 @@ impl<'a> Ingest<'a> {
     /// A verified layer blob from elsewhere.
     pub fn provide(&self, blob: StagedBlob) {
         self.staged().blobs.insert(blob.digest().clone(), blob);
+    }
+
+    /// Tells whoever shows progress that a blob has arrived, all at once.
+    pub fn announce(&self, blob: &Digest, size: u64) {
+        self.progress.layer_started(blob, size);
+        self.progress.layer_advanced(blob, size);
+    }
+
+    /// The tree of a blob, unpacked while nobody knew which layer it is. One that is not of this
+    /// image, or there already, is dropped.
+    pub fn provide_unpacked(&self, blob: &Digest, tree: Unpacked) {
+        let mut staged = self.staged();
+        let fits = |(index, layer): &(usize, &Layer)| {
+            let wanted = !layer.has_layer && !staged.trees.contains_key(index);
+            wanted && layer.blob == *blob && layer.diff_id == *tree.diff_id(blob)
+        };
+        let found = self.layers.iter().enumerate().find(fits);
+        if let Some((index, _)) = found {
+            staged.trees.insert(index, tree);
+        }
     }
 
     /// Unpacks what no sink has unpacked, and completes the trees.

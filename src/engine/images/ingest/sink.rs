@@ -6,7 +6,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Ingest, died, feed::Unpacker, plan::Layer};
+use super::{
+    Ingest, died,
+    feed::Unpacker,
+    plan::Layer,
+    unpack::{Hashed, unpack_blob},
+};
 use crate::{
     engine::LayerState,
     model::{BlobSink, Digest, Error, ErrorKind, Opening, Result},
@@ -97,13 +102,11 @@ impl<'i> LayerSink<'i> {
             Blob::Elsewhere(follower) => follower.reader()?,
             Blob::Shared(_) | Blob::Closed => return Ok(()),
         };
-        self.unpacker = Some(Unpacker::spawn(
-            file,
-            self.received(),
-            layer.clone(),
-            self.ingest.lease.stage_layer(&layer.chain_id)?,
-            self.ingest.privilege,
-        )?);
+        let layer = layer.clone();
+        let tree = self.ingest.lease.stage_layer(&layer.chain_id)?;
+        let privilege = self.ingest.privilege;
+        let work = move |blob| unpack_blob(blob, &layer, tree, privilege, Hashed::Before);
+        self.unpacker = Some(Unpacker::spawn(file, self.received(), work)?);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use super::{Ingest, died, plan::Layer};
 use crate::{
-    model::{Context, Error, ErrorKind, Result},
+    model::{Context, Digest, Error, ErrorKind, Result},
     storage::{
         LayerFacts, Lease, StagedLayer,
         unpack::{
@@ -27,20 +27,27 @@ const MAX_LAYER_BYTES: u64 = 1 << 40;
 /// Each has a thread that inflates beside it.
 const UNPACKERS: usize = 2;
 
-pub(super) struct Unpacked {
-    pub layer: StagedLayer,
-    pub summary: UnpackSummary,
+/// The tree of a layer, and what the layer turned out to be.
+pub struct Unpacked {
+    pub(super) layer: StagedLayer,
+    pub(super) summary: UnpackSummary,
+    /// `None` if the blob is not compressed, and its own digest verified: that is the diff id.
+    diff_id: Option<Digest>,
 }
 
 impl Unpacked {
-    pub fn seal(&mut self, layer: &Layer) -> Result<LayerFacts> {
+    pub(super) fn diff_id<'a>(&'a self, blob: &'a Digest) -> &'a Digest {
+        self.diff_id.as_ref().unwrap_or(blob)
+    }
+
+    pub(super) fn seal(&mut self, layer: &Layer) -> Result<LayerFacts> {
         let facts = LayerFacts {
             diff_id: layer.diff_id.clone(),
             size: self.summary.bytes,
             entries: self.summary.entries,
             opaque_root: self.summary.notes.contains_key(&Note::OpaqueRoot),
         };
-        self.layer.seal(&facts)?;
+        self.layer.seal_as(&layer.chain_id, &facts)?;
         Ok(facts)
     }
 }
@@ -59,10 +66,12 @@ impl Ingest<'_> {
                 let layer = &self.layers[index];
                 let tree = self.lease.stage_layer(&layer.chain_id)?;
                 let unpacked = match blobs.get(&layer.blob) {
-                    Some(blob) => unpack_blob(blob.reader(), layer, tree, self.privilege),
+                    Some(blob) => {
+                        unpack_blob(blob.reader(), layer, tree, self.privilege, Hashed::Before)
+                    }
                     None => {
                         let file = self.lease.store().open_blob(&layer.blob)?;
-                        unpack_blob(file, layer, tree, self.privilege)
+                        unpack_blob(file, layer, tree, self.privilege, Hashed::LongAgo)
                     }
                 };
                 let unpacked =
@@ -89,35 +98,62 @@ impl Ingest<'_> {
     }
 }
 
-/// Blob bytes → decompressed → hashed → unpacked.
+/// When the blob's own digest is verified.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hashed {
+    /// By this process, before or while it is unpacked.
+    Before,
+    /// When the store took it; the disk may have changed it since.
+    LongAgo,
+}
+
+/// Blob bytes → decompressed → hashed → unpacked, and compared with what the configuration says.
 pub(super) fn unpack_blob(
     blob: impl Read + Send,
     layer: &Layer,
     tree: StagedLayer,
     privilege: Privilege,
+    hashed: Hashed,
 ) -> Result<Unpacked> {
-    let named = |error: Error| {
+    let unpacked = unpack_unknown(blob, tree, privilege, hashed).map_err(|error| {
         Error::new(error.kind(), format!("cannot unpack layer {}", layer.blob)).with_source(error)
-    };
-    let plain = Decompressor::detect(blob).map_err(|error| match error.downcast::<Error>() {
-        Ok(own) => named(own),
-        Err(error) => named(Error::new(ErrorKind::System, "cannot read it").with_source(error)),
     })?;
-    let options = UnpackOptions::new(privilege, MAX_LAYER_BYTES);
-    let (summary, found) =
-        hash_while(plain, |tar| unpack(tar, tree.tree(), &options)).map_err(named)?;
-    if found.digest != layer.diff_id {
+    let found = unpacked.diff_id(&layer.blob);
+    if *found != layer.diff_id {
         return Err(Error::new(
             ErrorKind::DigestMismatch,
             format!(
-                "layer {} unpacks to {}, the configuration says {}",
-                layer.blob, found.digest, layer.diff_id
+                "layer {} unpacks to {found}, the configuration says {}",
+                layer.blob, layer.diff_id
             ),
         ));
     }
+    Ok(unpacked)
+}
+
+/// The same for a blob of which nobody knows which layer it is.
+pub(super) fn unpack_unknown(
+    blob: impl Read + Send,
+    tree: StagedLayer,
+    privilege: Privilege,
+    hashed: Hashed,
+) -> Result<Unpacked> {
+    let mut tar = Decompressor::detect(blob).map_err(|error| match error.downcast::<Error>() {
+        Ok(own) => own,
+        Err(error) => Error::new(ErrorKind::System, "cannot read it").with_source(error),
+    })?;
+    let options = UnpackOptions::new(privilege, MAX_LAYER_BYTES);
+    // What is not compressed is hashed as a blob, and that once.
+    let (summary, diff_id) = if tar.is_plain() && hashed == Hashed::Before {
+        (unpack(&mut tar, tree.tree(), &options)?, None)
+    } else {
+        let (summary, found) = hash_while(tar, |tar| unpack(tar, tree.tree(), &options))?;
+        (summary, Some(found.digest))
+    };
     Ok(Unpacked {
         layer: tree,
         summary,
+        diff_id,
     })
 }
 

@@ -59,7 +59,10 @@ impl Engine {
         let dir = File::open(folder).system(|| format!("cannot open {}", folder.display()))?;
         flock(&dir, FlockOperation::LockExclusive)
             .system(|| format!("cannot lock {}", folder.display()))?;
-        let mut policy = Trust::read(&request.files)?.policy;
+        let mut policy = match request.files.named_policy {
+            Some(_) if !path.exists() => Policy::accept(),
+            _ => Trust::read(&request.files)?.policy,
+        };
         if request.scope == "default" {
             policy.default = rule;
         } else {
@@ -129,13 +132,9 @@ fn check_scope(scope: &str) -> Result<()> {
     if full {
         return Ok(());
     }
-    Err(Error::invalid(format!(
-        "invalid scope {scope:?}: names must be written in full"
-    ))
-    .with_hint(format!(
-        "for example {}",
-        name.name().trim_end_matches("/x")
-    )))
+    let meant = scope.parse::<Reference>().unwrap_or(name);
+    let text = format!("invalid scope {scope:?}: names must be written in full");
+    Err(Error::invalid(text).with_hint(format!("for example {}", meant.name())))
 }
 
 /// The file that is in use, if this user may write it; an ordinary user's own otherwise.
@@ -223,7 +222,6 @@ mod tests {
             "",
             "*.",
             "a b",
-            "busybox:1",
             "*a.io",
             "docker.io/busybox:1",
         ] {
