@@ -12,7 +12,10 @@ use std::{fs, io::Cursor, sync::LazyLock};
 use coracle::{
     engine::{
         Silent,
-        images::{archive::LoadSource, load::load},
+        images::{
+            archive::LoadSource,
+            load::{LoadOptions, load},
+        },
     },
     model::{
         Digest, Error, ErrorKind, Platform, Reference,
@@ -289,7 +292,14 @@ fn load_into_a_store(archive: Vec<u8>) -> Result<(), Error> {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("root"), &folder.path().join("run")).unwrap();
     let source = LoadSource::Stream(Box::new(Cursor::new(archive)));
-    let result = load(&store, privilege(), source, None, &Silent).map(drop);
+    let result = load(
+        &store,
+        privilege(),
+        source,
+        &LoadOptions::default(),
+        &Silent,
+    )
+    .map(drop);
     if let Err(error) = &result {
         is_clear(error);
         for folder in ["images", "layers", "tmp"] {

@@ -8,7 +8,7 @@ use std::io::Cursor;
 use coracle::{
     engine::{
         Silent,
-        images::{archive::LoadSource, load::load},
+        images::{archive::LoadSource, load::{LoadOptions, load}},
     },
     storage::{Store, unpack::Privilege},
 };
@@ -19,7 +19,7 @@ fuzz_target!(|archive: &[u8]| {
     let (root, run) = (folder.path().join("root"), folder.path().join("run"));
     let store = Store::open(&root, &run).expect("a store");
     let source = LoadSource::Stream(Box::new(Cursor::new(archive.to_vec())));
-    let loaded = load(&store, Privilege::Rootless, source, None, &Silent);
+    let loaded = load(&store, Privilege::Rootless, source, &LoadOptions::default(), &Silent);
     let images = std::fs::read_dir(root.join("images")).expect("a folder");
     assert_eq!(loaded.is_ok(), images.count() > 0);
     let beside = std::fs::read_dir(folder.path()).expect("the directory");

@@ -95,7 +95,8 @@ fn is_clear(outcome: &Outcome, what: &str) -> bool {
     }
     assert!(!outcome.stderr.contains("panicked"), "{what}: {outcome}");
     assert!((0..=125).contains(&outcome.code), "{what}: {outcome}");
-    if outcome.code != 0 {
+    // What a check could not read is a finding of it.
+    if outcome.code != 0 && !outcome.stdout.contains("BROKEN") {
         let own = outcome
             .stderr
             .lines()

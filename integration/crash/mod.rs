@@ -6,6 +6,7 @@
 //! (here)    commands on images, containers, volumes and secrets, killed anywhere
 //! life      the same of what acts on running containers
 //! store     the same of what reads the store as a whole: save, system check --repair
+//! network   the same of what sends: push, login
 //! faults    one system call fails: EIO, ENOSPC, EINTR, and more
 //! power     cut at any write, on a `disk` that remembers
 //! stress    everything at once on one store
@@ -18,6 +19,7 @@
 mod disk;
 mod faults;
 mod life;
+mod network;
 mod power;
 mod stepper;
 mod store;

@@ -24,7 +24,7 @@ cases! {
 }
 
 /// Random moments, besides those when a command had returned.
-const SAMPLE: usize = 12;
+const SAMPLE: usize = 28;
 const FULL: usize = 300;
 
 /// A command of the session.

@@ -56,7 +56,7 @@ impl Work {
         let mixed = format!("localhost/mixed{which}");
         let line = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let busybox = "localhost/busybox";
-        match (worker * 5 + turn) % 10 {
+        match (worker * 7 + turn) % 10 {
             0 => (
                 "load",
                 line(&format!("load -q -i {}", self.archives[which])),
@@ -182,16 +182,8 @@ fn check_whole(case: &Case) {
         .lines()
         .filter(|image| !image.contains("<none>"))
     {
-        case.words(&[
-            "run",
-            "--rm",
-            "--network=none",
-            image,
-            "test",
-            "-s",
-            "/bin/busybox",
-        ])
-        .ok();
+        case.words(&["run", "--rm", "--network=none", image, "busybox", "true"])
+            .ok();
     }
     case.engine("start kept").ok();
     case.eventually("it has ended", || case.processes().is_empty());

@@ -84,7 +84,8 @@ impl Ingest<'_> {
         };
         let result = thread::scope(|scope| {
             let helpers: Vec<_> = (1..UNPACKERS.min(rest.len()))
-                .map(|_| scope.spawn(work))
+                // Without another thread it takes longer.
+                .filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
                 .collect();
             let own = work();
             helpers.into_iter().fold(own, |result, helper| {
