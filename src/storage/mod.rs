@@ -107,12 +107,10 @@ use std::{
 };
 
 use crate::model::{Context, Error, ErrorKind, Reference, Result};
-use crate::model::{Context, Error, ErrorKind, Reference, Result};
 use rustix::{
     fs::{CWD, Mode, OFlags},
     io::Errno,
 };
-use serde::{Deserialize, Serialize};
 
 pub use additional::Opener;
 pub use blobs::{BlobWriter, StagedBlob};
