@@ -18,6 +18,10 @@ cases! {
     load_again_heals: root ordinary;
     sparse_in_the_old_form: root;
     hard_link_into_a_lower_layer: root ordinary;
+    several_names_at_once: root ordinary;
+    untag_keeps_the_image: root ordinary;
+    remove_all: root ordinary;
+    filters_of_both_engines: root ordinary;
 }
 
 const NAMES: [&str; 3] = ["images", "--format", "{{.Repository}}:{{.Tag}}"];
@@ -249,4 +253,88 @@ fn hard_link_into_a_lower_layer(case: &Case) {
     } else {
         outcome.fails(1, "hard link");
     }
+}
+
+fn several_names_at_once(case: &Case) {
+    case.load_busybox();
+    case.engine("tag localhost/busybox a:1 b:2").ok();
+    // All or none.
+    case.engine("tag localhost/busybox c:1 UPPER").exits(1);
+    let names = [
+        "images",
+        "--sort",
+        "repository",
+        "--format",
+        "{{.Repository}}:{{.Tag}}",
+    ];
+    case.words(&names)
+        .ok()
+        .prints("a:1\nb:2\nlocalhost/busybox:latest");
+    case.engine("images -n --sort size --format table").ok();
+    case.engine("images --sort colour")
+        .fails(125, "created, id, repository");
+}
+
+fn untag_keeps_the_image(case: &Case) {
+    case.load_busybox();
+    case.engine("tag localhost/busybox a:1 b:2").ok();
+    case.engine("untag a:1 b:2 c:3")
+        .fails(1, "not a name of image");
+    case.engine("untag a:1 b:2").ok();
+    let names = ["images", "--format", "{{.Repository}}:{{.Tag}}"];
+    case.words(&names)
+        .ok()
+        .prints("a:1\nlocalhost/busybox:latest");
+    let id = case.engine("images -q --no-trunc a").ok().stdout;
+    case.engine("untag a").exits(1);
+    case.engine("untag a:1").ok();
+    case.words(&names).ok().prints("<none>:<none>");
+    case.words(&["run", "--rm", "--network", "none", id.trim(), "true"])
+        .ok();
+    case.words(&["tag", id.trim(), "back"]).ok();
+    case.words(&names).ok().prints("back:latest");
+}
+
+fn remove_all(case: &Case) {
+    case.engine("rmi --all").ok().prints("");
+    case.load_busybox();
+    case.engine("tag localhost/busybox a:1 other.example/b:2")
+        .ok();
+    case.engine("create --name user --network none a:1 true")
+        .ok();
+    case.engine("rmi -a").fails(1, "is being used by");
+    case.engine("images -q a:1").ok();
+    case.engine("rm user").ok();
+    case.engine("rmi -a surplus").exits(125);
+    case.engine("rmi").exits(1);
+    case.engine("rmi -a")
+        .ok()
+        .contains("Untagged: other.example/b:2");
+    case.engine("images -q").ok().prints("");
+    case.engine("rmi --ignore nothing").ok().prints("");
+    case.engine("rmi nothing").fails(1, "No such image");
+}
+
+fn filters_of_both_engines(case: &Case) {
+    case.load_busybox();
+    case.engine("tag localhost/busybox a:1").ok();
+    let id = case.engine("images -q a").ok().stdout;
+    let shown = |filter: &str, expected: &str| {
+        let words = ["images", "--format", "{{.Repository}}", "--filter", filter];
+        case.words(&words).ok().prints(expected);
+    };
+    shown("reference!=a*", "localhost/busybox");
+    shown(&format!("id={}", id.trim()), "a\nlocalhost/busybox");
+    shown("id=0123", "");
+    shown("until=1h", "a\nlocalhost/busybox");
+    shown("until=1999-01-01", "");
+    shown("containers=true", "");
+    shown("intermediate=true", "");
+    shown("label=test.origin=busybox", "a\nlocalhost/busybox");
+    shown("label!=test.origin", "");
+    case.engine("create --name user --network none a:1 true")
+        .ok();
+    shown("containers=true", "a\nlocalhost/busybox");
+    case.engine("images --filter colour=blue")
+        .fails(1, "invalid filter");
 }

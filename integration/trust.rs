@@ -244,7 +244,7 @@ fn rules_are_set_and_shown(case: &Case) {
         .prints(&format!(
             "all          default             reject           \n\
          repository   a.io                sigstoreSigned   {public}\n\
-         repository   docker.io/library   accept           "
+         repository   docker.io/library   accept"
         ));
     case.engine("image trust show --json a.io")
         .ok()

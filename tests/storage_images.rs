@@ -316,7 +316,14 @@ fn inspect_shows_dockers_keys() {
             "GraphDriver",
             "RootFS",
             "Metadata",
-            "Descriptor"
+            "Descriptor",
+            // Podman's.
+            "Digest",
+            "ManifestType",
+            "Annotations",
+            "Labels",
+            "User",
+            "History"
         ]
     );
     assert_eq!(shown["Id"], record.config.as_str());

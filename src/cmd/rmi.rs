@@ -35,9 +35,15 @@ pub const VERB: Verb = Verb {
     spellings: &["image rm", "image remove", "rmi"],
     about: "Remove images",
     usage: "[OPTIONS] IMAGE [IMAGE...]",
-    arity: Arity::OneUnless("all"),
+    arity: Arity::AtLeast(0),
     flags: Flags::augment_args,
-    run: |session, matches, names| run(session, &parse::flags(matches)?, &names),
+    run: |session, matches, names| {
+        let flags: Flags = parse::flags(matches)?;
+        if !flags.all {
+            Arity::AtLeast(1).check("rmi", names.len(), matches)?;
+        }
+        run(session, &flags, &names)
+    },
     ..Verb::PLAIN
 };
 

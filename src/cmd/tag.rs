@@ -15,9 +15,15 @@ pub const VERB: Verb = Verb {
     spellings: &["image tag", "tag"],
     about: "Give an image more names",
     usage: "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG] [TARGET_IMAGE[:TAG]...]",
-    arity: Arity::AtLeast(2),
+    arity: Arity::AtLeast(0),
     flags: Flags::augment_args,
-    run: |session, _, names| run(session, &names[0], &names[1..]),
+    run: |session, matches, names| {
+        // Docker's words; more than one target is Podman's.
+        if names.len() < 2 {
+            Arity::Exactly(2).check("tag", names.len(), matches)?;
+        }
+        run(session, &names[0], &names[1..])
+    },
     ..Verb::PLAIN
 };
 

@@ -83,7 +83,10 @@ impl Store {
                     };
                     map.extend(all);
                 }
-                "tmp" | "partial" => usage.staged += self.measure(&name)?,
+                "tmp" | "partial" => {
+                    let all = self.measure_each(&name, &mut usage.records)?;
+                    usage.staged += all.iter().map(|(_, bytes)| bytes).sum::<u64>();
+                }
                 _ => usage.records += self.measure(&name)?,
             }
         }

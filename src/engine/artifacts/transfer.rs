@@ -8,10 +8,11 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
     sync::{Mutex, PoisonError},
+    thread,
 };
 
 use crate::{
-    engine::{Engine, LayerState, Progress, RegistryOptions},
+    engine::{Engine, LayerState, Progress, RegistryOptions, images::trust::Trust},
     model::{
         BlobSink, BlobSource, Digest, Error, ErrorKind, Reference, Result,
         index::{Artifact, Descriptor, ManifestKind, ManifestRecord},
@@ -48,11 +49,15 @@ impl Engine {
         options: &RegistryOptions,
         progress: &dyn Progress,
     ) -> Result<Digest> {
+        let demand = Trust::read(&options.trust)?.demand(reference)?;
         let registry = Registry::new(options);
         registry.prepare(reference)?;
         let lease = self.store.lease()?;
         let on_retry = |what: &str, why: &str| progress.retrying(what, why);
         let document = registry.document(reference, &on_retry)?;
+        if let Some(demand) = demand {
+            demand.check(&registry, &[&document.bytes], &on_retry)?;
+        }
         let parsed = Document::parse(&document.bytes, document.media_type.as_deref())?;
         if matches!(parsed, Document::Index(_)) {
             return Err(Error::new(
@@ -337,8 +342,20 @@ impl FarBlob<'_> {
                 progress: &crate::engine::Silent,
             }),
         };
-        Registry::new(self.options).fetch(from, vec![request], 1, &|_, _| {})?;
-        Ok(file)
+        // A small blob is asked for on the thread that drives the upload, and one thread can drive one
+        // client: this one gets its own.
+        let options = self.options;
+        let fetched = thread::scope(|scope| {
+            let fetch = move || Registry::new(options).fetch(from, vec![request], 1, &|_, _| {});
+            scope.spawn(fetch).join()
+        });
+        match fetched {
+            Ok(result) => result.map(|()| file),
+            Err(_) => Err(Error::new(
+                ErrorKind::System,
+                "a thread that fetches a blob did not answer",
+            )),
+        }
     }
 }
 

@@ -56,7 +56,11 @@ impl Engine {
             json!({"Type": "layers", "Layers": config.rootfs.diff_ids}),
         );
         put("Metadata", json!({"LastTagTime": last_tag_time(&names)}));
-        put("Descriptor", self.descriptor(&record)?);
+        let (manifest, length) = self.manifest_of(&record)?;
+        put("Descriptor", descriptor(&record, &manifest, length));
+        for (key, value) in podmans(&record, &config, &manifest) {
+            put(key, value);
+        }
         Ok(Value::Object(object))
     }
 
@@ -86,19 +90,56 @@ impl Engine {
         Ok(json!({"Data": data, "Name": driver.name()}))
     }
 
-    fn descriptor(&self, record: &ImageRecord) -> Result<Value> {
-        let manifest = self.store.read_blob(&record.manifest, MAX_DOCUMENT_BYTES)?;
-        let document: Value = serde_json::from_slice(&manifest)
-            .context(ErrorKind::InvalidContent, || {
-                format!("invalid manifest {}", record.manifest)
-            })?;
-        let media_type = document["mediaType"].as_str().unwrap_or(OCI_MANIFEST);
-        Ok(json!({
-            "mediaType": media_type,
-            "digest": record.manifest,
-            "size": manifest.len(),
-        }))
+    /// The manifest, and how many bytes it has.
+    fn manifest_of(&self, record: &ImageRecord) -> Result<(Value, usize)> {
+        let text = self.store.read_blob(&record.manifest, MAX_DOCUMENT_BYTES)?;
+        let manifest = serde_json::from_slice(&text).context(ErrorKind::InvalidContent, || {
+            format!("invalid manifest {}", record.manifest)
+        })?;
+        Ok((manifest, text.len()))
     }
+}
+
+fn media_type(manifest: &Value) -> &str {
+    manifest["mediaType"].as_str().unwrap_or(OCI_MANIFEST)
+}
+
+fn descriptor(record: &ImageRecord, manifest: &Value, length: usize) -> Value {
+    json!({
+        "mediaType": media_type(manifest),
+        "digest": record.manifest,
+        "size": length,
+    })
+}
+
+/// Keys that Podman has and Docker has not.
+fn podmans(
+    record: &ImageRecord,
+    config: &ImageConfig,
+    manifest: &Value,
+) -> Vec<(&'static str, Value)> {
+    let process = config.config.as_ref();
+    vec![
+        (
+            "Digest",
+            json!(record.index.as_ref().unwrap_or(&record.manifest)),
+        ),
+        ("ManifestType", json!(media_type(manifest))),
+        ("Annotations", manifest["annotations"].clone()),
+        (
+            "Labels",
+            json!(process.and_then(|process| process.labels.as_ref())),
+        ),
+        (
+            "User",
+            json!(
+                process
+                    .and_then(|process| process.user.as_deref())
+                    .unwrap_or("")
+            ),
+        ),
+        ("History", json!(config.history)),
+    ]
 }
 
 fn repo_tags(names: &[ImageRecord]) -> Vec<String> {

@@ -122,8 +122,8 @@ impl Checking<'_> {
             }
             match fetched.get(&digest) {
                 Some(Ok(())) => finding.settle(Ok(true)),
-                _ if users.is_empty() && !self.engine.store.blob_is_named(&digest)? => {
-                    finding.settle(self.engine.store.remove_stray_blob(&digest));
+                _ if users.is_empty() && self.engine.store.remove_stray_blob(&digest)? => {
+                    finding.settle(Ok(true));
                 }
                 other => {
                     let why = match other {

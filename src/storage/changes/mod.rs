@@ -248,12 +248,17 @@ impl Taking<'_> {
     fn root(&mut self, tree: BorrowedFd<'_>) -> Result<()> {
         let stat = rustix::fs::fstat(tree)?;
         self.content(tree, self.top)?;
-        let same = match self.below.find(b"")? {
-            Some(found) => self.is_same_folder(tree, &stat, &found)?,
-            None => false,
+        let below = match self.below.find(b"")? {
+            Some(found) if self.is_same_folder(tree, &stat, &found)? => Some(found.stat),
+            _ => None,
         };
-        self.changes.root_changed = !same;
-        self.dress_folder(tree, self.top, &stat)
+        self.changes.root_changed = below.is_none();
+        self.dress_folder(tree, self.top, &stat)?;
+        match below {
+            // The archive has no entry for it: whoever unpacks that gives it the time of the one below.
+            Some(below) => rustix::fs::futimens(self.top, &modified(&below)),
+            None => Ok(()),
+        }
     }
 
     /// Everything in a directory, in the order of names: the same files make the same layer.
@@ -565,6 +570,17 @@ fn set_attribute(folder: BorrowedFd<'_>, entry: &CStr, name: &[u8], value: &[u8]
     let mut path = format!("/proc/self/fd/{}/", folder.as_raw_fd()).into_bytes();
     path.extend_from_slice(entry.to_bytes());
     rustix::fs::lsetxattr(path, name, value, XattrFlags::empty())
+}
+
+fn modified(stat: &Stat) -> Timestamps {
+    let time = Timespec {
+        tv_sec: stat.st_mtime as _,
+        tv_nsec: stat.st_mtime_nsec as _,
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
 }
 
 /// An archive's times have no fractions, and a tree should be as its archive unpacks.

@@ -76,7 +76,8 @@ impl Store {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         thread::scope(|scope| {
             for _ in 1..threads.min(MOST_THREADS).min(digests.len()) {
-                scope.spawn(work);
+                // Without another thread it takes longer.
+                let _ = thread::Builder::new().spawn_scoped(scope, work);
             }
             work();
         });

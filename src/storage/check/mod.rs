@@ -58,18 +58,10 @@ impl Store {
         Ok(containers.iter().any(|(_, record)| uses(record, chain_id)))
     }
 
-    /// Whether an image or a container needs the blob.
+    /// Whether a record or a live lease needs the blob. The store lock is held.
     pub fn blob_is_named(&self, digest: &Digest) -> Result<bool> {
-        let in_image = self.images()?.iter().any(|image| {
-            [&image.manifest, &image.config].contains(&digest)
-                || image.index.as_ref() == Some(digest)
-                || image.blobs.contains(digest)
-        });
-        let containers = self.containers()?;
-        Ok(in_image
-            || containers
-                .iter()
-                .any(|(_, record)| record.image_id.as_ref() == Some(digest)))
+        let needed = self.needed_digests()?;
+        Ok(needed.is_none_or(|needed| needed.contains(digest.hex())))
     }
 
     /// Whether a running container (or one about to run) has the layer below it.

@@ -33,8 +33,12 @@ impl Store {
             return Ok(false);
         }
         // Whoever holds the lock looks at what it keeps from changing.
-        let Some(lock) = dir.try_hold()? else {
-            return Ok(false);
+        let lock = match dir.try_hold() {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Ok(false),
+            // Its supervisor or another sweep has just removed it, and the folder takes no file.
+            Err(_) if self.load_container(id)?.is_none() => return Ok(false),
+            Err(error) => return Err(error),
         };
         let start = dir.start_record()?;
         let ended =
