@@ -289,6 +289,9 @@ fn help_of_run_lists_its_flags_by_name() {
           --restart string                     When to start the container again
                                                after its end: no, on-failure[:MOST],
                                                always or unless-stopped
+          --retry uint                         Attempts after one that failed
+          --retry-delay string                 Pause before each of them, as 2s
+                                               (default: 0.5s, doubled each time)
           --rm                                 Remove the container when it ends
           --rmi                                Remove the container and its image
                                                when it ends
