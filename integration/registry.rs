@@ -69,7 +69,6 @@ impl Registry {
                 file("server.crt"),
                 file("server.key")
             ),
-            None,
         )
     }
 
