@@ -11,7 +11,7 @@ use std::{
 };
 
 use coracle::{
-    model::{BlobSink, Digest, Error, ErrorKind, RegistryOptions, Result},
+    model::{BlobSink, Digest, Error, ErrorKind, Opening, RegistryOptions, Result},
     registry::{BlobRequest, Limits, PARALLEL, Registry},
 };
 use fake_registry::{FakeRegistry, Reply, digest, part};
@@ -239,6 +239,127 @@ fn a_broken_body_is_continued_where_it_broke() {
             Some("bytes=400000-".to_owned())
         ]
     );
+}
+
+/// At every single byte: what has arrived is kept, and asked for no more.
+#[test]
+fn a_connection_may_end_at_any_byte() {
+    let registry = FakeRegistry::start();
+    let blob = noise(120);
+    registry.add_blob(blob.clone());
+    for at in 0..=blob.len() {
+        let (mut first, whole) = (true, blob.clone());
+        registry.chaos(move |request| {
+            std::mem::take(&mut first).then(|| Reply {
+                cut: Some(at),
+                ..part(request, &whole)
+            })
+        });
+        let asked = registry.requests().len();
+        let (request, told) = request(&blob);
+        fetch(&registry, vec![request]).unwrap();
+        assert!(told.lock().unwrap().finished);
+        let ranges: Vec<_> = registry.requests()[asked..]
+            .iter()
+            .map(|request| request.header("range").map(str::to_owned))
+            .collect();
+        match at {
+            0 => assert_eq!(ranges, [None, None]),
+            _ if at == blob.len() => assert_eq!(ranges, [None]),
+            _ => assert_eq!(ranges, [None, Some(format!("bytes={at}-"))]),
+        }
+    }
+}
+
+/// Somebody else fetches its blob; it has come when `other` is there.
+struct Following {
+    inner: TestSink,
+    other: Arc<Barrier>,
+    blob: Vec<u8>,
+    brings: usize,
+}
+
+impl BlobSink for Following {
+    fn open(&mut self) -> Result<Opening> {
+        Ok(Opening::Elsewhere)
+    }
+    fn follow(&mut self, wanted: &dyn Fn() -> bool) -> Result<()> {
+        self.other.wait();
+        assert!(wanted());
+        self.inner.write(&self.blob[..self.brings])
+    }
+    fn received(&self) -> u64 {
+        self.inner.received()
+    }
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.inner.write(bytes)
+    }
+    fn restart(&mut self) -> Result<()> {
+        self.inner.restart()
+    }
+    fn finish(self: Box<Self>) -> Result<()> {
+        Box::new(self.inner).finish()
+    }
+}
+
+/// One line only, and the blob that somebody else brings comes first: it must not hold the line
+/// while the other one, which it waits for here, is fetched.
+#[test]
+fn who_follows_another_download_needs_no_line() {
+    for brings in [9000, 4000, 0] {
+        let registry = FakeRegistry::start();
+        let (large, small) = (noise(9000), noise(10));
+        registry.add_blob(large.clone());
+        registry.add_blob(small.clone());
+        let barrier = Arc::new(Barrier::new(2));
+        let told = [Arc::<Mutex<Told>>::default(), Arc::default()];
+        let sink = |n: usize, blob: &[u8]| TestSink {
+            told: told[n].clone(),
+            digest: digest(blob),
+            full_at: usize::MAX,
+            together: None,
+        };
+        let follows = BlobRequest {
+            digest: digest(&large),
+            size: 9000,
+            sink: Box::new(Following {
+                inner: sink(0, &large),
+                other: barrier.clone(),
+                blob: large.clone(),
+                brings,
+            }),
+        };
+        let fetched = BlobRequest {
+            digest: digest(&small),
+            size: 10,
+            sink: Box::new(TestSink {
+                together: Some(barrier),
+                ..sink(1, &small)
+            }),
+        };
+        let registry_limits = Limits::default();
+        Registry::with_limits(&RegistryOptions::default(), registry_limits)
+            .fetch(
+                &registry.reference("app:1"),
+                vec![follows, fetched],
+                1,
+                &|_, _| {},
+            )
+            .unwrap();
+        assert!(told.iter().all(|told| told.lock().unwrap().finished));
+        let name = digest(&large).to_string();
+        let ranges: Vec<_> = registry
+            .requests()
+            .iter()
+            .filter(|request| request.path.ends_with(&name))
+            .map(|request| request.header("range").map(str::to_owned))
+            .collect();
+        match brings {
+            9000 => assert_eq!(ranges, []),
+            0 => assert_eq!(ranges, [None]),
+            _ => assert_eq!(ranges, [Some("bytes=4000-".to_owned())]),
+        }
+    }
 }
 
 #[test]

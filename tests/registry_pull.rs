@@ -2,7 +2,12 @@
 
 mod fake_registry;
 
-use std::{fs, io::Write, thread, time::Duration};
+use std::{
+    fs,
+    io::{Read, Write},
+    thread,
+    time::Duration,
+};
 
 use coracle::{
     engine::{PullRequest, Pulled, Silent, images::pull::pull_into},
@@ -316,6 +321,53 @@ fn an_interrupted_layer_is_continued_by_the_next_pull() {
     assert_eq!(ranges, [format!("bytes={}-", 1 << 20)]);
     let tree = world.store.layer_tree(&big.diff_id);
     assert!(fs::read(tree.join("big")).unwrap() == content);
+}
+
+#[test]
+fn as_many_layers_as_there_may_be() {
+    let world = World::new();
+    let layers: Vec<Layer> = (0..257)
+        .map(|n| layer(&format!("f{n}"), n.to_string().as_bytes()))
+        .collect();
+    let all: Vec<&Layer> = layers.iter().collect();
+    world.publish("256", &Platform::host(), &all[..256]);
+    world.publish("257", &Platform::host(), &all);
+    let record = world.pull("app:256", None).unwrap().record;
+    assert_eq!(record.layers.len(), 256);
+    let asked = world.blobs_asked_for();
+    let error = world.pull("app:257", None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidContent);
+    assert!(error.message().contains("more than 256 layers"), "{error}");
+    // Its configuration, and no layer.
+    assert_eq!(world.blobs_asked_for(), asked + 1);
+}
+
+/// A hundred MiB of zeros in a hundred KiB: the limit is met while it is unpacked.
+#[test]
+fn a_bomb_is_refused() {
+    let world = World::new();
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(100 << 20);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    tar.append_data(&mut header, "zeros", std::io::repeat(0).take(100 << 20))
+        .unwrap();
+    let tar = tar.into_inner().unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gzip.write_all(&tar).unwrap();
+    let bomb = Layer {
+        blob: gzip.finish().unwrap(),
+        diff_id: digest(&tar),
+    };
+    assert!(bomb.blob.len() < 110_000);
+    world.publish("1", &Platform::host(), &[&bomb]);
+    let error = world.pull("app:1", None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidContent);
+    let told = format!("{error:?}");
+    assert!(told.contains("thousandfold"), "{told}");
+    assert!(world.store.images().unwrap().is_empty());
 }
 
 /// Bytes that do not compress.
