@@ -19,7 +19,7 @@ export CORACLE_TARGET_DIR := $(CURDIR)/target
 
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: all help deps release test unit integration demo check bench clean
+.PHONY: all help deps release test unit integration demo check fuzz bench clean
 
 all: release
 
@@ -30,6 +30,7 @@ help:
 	@echo 'make unit         tests that need no privileges and no kernel features'
 	@echo 'make integration  real containers, as root and as ordinary users'
 	@echo 'make check        format, lints, licences'
+	@echo 'make fuzz         a minute of every fuzz target (SECONDS_EACH=60)'
 	@echo 'make bench        coracle beside its peers'
 
 deps:
@@ -56,6 +57,10 @@ integration: release
 
 demo:
 	@integration/demo
+
+# What is found is in fuzz/artifacts. TARGETS chooses: make fuzz TARGETS="unpack manifest"
+fuzz:
+	@fuzz/run $(TARGETS)
 
 check:
 	cargo fmt --check

@@ -3,7 +3,6 @@
 //! ```text
 //! case         one case: its user, its own store, its commands       registry  one on loopback
 //! image        images made by hand, good and bad                     terminal  a pseudo-terminal
-//! disk         one that remembers what was written and flushed when
 //! ```
 //!
 //! | area | what it shows |
@@ -19,8 +18,11 @@
 //! | exec | a second process, with and without a terminal |
 //! | health | checks, what they find, what is done about it |
 //! | images | load, import, tag, list, inspect, remove |
+//! | auth | login and logout, helpers, other programs' auth files, registries.conf |
+//! | archives | save and load in every format, with others too; image scp; history, tree, diff, ls-files |
 //! | pull | http, https, digests, platforms, packings |
 //! | manifests | lists of images, artifacts, who refers to what; read by skopeo |
+//! | transfer | downloads that are shared, interrupted, disturbed; counted at the registry |
 //! | push | digests that stay, what is spared, kinds of documents and packings, interruptions |
 //! | trust | policies, and signatures made by openssl as cosign makes them |
 //! | tree | an unpacked image equals what umoci unpacks |
@@ -34,10 +36,8 @@
 //! | flags | every flag of `run`, one row each, seen from inside or from the kernel |
 //! | many | a hundred at once |
 //! | devices | devices, CDI, secrets, users, time zones, variables |
-//! | crash | killed anywhere, and asked again |
-//! | crash_life | the same of what acts on containers: start, restarts, stop, rm, logs, the end itself |
+//! | crash | killed anywhere, a call that fails, a power cut at any write, a hundred commands at once; and asked again |
 //! | reliability | numbers that mean somebody else, clocks, boots, full disks |
-//! | power | cut anywhere, and asked again |
 //! | volumes | volumes and mounts: content, owners, life, archives |
 //! | namespaces | shared with the host and with other containers |
 //! | user_namespaces | ids of a container's own: maps, owners, what they cost |
@@ -56,17 +56,17 @@
 
 #[macro_use]
 mod case;
-mod disk;
 mod image;
 mod registry;
 mod terminal;
 
+mod archives;
+mod auth;
 mod bad_input;
 mod bundle;
 mod cgroups;
 mod commit;
 mod crash;
-mod crash_life;
 mod devices;
 mod escape;
 mod events;
@@ -86,7 +86,6 @@ mod many;
 mod modes;
 mod namespaces;
 mod perf;
-mod power;
 mod prune;
 mod pull;
 mod push;
@@ -96,6 +95,7 @@ mod restart;
 mod run;
 mod security;
 mod shell;
+mod transfer;
 mod tree;
 mod trust;
 mod user_namespaces;

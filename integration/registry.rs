@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -16,6 +16,17 @@ pub struct Registry {
     /// `127.0.0.1:PORT`
     pub address: String,
     server: Child,
+    config: PathBuf,
+}
+
+/// A blob that was asked for and (as far as the registry knows) delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub hex: String,
+    /// 200 all of it, 206 a part
+    pub status: u16,
+    /// Bytes of the body that went out; of a connection that broke, some may never have arrived.
+    pub bytes: u64,
 }
 
 impl Registry {
@@ -61,6 +72,18 @@ impl Registry {
         )
     }
 
+    /// With the one user `me`, whose password is `s3cret`.
+    pub fn with_password(case: &Case) -> Registry {
+        // bcrypt, the one form that docker-registry reads.
+        let line = "me:$2b$12$H5ffU6lhZDDUExUhgChqqOcqve2cfLpChgHTKlOG.avMxhjN/Dhw.\n";
+        let file = case.make_file("htpasswd", line);
+        let lines = format!(
+            "\nauth: {{htpasswd: {{realm: here, path: {}}}}}\n",
+            file.display()
+        );
+        Self::start_with(case, &shared_storage(), "", &lines)
+    }
+
     pub fn authority() -> PathBuf {
         shared().join("tls/ca.crt")
     }
@@ -77,21 +100,18 @@ impl Registry {
             fs::write(
                 &config,
                 format!(
-                    "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
+                    "version: 0.1\nlog: {{level: error}}\n\
                      storage: {storage}\n\
                      http: {{addr: \"{address}\"{tls}}}\n{more}"
                 ),
             )
             .unwrap();
-            let server = Command::new("docker-registry")
-                .arg("serve")
-                .arg(&config)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(fs::File::create(case.dir.join("registry.log")).unwrap())
-                .spawn()
-                .expect("docker-registry is installed");
-            let mut registry = Registry { address, server };
+            let server = serve(&config);
+            let mut registry = Registry {
+                address,
+                server,
+                config,
+            };
             if registry.answers() {
                 return registry;
             }
@@ -114,6 +134,38 @@ impl Registry {
         false
     }
 
+    /// Kills it, and starts it again at the same address.
+    pub fn restart(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        self.server = serve(&self.config);
+        assert!(self.answers(), "docker-registry does not start again");
+    }
+
+    /// The blobs that it has delivered so far, from its access log (Apache's combined format).
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        let log = fs::read_to_string(self.config.with_extension("access")).unwrap();
+        let delivery = |line: &str| {
+            let (_, asked) = line.split_once("\"GET /v2/")?;
+            let (path, answered) = asked.split_once(' ')?;
+            let (_, answered) = answered.split_once("\" ")?;
+            let mut numbers = answered.split(' ');
+            Some(Delivery {
+                hex: path.split_once("/blobs/sha256:")?.1.to_owned(),
+                status: numbers.next()?.parse().ok()?,
+                bytes: numbers.next()?.parse().ok()?,
+            })
+        };
+        log.lines().filter_map(delivery).collect()
+    }
+
+    /// Bytes of a blob, as they lie in its storage.
+    pub fn size_of(hex: &str) -> u64 {
+        let blobs = shared().join("registry/docker/registry/v2/blobs/sha256");
+        let data = blobs.join(&hex[..2]).join(hex).join("data");
+        fs::metadata(data).unwrap().len()
+    }
+
     /// `ADDRESS/test/NAME`
     pub fn image(&self, name: &str) -> String {
         format!("{}/test/{name}", self.address)
@@ -132,6 +184,21 @@ impl Drop for Registry {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+fn serve(config: &Path) -> Child {
+    let log = |end: &str| {
+        let path = config.with_extension(end);
+        fs::File::options().create(true).append(true).open(path)
+    };
+    Command::new("docker-registry")
+        .arg("serve")
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(log("access").unwrap())
+        .stderr(log("log").unwrap())
+        .spawn()
+        .expect("docker-registry is installed")
 }
 
 /// An address nobody listens at, at this moment.

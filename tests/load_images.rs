@@ -10,12 +10,13 @@ use std::{
 
 use coracle::{
     engine::{
-        Silent,
+        LayerPacking, SaveFormat, SaveTarget, SavedImage, Silent,
         images::{
             archive::LoadSource,
             import::{ImportOptions, import},
             ingest::{ImageDocuments, Ingest, WantedBlob},
             load::{LoadOptions, Loaded, load},
+            save::save,
         },
     },
     model::{Digest, ErrorKind, Opening, Result, image::ImageConfig},
@@ -629,4 +630,106 @@ fn sizes_that_the_manifest_promises_are_kept() {
     // Also if the store has the blob already.
     load_bytes(&place, oci_archive(&files)).unwrap();
     lie("layer", 2);
+}
+
+fn load_file(place: &Place, archive: &[u8]) -> Result<Vec<Loaded>> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image.tar");
+    fs::write(&path, archive).unwrap();
+    let options = LoadOptions::default();
+    let source = LoadSource::Path(path);
+    load(&place.store, privilege(), source, &options, &Silent)
+}
+
+#[test]
+fn what_is_saved_is_what_was_loaded() {
+    let loaded_from = |archive: &[u8], name: &str| {
+        let place = place();
+        let loaded = load_file(&place, archive).unwrap();
+        check(&place, &loaded, name);
+        (place, loaded)
+    };
+    let name = "example.org/app:1";
+    let (source, loaded) = loaded_from(&oci_archive(&oci_files(name, &layers(), gzip)), name);
+    let image = SavedImage {
+        record: loaded[0].records[0].clone(),
+        names: loaded[0].names.clone(),
+        label: None,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for (format, packing, keeps) in [
+        (SaveFormat::DockerArchive, LayerPacking::AsStored, true),
+        (SaveFormat::OciArchive, LayerPacking::AsStored, true),
+        (SaveFormat::DockerArchive, LayerPacking::Plain, false),
+        (SaveFormat::OciArchive, LayerPacking::Gzip, true),
+    ] {
+        let path = folder.path().join("saved");
+        let images = std::slice::from_ref(&image);
+        let target = SaveTarget::Path(path.clone());
+        save(&source.store, images, format, packing, target).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let (_, by_file) = loaded_from(&bytes, name);
+        let other = place();
+        let by_stream = load_bytes(&other, bytes).unwrap();
+        check(&other, &by_stream, name);
+        let manifest = &by_file[0].records[0].manifest;
+        assert_eq!(*manifest, by_stream[0].records[0].manifest);
+        assert_eq!(*manifest == image.record.manifest, keeps);
+    }
+}
+
+#[test]
+fn one_image_of_several_may_be_asked_for() {
+    let files = oci_files("latest", &layers(), gzip);
+    let ask = |only: &str| {
+        let place = place();
+        let options = LoadOptions {
+            only: Some(only.to_owned()),
+            name: Some("example.org/own:1".parse().unwrap()),
+            ..LoadOptions::default()
+        };
+        let source = LoadSource::Stream(Box::new(Cursor::new(oci_archive(&files))));
+        let loaded = load(&place.store, privilege(), source, &options, &Silent)?;
+        check(&place, &loaded, "example.org/own:1");
+        Ok::<_, coracle::model::Error>(())
+    };
+    ask("latest").unwrap();
+    assert_eq!(ask("other").unwrap_err().kind(), ErrorKind::NoSuchImage);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Whatever is done to an archive, it is an image or an error, read either way.
+    #[test]
+    fn spoilt_archives_are_no_accident(
+        old in proptest::bool::ANY,
+        at in 0.0..1.0_f64,
+        bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..600),
+        cut in proptest::bool::ANY,
+    ) {
+        let mut archive = match old {
+            true => docker_archive(&["app:1"], &layers()),
+            false => oci_archive(&oci_files("app:1", &layers(), gzip)),
+        };
+        let at = (archive.len() as f64 * at) as usize;
+        match cut {
+            true => archive.truncate(at),
+            false => {
+                let end = (at + bytes.len()).min(archive.len());
+                archive[at..end].copy_from_slice(&bytes[..end - at]);
+            }
+        }
+        let (one, two) = (place(), place());
+        let by_file = load_file(&one, &archive);
+        let by_stream = load_bytes(&two, archive);
+        for (place, outcome) in [(&one, &by_file), (&two, &by_stream)] {
+            if outcome.is_err() {
+                proptest::prop_assert!(place.store.images().unwrap().is_empty());
+            }
+        }
+        if let (Ok(one), Ok(two)) = (by_file, by_stream) {
+            proptest::prop_assert_eq!(&one[0].records[0].layers, &two[0].records[0].layers);
+        }
+    }
 }

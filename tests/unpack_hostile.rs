@@ -3,58 +3,14 @@
 
 mod trees;
 
-use std::{fs, os::fd::AsFd, path::PathBuf};
+use std::{fs, os::fd::AsFd};
 
 use coracle::{
-    model::{Error, ErrorKind},
-    storage::unpack::{Decompressor, Privilege, UnpackOptions, UnpackSummary, hash_while, unpack},
+    model::ErrorKind,
+    storage::unpack::{Decompressor, Privilege, UnpackOptions, hash_while, unpack},
 };
 use proptest::prelude::*;
-use trees::*;
-
-/// A tree to unpack into, between things that must not change.
-struct Canary {
-    root: tempfile::TempDir,
-    before: Tree,
-}
-
-impl Canary {
-    fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let outside = root.path().join("outside");
-        fs::create_dir_all(outside.join("dir")).unwrap();
-        fs::write(outside.join("secret"), "canary").unwrap();
-        fs::write(outside.join("dir/file"), "canary").unwrap();
-        fs::write(root.path().join("x"), "canary").unwrap();
-        fs::create_dir(root.path().join("tree")).unwrap();
-        let mut canary = Canary {
-            root,
-            before: Tree::new(),
-        };
-        canary.before = canary.surroundings();
-        canary
-    }
-
-    fn tree(&self) -> PathBuf {
-        self.root.path().join("tree")
-    }
-
-    fn surroundings(&self) -> Tree {
-        let mut all = snapshot(self.root.path());
-        all.retain(|path, _| path != "tree" && !path.starts_with("tree/"));
-        all
-    }
-
-    fn unpack(&self, tar: &[u8], options: &UnpackOptions) -> Result<UnpackSummary, Error> {
-        let result = unpack_into(&self.tree(), tar, options);
-        assert_eq!(
-            self.surroundings(),
-            self.before,
-            "something outside changed"
-        );
-        result
-    }
-}
+use trees::{canary::Canary, *};
 
 fn refused(what: &str, members: &[Member], names: &str) {
     let canary = Canary::new();

@@ -3,7 +3,8 @@
 mod trees;
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     os::unix::fs::{PermissionsExt, symlink as make_symlink},
     path::Path,
     process::Command,

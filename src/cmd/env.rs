@@ -33,6 +33,11 @@ pub fn no_color() -> bool {
     path("NO_COLOR").is_some() || text("TERM").is_some_and(|term| term == "dumb")
 }
 
+/// Whether the terminal can do no more than print line after line.
+pub fn dumb_terminal() -> bool {
+    text("TERM").is_none_or(|term| term == "dumb")
+}
+
 pub fn home() -> Option<PathBuf> {
     path("HOME")
 }

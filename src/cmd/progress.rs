@@ -1,15 +1,20 @@
-//! A pull or load as it goes: Docker's plain lines, or one bar a layer on a terminal.
+//! A pull or load as it goes.
+//!
+//! On a terminal each layer has a line with its state, and bytes and rate while it is downloaded;
+//! the last line adds up. A layer that is complete becomes an ordinary line above them, so that what
+//! is still going on has room on a small screen. Elsewhere (a pipe, a dumb terminal) there are
+//! Docker's plain lines, a layer's id first. Nothing has a colour.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::ui;
+use super::{env, ui};
 use crate::{
-    engine::{Progress, Pulled},
+    engine::{LayerState, Progress, Pulled},
     model::{Digest, Reference},
 };
 
@@ -30,10 +35,13 @@ pub struct Show {
 
 struct Bars {
     all: MultiProgress,
-    /// One bar a layer, and their sum.
+    /// One bar a layer that is under way, and their sum.
     layers: Mutex<HashMap<Digest, ProgressBar>>,
     total: ProgressBar,
 }
+
+/// Layers beyond these show when their turn has come: the lines of a terminal are few.
+const WAITING: usize = 12;
 
 impl Show {
     pub fn new(stream: Stream, quiet: bool) -> Self {
@@ -70,6 +78,9 @@ impl Show {
         }
         self.bars
             .get_or_init(|| {
+                if env::dumb_terminal() {
+                    return None;
+                }
                 let target = match self.stream {
                     Stream::Stdout if ui::stdout_is_terminal() => ProgressDrawTarget::stdout(),
                     Stream::Stderr if ui::stderr_is_terminal() => ProgressDrawTarget::stderr(),
@@ -117,22 +128,94 @@ impl Show {
 }
 
 impl Bars {
+    fn layers(&self) -> MutexGuard<'_, HashMap<Digest, ProgressBar>> {
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn with(&self, layer: &Digest, act: impl FnOnce(&ProgressBar)) {
-        let layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bar) = layers.get(layer) {
+        if let Some(bar) = self.layers().get(layer) {
             act(bar);
+        }
+    }
+
+    fn planned(&self, layer: &Digest, size: u64) {
+        self.total.inc_length(size);
+        let mut layers = self.layers();
+        if layers.len() < WAITING && !layers.contains_key(layer) {
+            let waiting = bar(layer.short(), size).with_style(style(STATE));
+            waiting.set_message("Waiting");
+            let waiting = self.all.insert_before(&self.total, waiting);
+            waiting.tick();
+            layers.insert(layer.clone(), waiting);
+        }
+    }
+
+    fn started(&self, layer: &Digest, size: u64) {
+        let mut layers = self.layers();
+        let shown = layers.entry(layer.clone()).or_insert_with(|| {
+            self.all
+                .insert_before(&self.total, bar(layer.short(), size))
+        });
+        // Of a second beginning nothing has come yet.
+        let counted = shown.position();
+        self.total
+            .set_position(self.total.position().saturating_sub(counted));
+        shown.set_style(style(BYTES));
+        shown.set_message("Downloading");
+        shown.reset();
+    }
+
+    /// Its place is free for one that waits.
+    fn ended(&self, layer: &Digest) {
+        if let Some(bar) = self.layers().remove(layer) {
+            let rest = bar.length().unwrap_or(0).saturating_sub(bar.position());
+            self.total.inc(rest);
+            bar.finish_and_clear();
+        }
+    }
+
+    fn state(&self, layer: &Digest, state: &LayerState) {
+        match state {
+            LayerState::Planned(size) => self.planned(layer, *size),
+            LayerState::Elsewhere => {
+                self.with(layer, |bar| bar.set_message("Shared with another command"));
+            }
+            LayerState::Anew => self.with(layer, |bar| {
+                let counted = bar.position();
+                self.total
+                    .set_position(self.total.position().saturating_sub(counted));
+                bar.reset();
+            }),
+            LayerState::Downloaded => self.with(layer, |bar| {
+                bar.set_style(style(STATE));
+                bar.set_message("Extracting");
+            }),
+            LayerState::Pushing(size) => {
+                self.total.inc_length(*size);
+                self.started(layer, *size);
+                self.with(layer, |bar| bar.set_message("Pushing"));
+            }
+            LayerState::Pushed | LayerState::OnServer | LayerState::Mounted(_) => {
+                self.ended(layer);
+            }
         }
     }
 }
 
+const BYTES: &str =
+    "{prefix:12}: {msg} [{wide_bar}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";
+const STATE: &str = "{prefix:12}: {msg} {decimal_total_bytes}";
+
+/// On a narrow terminal the bar shrinks first, and then the end of the line is cut off.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}
+
 pub(super) fn bar(name: &str, total: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template(
-        "{prefix:12}: [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}",
-    )
-    .unwrap_or_else(|_| ProgressStyle::default_bar())
-    .progress_chars("=> ");
     ProgressBar::new(total)
-        .with_style(style)
+        .with_style(style(BYTES))
         .with_prefix(name.to_owned())
 }
 
@@ -142,16 +225,8 @@ impl Progress for Show {
     }
 
     fn layer_started(&self, layer: &Digest, total: u64) {
-        match self.bars() {
-            Some(bars) => {
-                let mut layers = bars.layers.lock().unwrap_or_else(PoisonError::into_inner);
-                layers.entry(layer.clone()).or_insert_with(|| {
-                    bars.total.inc_length(total);
-                    bars.all
-                        .insert_before(&bars.total, bar(layer.short(), total))
-                });
-            }
-            None => self.line(&format!("{}: Pulling fs layer", layer.short())),
+        if let Some(bars) = self.bars() {
+            bars.started(layer, total);
         }
     }
 
@@ -162,13 +237,35 @@ impl Progress for Show {
         }
     }
 
+    fn layer_state(&self, layer: &Digest, state: LayerState) {
+        let bars = self.bars();
+        if let Some(bars) = bars {
+            bars.state(layer, &state);
+        }
+        let line = |text: &str| self.line(&format!("{}: {text}", layer.short()));
+        match state {
+            LayerState::Pushed => line("Pushed"),
+            LayerState::OnServer => line("Layer already exists"),
+            LayerState::Mounted(from) => line(&format!("Mounted from {from}")),
+            _ if bars.is_some() => {}
+            LayerState::Planned(_) => line("Pulling fs layer"),
+            LayerState::Elsewhere => line("Already being pulled by another command"),
+            LayerState::Anew => line("Damaged, downloading it again"),
+            LayerState::Downloaded => {
+                line("Verifying Checksum");
+                line("Download complete");
+            }
+            LayerState::Pushing(_) => line("Preparing"),
+        }
+    }
+
     fn layer_exists(&self, layer: &Digest) {
         self.line(&format!("{}: Already exists", layer.short()));
     }
 
     fn layer_done(&self, layer: &Digest) {
         if let Some(bars) = self.bars() {
-            bars.with(layer, ProgressBar::finish_and_clear);
+            bars.ended(layer);
         }
         self.line(&format!("{}: Pull complete", layer.short()));
     }

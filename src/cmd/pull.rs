@@ -87,8 +87,8 @@ fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
             if parse::is_without_tag(&typed, &request.reference) {
                 show.line("Using default tag: latest");
             }
-            one(&engine, &request, freshness, &show)?;
-            ui::line(&request.reference.to_string())
+            let name = one(&engine, &request, freshness, &show)?;
+            ui::line(&name.to_string())
         }
     })
 }
@@ -98,12 +98,18 @@ fn one(
     request: &PullRequest,
     freshness: Freshness,
     show: &Show,
-) -> Result<(), Failure> {
-    show.pulling(&request.reference);
+) -> Result<Reference, Failure> {
+    let asked = &request.reference;
+    show.pulling(asked);
     let pulled = engine.pull_unless_here(request, freshness, show);
     show.finish();
-    show.summary(&pulled?, &request.reference.familiar());
-    Ok(())
+    let pulled = pulled?;
+    // registries.conf may have sent a short name somewhere else.
+    let elsewhere = pulled.record.name.as_ref();
+    let name = elsewhere.filter(|name| name.name() != asked.name());
+    let name = name.unwrap_or(asked);
+    show.summary(&pulled, &name.familiar());
+    Ok(name.clone())
 }
 
 fn all_tags(

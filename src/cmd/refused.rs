@@ -10,6 +10,8 @@ use super::{
 const NO_MOUNTS: &str =
     "no mount outlives a command here: see `coracle cp`, `coracle export` and `coracle diff`";
 
+const NO_IMAGE_MOUNTS: &str = "no mount outlives a command here: see `coracle image ls-files`, `coracle image diff` and `coracle save`";
+
 const REFUSED: Verb = Verb {
     arity: Arity::AtLeast(0),
     // Whatever flags it is given, the answer is the same.
@@ -46,6 +48,22 @@ pub const UNMOUNT: Verb = Verb {
     about: "Not supported: end what mount has begun",
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
     run: |_, _, _| refuse("unmount", NO_MOUNTS),
+    ..REFUSED
+};
+
+pub const IMAGE_MOUNT: Verb = Verb {
+    spellings: &["image mount"],
+    about: "Not supported: show an image's files in a folder of the host",
+    usage: "[OPTIONS] [IMAGE...]",
+    run: |_, _, _| refuse("image mount", NO_IMAGE_MOUNTS),
+    ..REFUSED
+};
+
+pub const IMAGE_UNMOUNT: Verb = Verb {
+    spellings: &["image unmount", "image umount"],
+    about: "Not supported: end what image mount has begun",
+    usage: "[OPTIONS] IMAGE [IMAGE...]",
+    run: |_, _, _| refuse("image unmount", NO_IMAGE_MOUNTS),
     ..REFUSED
 };
 

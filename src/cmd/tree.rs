@@ -80,6 +80,8 @@ pub static VERBS: &[&Verb] = &[
     &refused::RESTORE,
     &refused::MOUNT,
     &refused::UNMOUNT,
+    &refused::IMAGE_MOUNT,
+    &refused::IMAGE_UNMOUNT,
     &refused::RUNLABEL,
     &export::VERB,
     &volume_ls::VERB,

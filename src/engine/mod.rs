@@ -98,8 +98,6 @@ pub enum LayerState {
     Anew,
     /// All bytes are there and verified; the rest of it is being unpacked.
     Downloaded,
-    /// An upload: it will be looked for in the registry; size in bytes.
-    Preparing(u64),
     /// So many bytes begin to be sent; [`Progress::layer_advanced`] counts them.
     Pushing(u64),
     Pushed,
@@ -109,7 +107,7 @@ pub enum LayerState {
     Mounted(String),
 }
 
-/// What happens during a pull, load or push, for whoever shows it. Called from several threads.
+/// What happens during a pull or load, for whoever shows it. Called from several threads.
 pub trait Progress: Sync {
     /// A layer is about to be fetched; `total` is its compressed size in bytes.
     fn layer_started(&self, layer: &crate::model::Digest, total: u64);

@@ -109,17 +109,40 @@ impl Error {
         self.hint.as_deref()
     }
 
-    /// The whole chain on one line: `message: cause: cause`.
+    /// The whole chain on one line: `message: cause: cause`. Parts of it may be an image's or a
+    /// registry's words: what a terminal would obey is shown and not sent, and no line is endless.
     pub fn one_line(&self) -> String {
         let mut line = self.message.clone();
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
             line.push_str(": ");
-            line.push_str(&cause.to_string().replace('\n', " "));
+            line.push_str(&cause.to_string());
             source = cause.source();
         }
-        line
+        one_visible_line(&line)
     }
+}
+
+/// Longest message in characters; a parser may quote a whole document.
+const MAX_LINE: usize = 4096;
+
+fn one_visible_line(text: &str) -> String {
+    if text.len() <= MAX_LINE && !text.contains(char::is_control) {
+        return text.to_owned();
+    }
+    let mut line = String::new();
+    for (count, character) in text.chars().enumerate() {
+        match character {
+            _ if count == MAX_LINE => {
+                line.push('…');
+                break;
+            }
+            '\n' | '\t' => line.push(' '),
+            control if control.is_control() => line.extend(control.escape_default()),
+            character => line.push(character),
+        }
+    }
+    line
 }
 
 impl fmt::Display for Error {
@@ -181,5 +204,22 @@ fn system_kind(cause: &(dyn std::error::Error + 'static)) -> ErrorKind {
         Some(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => ErrorKind::NoSpace,
         Some(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) => ErrorKind::Permission,
         _ => ErrorKind::System,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_line_that_no_terminal_obeys() {
+        let cause = Error::invalid("unknown field `\x1b[2J\u{9b}31m`\nat line 1");
+        let error = Error::invalid("invalid manifest \x07").with_source(cause);
+        assert_eq!(
+            error.one_line(),
+            "invalid manifest \\u{7}: unknown field `\\u{1b}[2J\\u{9b}31m` at line 1"
+        );
+        let endless = Error::invalid("x".repeat(1 << 20));
+        assert_eq!(endless.one_line().chars().count(), MAX_LINE + 1);
     }
 }

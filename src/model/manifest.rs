@@ -96,7 +96,7 @@ impl Document {
             ) => inner,
             (Some(outer), Some(inner)) if outer != inner => {
                 return refuse(format!(
-                    "it was announced as {outer} and calls itself {inner}"
+                    "it was announced as {outer:?} and calls itself {inner:?}"
                 ));
             }
             (outer, _) => outer,
@@ -104,7 +104,7 @@ impl Document {
         let is_index = match stated {
             Some(OCI_INDEX | DOCKER_INDEX) => true,
             Some(OCI_MANIFEST | DOCKER_MANIFEST) => false,
-            Some(other) => return refuse(format!("media type {other} is not supported")),
+            Some(other) => return refuse(format!("media type {other:?} is not supported")),
             None => has("manifests"),
         };
         if json
@@ -169,7 +169,7 @@ pub fn choose<'a>(index: &'a ImageIndex, wanted: &Platform) -> Result<&'a Descri
         ErrorKind::NoMatchingPlatform,
         format!(
             "no image for platform {wanted}; there are: {}",
-            names.join(", ")
+            names.join(", ").escape_debug()
         ),
     )
     .with_hint("choose one of them with --platform"))
@@ -199,7 +199,7 @@ pub fn layer_compression(media_type: &str) -> Result<Compression> {
         | "application/vnd.docker.image.rootfs.diff.tar.zstd" => Ok(Compression::Zstd),
         other => Err(Error::new(
             ErrorKind::InvalidContent,
-            format!("layer media type {other} is not supported"),
+            format!("layer media type {other:?} is not supported"),
         )),
     }
 }

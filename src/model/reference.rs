@@ -117,15 +117,20 @@ impl Reference {
         format!("{}/{}", self.registry, self.repository)
     }
 
-    /// [`Self::name`] as Docker shows it: `alpine`, `user/app`, `registry:5000/app`.
+    /// [`Self::name`] as Docker shows it: `alpine`, `user/app`, `registry:5000/app`. Shortened only
+    /// as far as it is still read as the same: not `docker.io/library/a/b`, nor `docker.io/a.b/c`,
+    /// nor what would look like an image ID.
     pub fn familiar_name(&self) -> String {
-        if self.registry == DOCKER_HUB {
-            self.repository
-                .strip_prefix("library/")
-                .unwrap_or(&self.repository)
-                .to_owned()
-        } else {
-            self.name()
+        if self.registry != DOCKER_HUB {
+            return self.name();
+        }
+        match self.repository.strip_prefix("library/") {
+            Some(short) if is_hex_id(short) => self.name(),
+            Some(short) if !short.contains('/') => short.to_owned(),
+            _ => match self.repository.split_once('/') {
+                Some((first, _)) if is_host(first) => self.name(),
+                _ => self.repository.clone(),
+            },
         }
     }
 
@@ -304,7 +309,7 @@ fn check_repository(typed: &str, repository: &str) -> Result<(), &'static str> {
         return Err("the name is longer than 255 characters");
     }
     // Such a name could not be told from an image ID.
-    if typed.len() == 64 && typed.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if is_hex_id(typed) {
         return Err("a name cannot be 64 hexadecimal digits");
     }
     if repository.split('/').all(is_path_component) {
@@ -314,6 +319,10 @@ fn check_repository(typed: &str, repository: &str) -> Result<(), &'static str> {
             "a name consists of lower-case letters and digits, separated by '/', '.', '_', '__' or dashes",
         )
     }
+}
+
+fn is_hex_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`

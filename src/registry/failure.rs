@@ -141,6 +141,7 @@ pub(super) fn refused(
             ErrorKind::NotFoundInRegistry,
             format!("{what} is not in registry {origin}{said}"),
         ),
+        StatusCode::FORBIDDEN if said.is_empty() => unauthorized(origin, what, DENIED),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => unauthorized(origin, what, &said),
         StatusCode::TOO_MANY_REQUESTS => Error::new(
             ErrorKind::Registry,
@@ -181,7 +182,12 @@ pub(super) fn refused(
     }
 }
 
+/// What registries say, for answers to HEAD, which say nothing.
+const DENIED: &str = ": denied: requested access to the resource is denied";
+const UNPROVEN: &str = ": unauthorized: authentication required";
+
 pub(super) fn unauthorized(origin: &Origin, what: &str, said: &str) -> Error {
+    let said = if said.is_empty() { UNPROVEN } else { said };
     Error::new(
         ErrorKind::Unauthorized,
         format!("registry {origin} denies access to {what}, or it does not exist{said}"),

@@ -37,6 +37,10 @@ impl Registry {
                 ErrorKind::Unauthorized,
                 format!("registry {registry} does not accept this user name and password"),
             ),
+            ErrorKind::NotFoundInRegistry => Error::new(
+                ErrorKind::Registry,
+                format!("{registry} is not a registry: it answers 404 to /v2/"),
+            ),
             _ => error,
         })?;
         let user = login.user().to_owned();

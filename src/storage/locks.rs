@@ -126,7 +126,7 @@ fn wait_for(file: &OwnedFd, operation: FlockOperation, what: &str) -> Result<()>
     ask_until(what, &holders, || {
         match rustix::fs::flock(file, operation) {
             Ok(()) => Ok(Some(())),
-            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
             Err(errno) => Err(errno).system(|| format!("cannot lock {what}")),
         }
     })

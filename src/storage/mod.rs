@@ -111,7 +111,6 @@ use rustix::{
     fs::{CWD, Mode, OFlags},
     io::Errno,
 };
-use serde::{Deserialize, Serialize};
 
 pub use additional::Opener;
 pub use blobs::{BlobWriter, StagedBlob};

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test crate uses its part")]
 
+pub mod canary;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -38,9 +40,15 @@ pub type Tree = BTreeMap<String, Node>;
 
 /// The tree at `root` (not followed), relative paths; "" is the root itself.
 pub fn snapshot(root: &Path) -> Tree {
+    snapshot_but_for(root, None)
+}
+
+/// The same without what lies at `left_out`, which may be deeper than a path can say.
+pub fn snapshot_but_for(root: &Path, left_out: Option<&Path>) -> Tree {
     walkdir::WalkDir::new(root)
         .sort_by_file_name()
         .into_iter()
+        .filter_entry(|entry| Some(entry.path()) != left_out)
         .map(|entry| {
             let entry = entry.expect("readable tree");
             let name = entry.path().strip_prefix(root).unwrap();

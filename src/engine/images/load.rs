@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{
     archive::{Archive, LoadSource},
-    ingest::{ImageDocuments, Ingest},
+    ingest::{ImageDocuments, Ingest, MAX_LAYERS},
     trust::Trust,
 };
 use crate::{
@@ -27,6 +27,9 @@ pub(super) const OCI_NAME: &str = "org.opencontainers.image.ref.name";
 const ATTESTATION: &str = "vnd.docker.reference.type";
 /// Images in one archive.
 const MAX_IMAGES: usize = 1000;
+/// Bytes of all their documents, which are in memory together. A thousand images may share one
+/// configuration of 4 MiB, and such an archive is small.
+const MAX_DOCUMENTS: usize = 64 << 20;
 
 /// What of an archive is loaded, and as what.
 #[derive(Clone, Debug, Default)]
@@ -255,6 +258,27 @@ impl Found {
     }
 }
 
+fn keep(images: &mut Vec<Found>, image: Found) -> Result<()> {
+    images.push(image);
+    let bytes = images.iter().map(
+        |Found {
+             documents, index, ..
+         }| {
+            documents.manifest.len() + documents.config.len() + index.as_ref().map_or(0, Vec::len)
+        },
+    );
+    if bytes.sum::<usize>() > MAX_DOCUMENTS {
+        return Err(Error::new(
+            ErrorKind::InvalidContent,
+            format!(
+                "the documents of the archive's images are larger than {} MiB",
+                MAX_DOCUMENTS >> 20
+            ),
+        ));
+    }
+    Ok(())
+}
+
 // ---- OCI -------------------------------------------------------------------------------------
 
 fn oci_images(archive: &Archive<'_>, index: &[u8], platforms: &[Platform]) -> Result<Vec<Found>> {
@@ -294,7 +318,7 @@ fn oci_images(archive: &Archive<'_>, index: &[u8], platforms: &[Platform]) -> Re
                     image.names.extend(found.names);
                     image.labels.extend(found.labels);
                 }
-                None => images.push(found),
+                None => keep(&mut images, found)?,
             }
         }
     }
@@ -392,6 +416,12 @@ fn docker_images(archive: &mut Archive<'_>, list: &[u8]) -> Result<Vec<Found>> {
         let config = archive.config(&image.config)?;
         let parsed = ImageConfig::parse(&config)?;
         let names_of_layers = image.layers.as_deref().unwrap_or_default();
+        if names_of_layers.len() > MAX_LAYERS {
+            return Err(Error::new(
+                ErrorKind::InvalidContent,
+                format!("invalid manifest.json: an image has more than {MAX_LAYERS} layers"),
+            ));
+        }
         if names_of_layers.len() != parsed.rootfs.diff_ids.len() {
             return Err(Error::new(
                 ErrorKind::InvalidContent,
@@ -418,7 +448,7 @@ fn docker_images(archive: &mut Archive<'_>, list: &[u8]) -> Result<Vec<Found>> {
             "config": descriptor(manifest::OCI_CONFIG, &config_digest, config.len() as u64),
             "layers": layers,
         });
-        found.push(Found {
+        let image = Found {
             documents: ImageDocuments {
                 manifest: generated.to_string().into_bytes(),
                 media_type: Some(manifest::OCI_MANIFEST.to_owned()),
@@ -427,7 +457,8 @@ fn docker_images(archive: &mut Archive<'_>, list: &[u8]) -> Result<Vec<Found>> {
             names: names(image)?,
             labels: Vec::new(),
             index: None,
-        });
+        };
+        keep(&mut found, image)?;
     }
     Ok(found)
 }
@@ -442,11 +473,11 @@ pub(in crate::engine) fn descriptor(
 
 /// Docker writes both formats at once, and all names of an image only into `manifest.json`.
 fn add_docker_names(archive: &Archive<'_>, list: &[u8], found: &mut [Found]) -> Result<()> {
-    for image in docker_list(list)? {
+    for image in docker_list(list)?.iter().take(MAX_IMAGES) {
         let config = archive.config(&image.config)?;
         let same = |found: &&mut Found| found.documents.config == config;
         if let Some(found) = found.iter_mut().find(same) {
-            for name in names(&image)? {
+            for name in names(image)? {
                 if !found.names.contains(&name) {
                     found.names.push(name);
                 }

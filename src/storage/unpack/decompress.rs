@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::model::{Error, ErrorKind, Result, manifest::Compression};
 
@@ -42,7 +42,7 @@ type Source<R> = BufReader<Counted<R>>;
 
 enum Inner<R: Read> {
     None(Source<R>),
-    Gzip(Box<MultiGzDecoder<Source<R>>>),
+    Gzip(Box<Gunzip<Source<R>>>),
     Zstd(Box<zstd::Decoder<'static, Source<R>>>),
 }
 
@@ -52,7 +52,7 @@ impl<R: Read> Decompressor<R> {
         let source = BufReader::with_capacity(INPUT_BUFFER, Counted::new(source, &ratio));
         let inner = match compression {
             Compression::None => Inner::None(source),
-            Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(source))),
+            Compression::Gzip => Inner::Gzip(Box::new(Gunzip::new(source))),
             Compression::Zstd => Inner::Zstd(Box::new(zstd_decoder(source).map_err(|cause| {
                 Error::new(ErrorKind::System, "cannot set up zstd").with_source(cause)
             })?)),
@@ -94,6 +94,63 @@ impl Ratio {
             )));
         }
         Ok(())
+    }
+}
+
+/// Members of RFC 1952 one after the other. The inflater itself reads headers and trailers: it folds
+/// the checksum with carry-less multiplication while the bytes are in the cache, which takes a tenth
+/// of the time that computing it by table afterwards takes.
+struct Gunzip<R> {
+    source: R,
+    inflate: Decompress,
+    /// Nothing of a next member was seen.
+    between: bool,
+}
+
+impl<R: BufRead> Gunzip<R> {
+    fn new(source: R) -> Self {
+        Gunzip {
+            source,
+            inflate: Decompress::new_gzip(15),
+            between: false,
+        }
+    }
+}
+
+impl<R: BufRead> Read for Gunzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let input = self.source.fill_buf()?;
+            let at_end = input.is_empty();
+            if at_end && self.between {
+                return Ok(0);
+            }
+            self.between = false;
+            let (read, written) = (self.inflate.total_in(), self.inflate.total_out());
+            let status = self
+                .inflate
+                .decompress(input, buffer, FlushDecompress::None)
+                .map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
+            let read = self.inflate.total_in() - read;
+            let length = self.inflate.total_out() - written;
+            self.source.consume(read as usize);
+            if status == Status::StreamEnd {
+                self.inflate.reset(true);
+                self.between = true;
+            }
+            if length > 0 {
+                return Ok(length as usize);
+            }
+            if at_end {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if read == 0 {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! so one layer keeps two cores busy.
 
 use std::{
-    io::{self, Read},
+    io::{self, BufRead, Read},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
 };
@@ -30,7 +30,7 @@ pub struct DiffId {
 /// Errors: those of `consume`. Failures of `source` reach it through its reader.
 pub fn hash_while<S, T>(
     source: S,
-    consume: impl FnOnce(&mut dyn Read) -> Result<T>,
+    consume: impl FnOnce(&mut Buffers) -> Result<T>,
 ) -> Result<(T, DiffId)>
 where
     S: Read + Send,
@@ -115,7 +115,8 @@ fn fill(source: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-struct Buffers {
+/// The bytes as they come out of the other thread, read where they lie.
+pub struct Buffers {
     filled: Receiver<io::Result<Vec<u8>>>,
     empty: SyncSender<Vec<u8>>,
     current: Vec<u8>,
@@ -125,7 +126,17 @@ struct Buffers {
 
 impl Read for Buffers {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.position == self.current.len() && !self.ended && !into.is_empty() {
+        let there = self.fill_buf()?;
+        let length = into.len().min(there.len());
+        into[..length].copy_from_slice(&there[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+impl BufRead for Buffers {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.position == self.current.len() && !self.ended {
             let next = match self.filled.recv() {
                 Ok(message) => message?,
                 // The worker has sent its failure before.
@@ -137,9 +148,10 @@ impl Read for Buffers {
             // It may have gone already, having sent its last buffer.
             let _ = self.empty.send(used);
         }
-        let length = into.len().min(self.current.len() - self.position);
-        into[..length].copy_from_slice(&self.current[self.position..self.position + length]);
+        Ok(&self.current[self.position..])
+    }
+
+    fn consume(&mut self, length: usize) {
         self.position += length;
-        Ok(length)
     }
 }

@@ -48,7 +48,7 @@ mod tree;
 
 use std::{
     collections::BTreeMap,
-    io::{BufReader, Read},
+    io::{BufRead, BufReader, Read},
     os::fd::BorrowedFd,
     path::PathBuf,
 };
@@ -161,7 +161,16 @@ pub fn unpack(
     tree: BorrowedFd<'_>,
     options: &UnpackOptions,
 ) -> Result<UnpackSummary> {
-    let mut stream = TarStream::new(BufReader::with_capacity(READ_BUFFER, source));
+    unpack_buffered(BufReader::with_capacity(READ_BUFFER, source), tree, options)
+}
+
+/// As [`unpack`], from buffers that are large enough to be written to files as they are.
+pub fn unpack_buffered(
+    source: impl BufRead,
+    tree: BorrowedFd<'_>,
+    options: &UnpackOptions,
+) -> Result<UnpackSummary> {
+    let mut stream = TarStream::new(source);
     let mut tree = Tree::new(tree, options.privilege)?;
     let mut summary = UnpackSummary::default();
 

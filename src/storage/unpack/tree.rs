@@ -6,6 +6,10 @@
 //! time, so that is last. A directory gets its metadata when everything below it is there,
 //! deepest first ([`Tree::finish`]).
 //!
+//! Most entries need less: what belongs to whoever makes it and has no xattrs and no set-id bits is
+//! made with its mode at once, and only the time remains. Which owner and which bits of a mode a new
+//! file gets here (umask, default ACLs, set-group-id directories) is asked once ([`Born`]).
+//!
 //! Nobody else reaches the tree while it is staged. Hence a node that was just created under an
 //! exclusive name is still that node when its mode is set by name (`chmodat` follows links).
 
@@ -14,7 +18,7 @@ use std::{
     io::BufRead,
     ops::Bound,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStringExt,
     },
     path::PathBuf,
@@ -59,12 +63,52 @@ pub(super) struct Tree<'t> {
     pending: BTreeMap<Vec<u8>, Pending>,
     pending_bytes: usize,
     notes: BTreeMap<Note, u64>,
+    born: Option<Born>,
+    /// A directory was met under a second path, through a symbolic link: what was remembered for
+    /// the first is no longer the whole truth.
+    aliased: bool,
 }
 
 struct Pending {
     metadata: Metadata,
     /// It had no entry of its own (yet).
     implied: bool,
+    /// It has this mode, and the owner of everything new.
+    made: Option<Mode>,
+}
+
+/// What a file has that was just made in this tree.
+#[derive(Clone, Copy)]
+struct Born {
+    uid: u32,
+    gid: u32,
+    /// Bits of a mode that it gets if it is made with them.
+    bits: u32,
+}
+
+impl Born {
+    /// Makes a file without a name and looks at it; `None` where that cannot be done.
+    fn ask(tree: BorrowedFd<'_>) -> Option<Born> {
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = fs::openat(tree, ".", flags, Mode::from_raw_mode(0o777)).ok()?;
+        let found = fs::fstat(file).ok()?;
+        Some(Born {
+            uid: found.st_uid,
+            gid: found.st_gid,
+            bits: found.st_mode & 0o777,
+        })
+    }
+
+    fn owns(self, metadata: &Metadata) -> bool {
+        (metadata.uid, metadata.gid) == (self.uid, self.gid)
+    }
+
+    /// The mode to make a file with, if then only its time is missing.
+    fn mode(self, metadata: &Metadata) -> Option<Mode> {
+        let plain =
+            self.owns(metadata) && metadata.xattrs.is_empty() && metadata.mode & !self.bits == 0;
+        plain.then(|| Mode::from_raw_mode(metadata.mode))
+    }
 }
 
 /// A place in the tree: an open directory and one name in it.
@@ -83,8 +127,10 @@ impl<'t> Tree<'t> {
             pending: BTreeMap::new(),
             pending_bytes: 0,
             notes: BTreeMap::new(),
+            born: Born::ask(root),
+            aliased: false,
         };
-        tree.remember(b"", default_directory(), true)?;
+        tree.remember(b"", default_directory(), true, None)?;
         Ok(tree)
     }
 
@@ -95,11 +141,12 @@ impl<'t> Tree<'t> {
     // ---- entries -----------------------------------------------------------------------------
 
     pub(super) fn directory(&mut self, path: &[u8], metadata: Metadata) -> Result<()> {
+        let mut made = None;
         if !path.is_empty() {
             let slot = self.slot(path)?;
-            self.make_directory(&slot)?;
+            made = self.make_directory(&slot, &metadata)?;
         }
-        self.remember(path, metadata, false)
+        self.remember(path, metadata, false, made)
     }
 
     pub(super) fn file<R: BufRead>(
@@ -109,7 +156,8 @@ impl<'t> Tree<'t> {
         stream: &mut TarStream<R>,
     ) -> Result<()> {
         let slot = self.slot(path)?;
-        let file = self.create_file(&slot)?;
+        let mode = self.born.and_then(|born| born.mode(&entry.metadata));
+        let file = self.create_file(&slot, mode)?;
         match &entry.sparse {
             None => stream.data(entry.stored, |piece| write_all(&file, piece, path))?,
             Some(map) => {
@@ -121,6 +169,10 @@ impl<'t> Tree<'t> {
                 fs::ftruncate(&file, map.size)
                     .map_err(|errno| content_or_system(errno, path, "cannot set the size"))?;
             }
+        }
+        if mode.is_some() {
+            return fs::futimens(&file, &times(entry.metadata.mtime))
+                .map_err(|errno| system(errno, path, "cannot set the time of"));
         }
         self.dress(&file, path, &entry.metadata, Dress::File)
     }
@@ -189,7 +241,7 @@ impl<'t> Tree<'t> {
             }
         }
         self.note(Note::DeviceStandIn);
-        let file = self.create_file(&slot)?;
+        let file = self.create_file(&slot, None)?;
         self.dress(&file, path, &entry.metadata, Dress::Device(entry))
     }
 
@@ -277,6 +329,9 @@ impl<'t> Tree<'t> {
         deepest_first.sort_by_key(|(path, _)| std::cmp::Reverse(depth(path)));
         self.open.clear();
         for (path, pending) in deepest_first {
+            if self.is_dressed_but_for_time(&path, &pending)? {
+                continue;
+            }
             let (parent, name) = split(&path);
             let directory = match name {
                 [] => self.existing_directory(b""),
@@ -289,11 +344,30 @@ impl<'t> Tree<'t> {
                     self.dress(&directory, &path, &pending.metadata, Dress::Directory)?;
                 }
                 // Replaced under another path that leads here through a symbolic link.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => {}
                 Err(errno) => return Err(system(errno, &path, "cannot open directory")),
             }
         }
         Ok((implied, self.notes))
+    }
+
+    /// Sets the time of a directory if that is all it needs. By its name, and of the link should it
+    /// have become one: that is harmless.
+    fn is_dressed_but_for_time(&mut self, path: &[u8], pending: &Pending) -> Result<bool> {
+        let wanted = self.born.and_then(|born| born.mode(&pending.metadata));
+        if self.aliased || wanted.is_none() || wanted != pending.made {
+            return Ok(false);
+        }
+        let (parent, name) = split(path);
+        let Ok(parent) = self.existing_directory(parent) else {
+            return Ok(false);
+        };
+        let times = times(pending.metadata.mtime);
+        match fs::utimensat(&parent, name, &times, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(system(errno, path, "cannot set the time of")),
+        }
     }
 
     // ---- directories -------------------------------------------------------------------------
@@ -329,10 +403,7 @@ impl<'t> Tree<'t> {
         match self.existing_directory(path) {
             Ok(open) => return Ok(open),
             Err(Errno::NOENT | Errno::NOTDIR) if !path.is_empty() => {}
-            Err(Errno::LOOP) => {
-                return Err(refused(path, "its symbolic links lead in a circle"));
-            }
-            Err(errno) => return Err(system(errno, path, "cannot open directory")),
+            Err(errno) => return Err(no_directory(errno, path)),
         }
         let mut end = 0;
         let mut directory = self
@@ -342,7 +413,12 @@ impl<'t> Tree<'t> {
             end += component.len();
             let so_far = &path[..end];
             end += 1;
-            directory = match self.existing_directory(so_far) {
+            // From the parent, so that depth costs nothing; a link is looked up from the root.
+            let open = match open_child(&directory, component) {
+                Err(Errno::NOTDIR | Errno::LOOP) => self.existing_directory(so_far),
+                other => other.map(Rc::new),
+            };
+            directory = match open {
                 Ok(open) => open,
                 Err(Errno::NOENT | Errno::NOTDIR) => {
                     let slot = Slot {
@@ -352,7 +428,7 @@ impl<'t> Tree<'t> {
                     };
                     self.imply_directory(&slot)?
                 }
-                Err(errno) => return Err(system(errno, so_far, "cannot open directory")),
+                Err(errno) => return Err(no_directory(errno, so_far)),
             };
         }
         Ok(directory)
@@ -375,8 +451,8 @@ impl<'t> Tree<'t> {
             }
             Err(errno) => return Err(system(errno, slot.path, "cannot look at")),
         };
-        self.make_directory(slot)?;
-        self.remember(slot.path, default_directory(), !hidden)?;
+        let made = self.make_directory(slot, &default_directory())?;
+        self.remember(slot.path, default_directory(), !hidden, made)?;
         let open = open_child(&slot.parent, slot.name)
             .map_err(|errno| system(errno, slot.path, "cannot open directory"))?;
         let open = Rc::new(open);
@@ -385,18 +461,24 @@ impl<'t> Tree<'t> {
     }
 
     /// Makes a directory, keeps one that is there, replaces everything else. Where a whiteout was
-    /// the directory must go on hiding what is below.
-    fn make_directory(&mut self, slot: &Slot<'_>) -> Result<()> {
-        let make = |slot: &Slot<'_>| fs::mkdirat(&slot.parent, slot.name, Mode::RWXU);
+    /// the directory must go on hiding what is below. The mode that it has, if it was made with its
+    /// final one; before that, everything below it must be possible.
+    fn make_directory(&mut self, slot: &Slot<'_>, metadata: &Metadata) -> Result<Option<Mode>> {
+        let made = self.born.and_then(|born| born.mode(metadata));
+        let made = made.filter(|mode| mode.contains(Mode::RWXU));
+        let mode = made.unwrap_or(Mode::RWXU);
+        let make = |slot: &Slot<'_>| fs::mkdirat(&slot.parent, slot.name, mode);
         match make(slot) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(made),
             Err(Errno::EXIST) => {}
             Err(errno) => return Err(system(errno, slot.path, "cannot make directory")),
         }
         let found = fs::statat(&slot.parent, slot.name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|errno| system(errno, slot.path, "cannot look at"))?;
         if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
-            return Ok(());
+            let before = self.pending.get(slot.path);
+            self.aliased |= before.is_none();
+            return Ok(before.and_then(|before| before.made));
         }
         self.replacing(slot, make)?;
         if is_whiteout(&found) {
@@ -404,10 +486,16 @@ impl<'t> Tree<'t> {
                 .map_err(|errno| system(errno, slot.path, "cannot open directory"))?;
             self.set_opaque(&directory, slot.path)?;
         }
-        Ok(())
+        Ok(made)
     }
 
-    fn remember(&mut self, path: &[u8], metadata: Metadata, implied: bool) -> Result<()> {
+    fn remember(
+        &mut self,
+        path: &[u8],
+        metadata: Metadata,
+        implied: bool,
+        made: Option<Mode>,
+    ) -> Result<()> {
         let xattrs = metadata.xattrs.iter();
         let size = xattrs
             .map(|(name, value)| name.len() + value.len())
@@ -416,18 +504,23 @@ impl<'t> Tree<'t> {
         if self.pending_bytes > MAX_PENDING_BYTES {
             return Err(refused(path, "the layer has too many directories"));
         }
-        self.pending
-            .insert(path.to_vec(), Pending { metadata, implied });
+        let pending = Pending {
+            metadata,
+            implied,
+            made,
+        };
+        self.pending.insert(path.to_vec(), pending);
         Ok(())
     }
 
     // ---- replacing ---------------------------------------------------------------------------
 
-    fn create_file(&mut self, slot: &Slot<'_>) -> Result<OwnedFd> {
+    fn create_file(&mut self, slot: &Slot<'_>, mode: Option<Mode>) -> Result<OwnedFd> {
+        let mode = mode.unwrap_or(Mode::RUSR | Mode::WUSR);
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         self.replacing(slot, |slot| {
-            fs::openat(&slot.parent, slot.name, flags, Mode::RUSR | Mode::WUSR)
+            fs::openat(&slot.parent, slot.name, flags, mode)
         })
     }
 
@@ -466,6 +559,7 @@ impl<'t> Tree<'t> {
         match self.kind_at(slot)? {
             FileType::Directory => {
                 self.open.clear();
+                self.aliased |= !self.pending.contains_key(slot.path);
                 self.forget_below(slot.path);
                 remove_tree(&slot.parent, slot.name)
             }
@@ -534,8 +628,10 @@ impl<'t> Tree<'t> {
     ) -> Result<()> {
         let (uid, gid) = owner(metadata);
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        let given = fs::chownat(&slot.parent, slot.name, Some(uid), Some(gid), flags);
-        self.owned(given, slot.path)?;
+        if !self.born.is_some_and(|born| born.owns(metadata)) {
+            let given = fs::chownat(&slot.parent, slot.name, Some(uid), Some(gid), flags);
+            self.owned(given, slot.path)?;
+        }
         if has_mode.is_some() {
             let mode = Mode::from_raw_mode(metadata.mode);
             fs::chmodat(&slot.parent, slot.name, mode, AtFlags::empty())
@@ -652,14 +748,35 @@ fn make_whiteout(slot: &Slot<'_>) -> Result<(), Errno> {
 
 /// Opens the directory at a path of the archive; links of the tree lead where they would lead if
 /// the tree were the root.
+///
+/// # Errors
+/// ENAMETOOLONG also where links lead deeper than a path can be long: a chain of them would make
+/// every further look-up cost tens of thousands of steps.
 fn open_in_tree(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
     let path = if path.is_empty() { b"." } else { path };
-    loop {
-        match fs::openat2(root, path, DIRECTORY, Mode::empty(), IN_TREE) {
+    let open = |resolve| loop {
+        match fs::openat2(root, path, DIRECTORY, Mode::empty(), resolve) {
             // A ".." in a link while something was renamed anywhere on the system.
             Err(Errno::AGAIN | Errno::INTR) => {}
             other => return other,
         }
+    };
+    match open(IN_TREE.union(ResolveFlags::NO_SYMLINKS)) {
+        Err(Errno::LOOP) => {
+            let directory = open(IN_TREE)?;
+            let own = format!("/proc/self/fd/{}", directory.as_raw_fd());
+            fs::readlink(own, Vec::new())?;
+            Ok(directory)
+        }
+        other => other,
+    }
+}
+
+fn no_directory(errno: Errno, path: &[u8]) -> Error {
+    match errno {
+        Errno::LOOP => refused(path, "its symbolic links lead in a circle"),
+        Errno::NAMETOOLONG => refused(path, "its symbolic links lead too deep"),
+        errno => system(errno, path, "cannot open directory"),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
         LayerFacts, Lease, StagedLayer,
         unpack::{
             Decompressor, Note, Privilege, UnpackOptions, UnpackSummary, hash_while,
-            inherit_parents, unpack,
+            inherit_parents, unpack, unpack_buffered,
         },
     },
 };
@@ -146,7 +146,7 @@ pub(super) fn unpack_unknown(
     let (summary, diff_id) = if tar.is_plain() && hashed == Hashed::Before {
         (unpack(&mut tar, tree.tree(), &options)?, None)
     } else {
-        let (summary, found) = hash_while(tar, |tar| unpack(tar, tree.tree(), &options))?;
+        let (summary, found) = hash_while(tar, |tar| unpack_buffered(tar, tree.tree(), &options))?;
         (summary, Some(found.digest))
     };
     Ok(Unpacked {

@@ -4,10 +4,8 @@
 //! the container's end too. `stop`, `restart`, `rm` and `logs` act on a container of a supervisor that
 //! nobody kills.
 
-use crate::{
-    case::Case,
-    crash::{everywhere, everywhere_until},
-};
+use super::stepper::{everywhere, everywhere_until};
+use crate::case::Case;
 
 cases! {
     start: root ordinary;

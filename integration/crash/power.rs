@@ -12,9 +12,9 @@ use std::{
     process::{ChildStdin, ChildStdout, Command, Stdio},
 };
 
+use super::disk::Disk;
 use crate::{
     case::{Case, Outcome, finish},
-    disk::Disk,
     image::{Image, busybox_layer},
     registry::Registry,
 };
@@ -24,7 +24,7 @@ cases! {
 }
 
 /// Random moments, besides those when a command had returned.
-const SAMPLE: usize = 10;
+const SAMPLE: usize = 12;
 const FULL: usize = 300;
 
 /// A command of the session.
@@ -97,6 +97,9 @@ fn session(case: &Case, registry: &Registry) -> Vec<Step> {
     let tag = "$C tag localhost/first localhost/third";
     images.push("localhost/third");
     step(tag, tag, &images, &containers);
+    let commit = "$C commit ran localhost/committed";
+    images.push("localhost/committed");
+    step(commit, commit, &images, &containers);
     containers.retain(|name| *name != "ran");
     let again = format!("! {} || $C rm ran", listed("ran"));
     step("$C rm ran", &again, &images, &containers);
@@ -242,6 +245,7 @@ fn check(case: &Case, steps: &[Step], moment: usize, pulled: &str, trees: &BTree
     // The run root is on a tmpfs: gone too.
     let script = format!(
         "rm -rf {run}; mount -o loop {image} $ROOT || exit 99\n\
+         $C system check >&2 || exit 9\n\
          echo images; $C images --format '{{{{.Repository}}}}' || exit 1\n\
          echo containers; $C ps -a --format '{{{{.Names}}}}' || exit 2\n\
          echo ended; $C ps -a --filter status=exited --format '{{{{.Names}}}}' || exit 2\n\
@@ -308,7 +312,7 @@ fn check(case: &Case, steps: &[Step], moment: usize, pulled: &str, trees: &BTree
     let marks: Vec<&str> = parts["images"]
         .iter()
         .map(|name| match name.as_str() {
-            "localhost/first" | "localhost/third" => "first",
+            "localhost/first" | "localhost/third" | "localhost/committed" => "first",
             "localhost/second" => "second",
             _ => "none",
         })

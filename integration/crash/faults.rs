@@ -1,0 +1,396 @@
+//! One system call fails, whichever it is: the command says so in one line or succeeds all the same,
+//! what was finished is there and right, the same command succeeds afterwards, and nothing is leaked.
+//!
+//! strace lets the n-th call of a name fail that the command makes when it is left alone. Every call
+//! that changes something, and those that read the store; for each the first, one in the middle and the
+//! last, or all of them with `CORACLE_CRASH=full`.
+
+use std::collections::BTreeMap;
+
+use super::stepper::{self, Place};
+use crate::{
+    case::{Case, Outcome, finish, shared},
+    registry::Registry,
+};
+
+cases! {
+    load: root ordinary;
+    pull: root ordinary;
+    commit: root ordinary;
+    tag: root ordinary;
+    remove_image: root ordinary;
+    prune: root ordinary;
+    save: root ordinary;
+    check: root ordinary;
+    repair: root ordinary;
+    run: root ordinary;
+}
+
+/// What only asks, and yet may fail.
+const READING: &str = "read,pread64,getdents64,statx,newfstatat,fstat,readlinkat,epoll_create1,socket,connect,\
+    recvfrom,recvmsg,eventfd2,pipe2,dup,memfd_create,fgetxattr,utimensat,fadvise64,inotify_init1";
+
+/// What may be interrupted by a signal (signal(7)) on some file system or other.
+const INTERRUPTIBLE: [&str; 14] = [
+    "openat",
+    "openat2",
+    "read",
+    "pread64",
+    "write",
+    "pwrite64",
+    "writev",
+    "flock",
+    "fallocate",
+    "ftruncate",
+    "copy_file_range",
+    "connect",
+    "sendto",
+    "recvfrom",
+];
+
+/// How a call fails: a worn out disk, a full one, quotas, no more descriptors or memory, a signal.
+fn failures(call: &str) -> Vec<&'static str> {
+    let mut all = vec!["EIO", "ENOSPC"];
+    match call {
+        "openat" | "openat2" | "socket" | "memfd_create" | "pipe2" | "epoll_create1"
+        | "eventfd2" => {
+            all.extend(["EMFILE", "ENOMEM"]);
+        }
+        "mkdirat" | "renameat" | "renameat2" | "linkat" | "symlinkat" | "write" | "pwrite64" => {
+            all.push("EDQUOT");
+        }
+        "clone3" | "clone" => return vec!["ENOMEM", "EAGAIN"],
+        _ => {}
+    }
+    if INTERRUPTIBLE.contains(&call) {
+        all.push("EINTR");
+    }
+    all
+}
+
+/// Every place of the command, by call.
+fn places(case: &Case, args: &[&str]) -> Option<BTreeMap<String, Vec<usize>>> {
+    let calls = format!("{},{READING}", stepper::CALLS);
+    let mut by_call: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (call, n) in stepper::places_of(case, args, &calls)? {
+        by_call.entry(call).or_default().push(n);
+    }
+    Some(by_call)
+}
+
+fn injected(case: &Case, (call, n): &Place, errno: &str, args: &[&str]) -> Outcome {
+    let inject = format!("inject={call}:error={errno}:when={n}");
+    let trace = format!("trace={call}");
+    let options = ["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    finish(
+        case.strace(&options, args)
+            .expect("places() was allowed to"),
+    )
+}
+
+/// Succeeds, or says in one line what is wrong. What failed before the program began is not its own.
+fn is_clear(outcome: &Outcome, what: &str) -> bool {
+    if outcome.code == 127 && outcome.stderr.contains("shared librar") {
+        return false;
+    }
+    assert!(!outcome.stderr.contains("panicked"), "{what}: {outcome}");
+    assert!((0..=125).contains(&outcome.code), "{what}: {outcome}");
+    if outcome.code != 0 {
+        let own = outcome
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("coracle: "))
+            .count();
+        assert_eq!(own, 1, "{what}: {outcome}");
+    }
+    true
+}
+
+/// Lets calls of the command fail; `before` makes the state it starts from, `after` gets what the
+/// command said.
+fn everywhere(case: &Case, args: &[&str], before: impl Fn(&Case), after: impl Fn(&Case, &Outcome)) {
+    before(case);
+    let Some(places) = places(case, args) else {
+        return;
+    };
+    let full = std::env::var("CORACLE_CRASH").is_ok_and(|value| value == "full");
+    let (mut tried, mut failed, mut turn) = (0, 0, 0);
+    for (call, counts) in &places {
+        let mut chosen = counts.clone();
+        if !full {
+            chosen = vec![
+                counts[0],
+                counts[counts.len() / 2],
+                counts[counts.len() - 1],
+            ];
+            chosen.dedup();
+        }
+        for n in chosen {
+            let failures = failures(call);
+            turn += 1;
+            for (m, errno) in failures.iter().enumerate() {
+                if !full && m != turn % failures.len() {
+                    continue;
+                }
+                let what = format!("{call}({n}) = {errno}");
+                before(case);
+                let outcome = injected(case, &(call.clone(), n), errno, args);
+                if !is_clear(&outcome, &what) {
+                    continue;
+                }
+                println!("{what}: {} {}", outcome.code, outcome.stderr.trim());
+                tried += 1;
+                failed += usize::from(outcome.code != 0);
+                case.eventually("everything has ended", || case.processes().is_empty());
+                assert!(case.mounts().is_empty(), "mounts after {what}");
+                after(case, &outcome);
+            }
+        }
+    }
+    println!("{tried} failing calls, the command failed for {failed} of them");
+    assert!(failed > 0 && failed < tried, "{failed} of {tried}");
+}
+
+/// What ends well, ended well: nothing is left in `tmp/` when somebody has swept.
+fn nothing_left(case: &Case) {
+    case.load_busybox();
+    assert_eq!(super::names_in(case, "tmp"), [""; 0]);
+}
+
+fn load(case: &Case) {
+    let archive = shared().join("images/busybox.tar").display().to_string();
+    let args = ["load", "-q", "-i", archive.as_str()];
+    everywhere(
+        case,
+        &args,
+        |case| {
+            super::witness(case);
+            case.engine("rmi localhost/busybox");
+        },
+        |case, outcome| {
+            super::check_witness(case);
+            if outcome.code != 0 {
+                case.words(&args).ok();
+            }
+            case.shell("", "cat /var/www/index.html")
+                .ok()
+                .prints("hello");
+        },
+    );
+    nothing_left(case);
+}
+
+fn pull(case: &Case) {
+    let registry = Registry::http(case);
+    let image = registry.image("busybox");
+    let args = ["pull", "-q", image.as_str()];
+    everywhere(
+        case,
+        &args,
+        |case| {
+            super::witness(case);
+            case.words(&["rmi", &image]);
+        },
+        |case, outcome| {
+            super::check_witness(case);
+            if outcome.code != 0 {
+                case.words(&args).ok();
+            }
+            let run = [
+                "run",
+                "--rm",
+                "--network=none",
+                &image,
+                "cat",
+                "/var/www/index.html",
+            ];
+            case.words(&run).ok().prints("hello");
+        },
+    );
+    nothing_left(case);
+}
+
+fn commit(case: &Case) {
+    let args = ["commit", "source", "localhost/committed"];
+    everywhere(
+        case,
+        &args,
+        |case| {
+            super::witness(case);
+            case.load_busybox();
+            case.engine("rmi localhost/committed");
+            if !case.engine("ps -aq").ok().stdout.is_empty() {
+                return;
+            }
+            let run = [
+                "run",
+                "--name=source",
+                "--network=none",
+                "localhost/busybox",
+            ];
+            case.words(&[&run[..], &["sh", "-c", "echo new > /new; rm -r /var/www"]].concat())
+                .ok();
+        },
+        |case, outcome| {
+            super::check_witness(case);
+            if outcome.code != 0 {
+                case.words(&args).ok();
+            }
+            let run = ["run", "--rm", "--network=none", "localhost/committed"];
+            case.words(&[&run[..], &["sh", "-c", "cat /new; ls /var"]].concat())
+                .ok()
+                .prints("new");
+        },
+    );
+    case.engine("rm source").ok();
+    nothing_left(case);
+}
+
+fn tag(case: &Case) {
+    let args = ["tag", "localhost/busybox", "localhost/second:v1"];
+    everywhere(
+        case,
+        &args,
+        |case| {
+            case.load_busybox();
+            case.engine("rmi localhost/second:v1");
+        },
+        |case, outcome| {
+            case.shell("", "true").ok();
+            if outcome.code != 0 {
+                case.words(&args).ok();
+            }
+            case.engine("run --rm --network none localhost/second:v1 true")
+                .ok();
+        },
+    );
+    nothing_left(case);
+}
+
+fn remove_image(case: &Case) {
+    everywhere(
+        case,
+        &["rmi", "localhost/busybox"],
+        |case| {
+            super::witness(case);
+            case.load_busybox();
+        },
+        |case, outcome| {
+            super::check_witness(case);
+            let names = case.words(&["images", "--format", "{{.Repository}}"]).ok();
+            let there = names.stdout.contains("busybox");
+            // Whoever was told that it is gone will not find it.
+            assert!(outcome.code != 0 || !there, "{outcome}");
+            if there {
+                case.shell("", "true").ok();
+                case.engine("rmi localhost/busybox").ok();
+            }
+        },
+    );
+    case.engine("rmi localhost/witness").ok();
+    case.engine("image prune -af").ok();
+    for folder in ["blobs/sha256", "layers", "images", "tmp"] {
+        assert_eq!(super::names_in(case, folder), [""; 0], "{folder}");
+    }
+}
+
+fn prune(case: &Case) {
+    let args = ["image", "prune", "-f"];
+    everywhere(
+        case,
+        &args,
+        |case| {
+            super::witness(case);
+            case.load_busybox();
+            let layer = crate::image::busybox_layer().file("old", "old\n").bytes();
+            let image = crate::image::Image::new("localhost/busybox", vec![layer]);
+            case.with_input(&["load", "-q"], image.archive()).ok();
+            // The name moves, and the other has none any more.
+            case.load_busybox();
+        },
+        |case, outcome| {
+            super::check_witness(case);
+            case.shell("", "true").ok();
+            if outcome.code != 0 {
+                case.words(&args).ok();
+            }
+            case.engine("images -q --filter dangling=true")
+                .ok()
+                .prints("");
+        },
+    );
+    nothing_left(case);
+}
+
+fn run(case: &Case) {
+    let args = [
+        "run",
+        "--rm",
+        "--network=none",
+        "--name=failed",
+        "localhost/busybox",
+        "sh",
+        "-c",
+        "echo ran > /ran",
+    ];
+    everywhere(case, &args, Case::load_busybox, |case, _| {
+        case.engine("rm -f failed");
+        case.words(&args).ok();
+        case.engine("ps -aq").ok().prints("");
+        assert_eq!(super::names_in(case, "containers"), [""; 0]);
+    });
+    nothing_left(case);
+}
+
+fn save(case: &Case) {
+    let file = case.make_dir("saved").join("image.tar");
+    let path = file.display().to_string();
+    let args = ["save", "-o", path.as_str(), "localhost/busybox"];
+    everywhere(
+        case,
+        &args,
+        |case| {
+            case.load_busybox();
+            let _ = std::fs::remove_file(&file);
+        },
+        |case, outcome| {
+            // Who was told that it is there finds all of it.
+            if outcome.code != 0 {
+                assert!(!file.exists(), "half of an archive {outcome}");
+                case.words(&args).ok();
+            }
+            case.words(&["load", "-q", "-i", &path]).ok();
+            super::is_sound(case);
+        },
+    );
+    nothing_left(case);
+}
+
+/// A look at a sound store changes nothing, and never calls it broken because it could not look.
+fn check(case: &Case) {
+    everywhere(case, &["system", "check"], super::witness, |case, _| {
+        super::check_witness(case)
+    });
+    nothing_left(case);
+}
+
+fn repair(case: &Case) {
+    everywhere(
+        case,
+        &["system", "check", "--repair"],
+        |case| {
+            super::witness(case);
+            case.load_busybox();
+            super::store::damage(&super::store::in_a_layer(case, "var/www/index.html"));
+        },
+        |case, _| {
+            super::check_witness_alone(case);
+            case.engine("system check --repair").ok();
+            super::is_sound(case);
+            case.shell("", "cat /var/www/index.html")
+                .ok()
+                .prints("hello");
+        },
+    );
+    nothing_left(case);
+}
