@@ -331,18 +331,24 @@ fn what_others_write_is_loaded(case: &Case) {
         }
     }
     for (file, has_name) in written {
-        case.words(&["rmi", "-f", &before]).ok();
+        let all = || {
+            case.words(&["images", "-q", "--no-trunc"])
+                .ok()
+                .first()
+                .to_owned()
+        };
+        case.words(&["rmi", "-f", &all()]).ok();
         let loaded = load(case, &file).ok();
         assert_eq!(loaded.stdout.contains(NAME), has_name, "{loaded}");
-        assert_eq!(
-            case.words(&["images", "-q", "--no-trunc"]).ok().first(),
-            before
-        );
+        // Podman writes another configuration for Docker's formats.
+        if !text(&file).contains("podman-docker") {
+            assert_eq!(all(), before, "{loaded}");
+        }
         case.words(&[
             "run",
             "--rm",
             "--network=none",
-            &before,
+            &all(),
             "cat",
             "/var/www/index.html",
         ])
