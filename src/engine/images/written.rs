@@ -11,6 +11,7 @@
 //! it. Nothing is flushed: the files are the user's, as those of `cp` are.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Read, Write},
     os::fd::{AsRawFd, OwnedFd},
@@ -82,6 +83,8 @@ fn cut_short(name: &str) -> Error {
 /// A tar archive.
 pub(super) struct Archive {
     out: NewFile,
+    /// Directories that have an entry: ordinary users' unpackers want one before what is in it.
+    folders: BTreeSet<String>,
 }
 
 impl Archive {
@@ -89,6 +92,7 @@ impl Archive {
     pub fn at(path: &Path) -> Result<Archive> {
         Ok(Archive {
             out: NewFile::begin(path, MODE)?,
+            folders: BTreeSet::new(),
         })
     }
 
@@ -99,12 +103,17 @@ impl Archive {
                 name: "standard output".to_owned(),
                 place: None,
             },
+            folders: BTreeSet::new(),
         }
     }
 
     fn header(&self, name: &str, size: u64) -> Result<()> {
         let mut header = Header::new_gnu();
         header.set_mode(0o644);
+        if name.ends_with('/') {
+            header.set_mode(0o755);
+            header.set_entry_type(tar::EntryType::Directory);
+        }
         header.set_uid(0);
         header.set_gid(0);
         header.set_size(size);
@@ -139,6 +148,12 @@ impl Writer for Archive {
     }
 
     fn blob(&mut self, name: &str, size: u64, from: Blob<'_>) -> Result<()> {
+        for (slash, _) in name.match_indices('/') {
+            let folder = &name[..=slash];
+            if self.folders.insert(folder.to_owned()) {
+                self.header(folder, 0)?;
+            }
+        }
         self.header(name, size)?;
         let copied = from.copy(size, &self.out.file);
         let copied = copied.map_err(|error| failed(&self.out.name, error))?;
