@@ -58,7 +58,6 @@ impl Registry {
                 file("server.crt"),
                 file("server.key")
             ),
-            None,
         )
     }
 
