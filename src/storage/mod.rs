@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ROOT (0700)
-//!   format                    version and feature names; anything newer is refused
+//!   format                    version and feature names; anything newer is refused (head of `format`)
 //!   lock                      the store lock (see below); never read, never removed
 //!   blobs/sha256/HEX          manifests, indexes, configurations, compressed layers
 //!   layers/HEX/               one directory a chain id, appears by one rename
@@ -69,6 +69,10 @@
 //! or is called otherwise (head of [`containers`]): it is free to take, and swept. After a
 //! power cut, objects that were never flushed may have empty or torn records: they count as never
 //! made, and [`Store::collect_garbage`] removes them.
+//!
+//! **Other stores.** One that is made to be read by others has the same layout and wider modes (head
+//! of `shared`). Additional stores are read and nothing else; no collection looks into them (head of
+//! `additional`). Whether a store is what this page says is looked at in [`check`].
 //!
 //! **Deleting** needs no free space: the record is unlinked or its directory renamed into `tmp/`,
 //! and what it kept alive goes with the garbage collection that follows.
