@@ -56,6 +56,7 @@ fn client(options: &RegistryOptions) -> Registry {
         first_pause: Duration::from_millis(1),
         connect: Duration::from_secs(5),
         stall: Duration::from_secs(5),
+        ..Limits::default()
     };
     Registry::with_limits(options, limits)
 }
