@@ -231,11 +231,7 @@ fn others_read_what_is_saved(case: &Case) {
             break;
         };
         let seen = seen.ok();
-        assert_eq!(
-            seen.json()["Architecture"].as_str().is_some(),
-            true,
-            "{seen}"
-        );
+        assert!(seen.json()["Architecture"].as_str().is_some(), "{seen}");
         if keeps {
             assert_eq!(seen.json()["Digest"], manifest, "{place}");
         }

@@ -125,10 +125,10 @@ fn damage_is_named_and_mended(case: &Case) {
         ("layers", &|| fs::write(&page, b"HELLO").unwrap()),
         ("layers", &|| fs::remove_file(&page).unwrap()),
         ("layers", &|| {
-            fs::write(layer.join("tree/more"), b"").unwrap()
+            fs::write(layer.join("tree/more"), b"").unwrap();
         }),
         ("layers", &|| {
-            fs::write(layer.join("layer.json"), b"").unwrap()
+            fs::write(layer.join("layer.json"), b"").unwrap();
         }),
         ("access", &|| {
             let mode = fs::Permissions::from_mode(0o777);
@@ -257,7 +257,7 @@ fn an_additional_store(case: &Case) {
     .ok()
     .prints("hello");
     // Used where they are.
-    assert_eq!(names(&case.root().join("layers")), [PathBuf::new(); 0]);
+    assert_eq!(names(&case.root().join("layers")), Vec::<PathBuf>::new());
     with(case, &folder, "rmi -f localhost/busybox").fails(1, "read-only store");
     with(case, &folder, "tag localhost/busybox mine").ok();
     with(case, &folder, "run --rm --network none mine true").ok();
@@ -377,7 +377,7 @@ fn everything_goes(case: &Case) {
     case.with_input(&["system", "reset"], "n\n").exits(1);
     case.engine("exec one true").ok();
     case.engine("system reset --force").ok();
-    assert_eq!(names(&case.root()), [PathBuf::new(); 0]);
+    assert_eq!(names(&case.root()), Vec::<PathBuf>::new());
     case.engine("system reset -f").ok();
     case.load_busybox();
     works(case, "localhost/busybox");

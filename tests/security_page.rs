@@ -52,8 +52,13 @@ fn place(name: &str) -> Option<(PathBuf, String)> {
         return Some((tree().join("tests").join(file), function.to_owned()));
     }
     let (path, function) = name.rsplit_once("::")?;
-    let file = format!("{}.rs", path.replace("::", "/"));
-    Some((tree().join("integration").join(file), function.to_owned()))
+    let area = tree().join("integration").join(path.replace("::", "/"));
+    let file = if area.is_dir() {
+        area.join("mod.rs")
+    } else {
+        area.with_extension("rs")
+    };
+    Some((file, function.to_owned()))
 }
 
 /// Whether the file has the function, and an integration file also its line in `cases!`.

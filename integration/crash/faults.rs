@@ -370,7 +370,7 @@ fn save(case: &Case) {
 /// A look at a sound store changes nothing, and never calls it broken because it could not look.
 fn check(case: &Case) {
     everywhere(case, &["system", "check"], super::witness, |case, _| {
-        super::check_witness(case)
+        super::check_witness(case);
     });
     nothing_left(case);
 }

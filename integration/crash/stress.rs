@@ -72,7 +72,7 @@ impl Work {
                 "commit",
                 line(&format!("commit kept localhost/commit{worker}")),
             ),
-            6 if turn % 2 == 0 => ("prune", line("image prune -f")),
+            6 if turn.is_multiple_of(2) => ("prune", line("image prune -f")),
             6 => (
                 "save",
                 line(&format!("save -o {}/{worker}.tar {busybox}", self.saved)),

@@ -78,15 +78,7 @@ impl Show {
         }
         self.bars
             .get_or_init(|| {
-                if env::dumb_terminal() {
-                    return None;
-                }
-                let target = match self.stream {
-                    Stream::Stdout if ui::stdout_is_terminal() => ProgressDrawTarget::stdout(),
-                    Stream::Stderr if ui::stderr_is_terminal() => ProgressDrawTarget::stderr(),
-                    _ => return None,
-                };
-                let all = MultiProgress::with_draw_target(target);
+                let all = bars_on(self.stream)?;
                 let total = all.add(bar("total", 0));
                 Some(Bars {
                     all,
@@ -211,6 +203,17 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ")
+}
+
+/// Bars where they can be drawn: on a terminal that can move its cursor.
+pub(super) fn bars_on(stream: Stream) -> Option<MultiProgress> {
+    let target = match stream {
+        _ if env::dumb_terminal() => return None,
+        Stream::Stdout if ui::stdout_is_terminal() => ProgressDrawTarget::stdout(),
+        Stream::Stderr if ui::stderr_is_terminal() => ProgressDrawTarget::stderr(),
+        _ => return None,
+    };
+    Some(MultiProgress::with_draw_target(target))
 }
 
 pub(super) fn bar(name: &str, total: u64) -> ProgressBar {

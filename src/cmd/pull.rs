@@ -72,7 +72,7 @@ fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
     let engine = session.engine()?;
     each::each(names, |typed| match Transport::parse(typed)? {
         Transport::Archive(archive) => {
-            from_archive(session, &engine, flags, platform.clone(), typed, &archive)
+            from_archive(session, engine, flags, platform.clone(), typed, &archive)
         }
         Transport::Registry(typed) => {
             let request = PullRequest {
@@ -82,12 +82,12 @@ fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
             };
             let show = Show::new(Stream::Stdout, flags.quiet);
             if flags.all_tags {
-                return all_tags(&engine, request, freshness, &typed, &show);
+                return all_tags(engine, request, freshness, &typed, &show);
             }
             if parse::is_without_tag(&typed, &request.reference) {
                 show.line("Using default tag: latest");
             }
-            let name = one(&engine, &request, freshness, &show)?;
+            let name = one(engine, &request, freshness, &show)?;
             ui::line(&name.to_string())
         }
     })

@@ -98,9 +98,9 @@ fn run(session: &Session, flags: Flags, arguments: &[String]) -> Outcome {
         }
         Some(destination) => match self::destination(destination)? {
             Ok(name) => vec![(arguments[0].clone(), name)],
-            Err(archive) => return to_archive(&engine, &flags, &rewrite, &arguments[0], &archive),
+            Err(archive) => return to_archive(engine, &flags, &rewrite, &arguments[0], &archive),
         },
-        None => by_name(&engine, &flags, &arguments[0], &show)?,
+        None => by_name(engine, &flags, &arguments[0], &show)?,
     };
     let request = PushRequest {
         images,

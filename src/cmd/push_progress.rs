@@ -5,9 +5,12 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
+use indicatif::{MultiProgress, ProgressBar};
 
-use super::{progress::bar, ui};
+use super::{
+    progress::{self, Stream, bar},
+    ui,
+};
 use crate::{
     engine::{PushProgress, PushStage, Pushed},
     model::{Digest, Reference},
@@ -24,10 +27,9 @@ pub struct Show {
 
 impl Show {
     pub fn new(quiet: bool) -> Self {
-        let bars = !quiet && ui::stdout_is_terminal();
         Show {
             quiet,
-            bars: bars.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stdout())),
+            bars: progress::bars_on(Stream::Stdout).filter(|_| !quiet),
             layers: Mutex::default(),
             repository: Mutex::default(),
         }

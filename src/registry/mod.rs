@@ -11,7 +11,7 @@
 //! resolver      names → addresses without getaddrinfo     blobs     many blobs at once, resumed by range
 //! credentials   who we are, by                            upload    many blobs to the registry, resumed
 //!   auth_files    docker's and podman's files             tags      the names in a repository
-//!   helpers       docker-credential-NAME                  search    the repositories of a registry
+//!   credential_helpers docker-credential-NAME             search    the repositories of a registry
 //! auth          challenges, tokens                        login     is it us? and keeping that
 //! configuration registries.conf from its files            proxy     which one, and when none
 //!                                                         referrers who refers to a document
@@ -33,10 +33,10 @@ mod auth;
 mod auth_files;
 mod blobs;
 mod configuration;
+mod credential_helpers;
 mod credentials;
 mod endpoint;
 mod failure;
-mod helpers;
 mod login;
 mod proxy;
 mod referrers;
@@ -196,7 +196,7 @@ impl Registry {
     /// [`ErrorKind::Registry`]; [`ErrorKind::DigestMismatch`] when the bytes are not those of the
     /// digest that was asked for or announced; [`ErrorKind::InvalidContent`] above 4 MiB.
     pub fn document(&self, reference: &Reference, on_retry: OnRetry<'_>) -> Result<RemoteDocument> {
-        self.from_any(reference, |repository| {
+        self.first_of_places(reference, |repository| {
             self.document_of(repository, reference, on_retry)
         })
     }
@@ -240,7 +240,7 @@ impl Registry {
         reference: &Reference,
         on_retry: OnRetry<'_>,
     ) -> Result<Option<Digest>> {
-        self.from_any(reference, |repository| {
+        self.first_of_places(reference, |repository| {
             let session = self.session_for(repository);
             let ask = manifest_ask(repository, reference, Method::HEAD);
             self.runtime()?
@@ -452,7 +452,7 @@ impl Registry {
 
     /// Asks the mirrors and then the registry itself until one answers; its failure is the one that
     /// counts.
-    fn from_any<T>(
+    fn first_of_places<T>(
         &self,
         reference: &Reference,
         ask: impl Fn(&Repository) -> Result<T>,

@@ -152,7 +152,7 @@ impl Store {
         let mut records = 0;
         if from < VERSION {
             self.refuse_running()?;
-            records = self.from_0_to_1()?;
+            records = self.upgrade_0_to_1()?;
             format.version = VERSION;
             self.write_format(&format)?;
         }
@@ -181,7 +181,7 @@ impl Store {
     }
 
     /// The folders that came later; records with all fields written out.
-    fn from_0_to_1(&self) -> Result<u64> {
+    fn upgrade_0_to_1(&self) -> Result<u64> {
         for folder in FOLDERS {
             make_folder(&self.root, folder)
                 .system(|| format!("cannot make {}", self.root_path.join(folder).display()))?;

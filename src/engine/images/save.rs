@@ -128,7 +128,7 @@ impl Engine {
         let mut images: Vec<SavedImage> = Vec::new();
         let mut add = |record: ImageRecord, name: Option<Reference>| {
             let same = |image: &&mut SavedImage| image.record.manifest == record.manifest;
-            let at = match images.iter_mut().position(|mut image| same(&&mut image)) {
+            let at = match images.iter_mut().position(|image| same(&image)) {
                 Some(at) => at,
                 None => {
                     images.push(SavedImage {

@@ -68,7 +68,7 @@ impl Store {
                             .push(BlobFlaw {
                                 digest: digest.clone(),
                                 why,
-                            })
+                            });
                     }
                 }
             }

@@ -68,9 +68,8 @@ impl Store {
         };
         let mut unused = Vec::new();
         for folder in ["blobs/sha256", "blobs/sha512", "layers"] {
-            let dir = match rustix::fs::openat(&self.root, folder, FOLDER, Mode::empty()) {
-                Ok(dir) => dir,
-                Err(_) => continue,
+            let Ok(dir) = rustix::fs::openat(&self.root, folder, FOLDER, Mode::empty()) else {
+                continue;
             };
             let names = files::names(&dir).system(|| format!("cannot list {folder}"))?;
             unused.extend(
