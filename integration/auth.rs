@@ -17,6 +17,7 @@ cases! {
     files_of_others_are_read: root ordinary;
     others_read_our_file: root ordinary;
     asked_at_a_terminal: root ordinary;
+    a_home_of_somebody_else: root ordinary;
     a_mirror_and_a_short_name: root ordinary;
     logins_at_once: root ordinary;
 }
@@ -194,6 +195,22 @@ fn end_podman(case: &Case) {
     if let Some(pid) = pid {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
+}
+
+/// Only what was named must be readable.
+fn a_home_of_somebody_else(case: &Case) {
+    let registry = Registry::http(case);
+    let closed = case.make_dir("closed");
+    fs::set_permissions(&closed, PermissionsExt::from_mode(0)).unwrap();
+    case.set("HOME", closed.to_str().unwrap());
+    case.words(&["pull", &registry.image("busybox")]).ok();
+    if !case.is_root() {
+        let named = closed.join("auth.json");
+        let flag = format!("--authfile={}", named.display());
+        case.words(&["pull", &flag, &registry.image("busybox")])
+            .fails(1, "cannot read auth file");
+    }
+    fs::set_permissions(&closed, PermissionsExt::from_mode(0o700)).unwrap();
 }
 
 fn asked_at_a_terminal(case: &Case) {

@@ -80,6 +80,12 @@ fn members_of_another_registry(case: &Case) {
     let target = format!("{}/copy/multi:1", registry.address);
     case.words(&["manifest", "create", "--all", "multi", &source])
         .ok();
+    // A plain push knows a list by its name, too.
+    case.words(&["push", "multi", &target])
+        .ok()
+        .contains("1: digest: sha256:");
+    case.words(&["push", "--platform=linux/amd64", "multi", &target])
+        .fails(125, "this is a manifest list");
     case.words(&["manifest", "push", "--purge", "multi", &target])
         .ok();
     case.words(&["manifest", "exists", "multi"]).exits(1);

@@ -44,7 +44,8 @@ impl Registry {
         if let Some(found) = listed {
             return Ok(fitting(found));
         }
-        match self.document_at_origin(&referrers_reference(reference, subject)?, on_retry) {
+        let tag = referrers_reference(reference, subject)?;
+        match self.document_at_origin(&tag, on_retry) {
             Ok(document) => match Document::parse(&document.bytes, document.media_type.as_deref())?
             {
                 Document::Index(_) => Ok(fitting(Index::parse(&document.bytes)?.manifests)),
