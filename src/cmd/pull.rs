@@ -124,13 +124,13 @@ fn all_tags(
             1,
         ));
     }
-    let name = request.reference.name();
+    let mut name = request.reference.name();
     for tag in engine.tags_in_registry(&request.reference, &request.registry, show)? {
         let request = PullRequest {
             reference: tag,
             ..request.clone()
         };
-        one(engine, &request, freshness, show)?;
+        name = one(engine, &request, freshness, show)?.name();
     }
     ui::line(&name)
 }
