@@ -139,6 +139,7 @@ fn files_of_others_are_read(case: &Case) {
         let mut command = case.program(program);
         command.args([verb, "--tls-verify=false", "-u", "me", "-p", "s3cret"]);
         finish_login(command.arg(&registry.address));
+        end_podman(case);
         assert!(auth_file(case).exists(), "{program}");
         case.words(&["pull", &image]).ok();
         case.words(&["rmi", &image]).ok();
@@ -176,6 +177,23 @@ fn others_read_our_file(case: &Case) {
     let mut podman = case.program("podman");
     podman.args(["login", "--get-login", &registry.address]);
     finish(podman).ok().prints("me");
+    end_podman(case);
+}
+
+/// podman leaves a process that holds an ordinary user's namespace.
+fn end_podman(case: &Case) {
+    let file = case.dir_path("runtime/libpod/tmp/pause.pid");
+    let Ok(pid) = fs::read_to_string(file) else {
+        return;
+    };
+    let pid = pid
+        .trim()
+        .parse()
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
 }
 
 fn asked_at_a_terminal(case: &Case) {
@@ -206,6 +224,9 @@ fn a_mirror_and_a_short_name(case: &Case) {
         ),
     );
     case.set("CONTAINERS_REGISTRIES_CONF", config.to_str().unwrap());
+    // The machine's own additions may have an alias for the name.
+    let none = case.make_dir("no-additions");
+    case.set("CONTAINERS_REGISTRIES_CONF_DIR", none.to_str().unwrap());
     case.words(&["pull", "-q", "full.invalid/test/busybox"])
         .ok();
     case.words(&[

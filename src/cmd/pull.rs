@@ -100,7 +100,6 @@ fn one(
     show: &Show,
 ) -> Result<Reference, Failure> {
     let asked = &request.reference;
-    show.pulling(asked);
     let pulled = engine.pull_unless_here(request, freshness, show);
     show.finish();
     let pulled = pulled?;
