@@ -9,6 +9,7 @@ cases! {
     a_list_of_images_here_and_there: root ordinary single;
     members_of_another_registry: root ordinary;
     run_a_list: root ordinary;
+    lists_go_as_images_do: root ordinary;
     artifacts_there_and_back: root ordinary single;
     referrers_under_a_tag: root ordinary;
     looking_at_what_is_far: root ordinary;
@@ -70,6 +71,31 @@ fn a_list_of_images_here_and_there(case: &Case) {
     ])
     .ok()
     .prints("fine");
+}
+
+/// `images` shows them, so `rmi` takes what it shows.
+fn lists_go_as_images_do(case: &Case) {
+    case.load_busybox();
+    let create = || case.words(&["manifest", "create", "list:1", "localhost/busybox"]);
+    create().ok();
+    let id = case
+        .words(&["images", "-q", "list"])
+        .ok()
+        .first()
+        .to_owned();
+    case.words(&["rmi", "list:1"])
+        .ok()
+        .contains("Untagged: list:1\nDeleted: sha256:");
+    create().ok();
+    case.words(&["rmi", &id]).ok().contains("Untagged: list:1");
+    create().ok();
+    case.words(&["rmi", "list:1", "list:1"])
+        .fails(1, "No such image: list:1");
+    create().ok();
+    case.words(&["rmi", "--all"])
+        .ok()
+        .contains("Untagged: list:1");
+    case.words(&["images", "-q"]).ok().prints("");
 }
 
 /// Nothing of the members is kept here but manifests and configurations.
