@@ -195,7 +195,7 @@ fn torn_by_a_power_cut(case: &Case) {
             let middle = bytes.len() / 2;
             bytes[middle..middle + 4096].fill(0);
         }
-        case.make_file(&format!("root/partial/{hex}"), bytes);
+        case.make_file(&format!("root/partial/{hex}-{}", bytes.len()), bytes);
     }
     let before = registry.deliveries().len();
     ends_well(pull(case, &registry));

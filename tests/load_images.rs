@@ -590,7 +590,8 @@ fn a_damaged_store_is_healed_by_loading_again() {
 
     // A download that was begun is not what it seems.
     let (_, blob) = &files[4];
-    let partial = root.join("partial").join(sha(blob).hex());
+    let partial = root.join("partial");
+    let partial = partial.join(format!("{}-{}", sha(blob).hex(), blob.len()));
     fs::write(&partial, vec![0; blob.len() / 2]).unwrap();
     let record = load_again();
     assert!(!partial.exists());

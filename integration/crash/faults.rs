@@ -168,6 +168,7 @@ fn everywhere(case: &Case, args: &[&str], before: impl Fn(&Case), after: impl Fn
         assert!(case.mounts().is_empty(), "mounts after {what}");
         after(case, &outcome);
     }
+    super::is_sound(case);
     println!("{tried} failing calls, the command failed for {failed} of them");
     assert!(failed > 0 && failed < tried, "{failed} of {tried}");
 }

@@ -166,6 +166,7 @@ pub fn everywhere_until(
         }
         tried += 1;
     }
+    super::is_sound(case);
     println!("{total} places, {tried} tried, the command itself killed {deaths} times");
     assert!(
         tried > 3 && deaths > 0,
