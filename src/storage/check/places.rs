@@ -159,7 +159,7 @@ impl Store {
         let parts: Vec<&str> = place.split('/').collect();
         match parts[..] {
             [folder @ ("images" | "manifests" | "secrets"), name] => {
-                look.file(folder, name, true)?
+                look.file(folder, name, true)?;
             }
             ["containers", name] => look.container(name)?,
             ["volumes", name] => look.volume(name)?,
