@@ -212,7 +212,7 @@ fn torn_by_a_power_cut(case: &Case) {
 fn while_images_are_removed(case: &Case) {
     let registry = Registry::http(case);
     let image = registry.image(IMAGE);
-    for _ in 0..3 {
+    for _ in 0..2 {
         let (one, two) = (pull(case, &registry), pull(case, &registry));
         for line in ["image prune -a -f", "system prune -f"] {
             case.engine(line).ok();
