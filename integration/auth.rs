@@ -17,6 +17,7 @@ cases! {
     files_of_others_are_read: root ordinary;
     others_read_our_file: root ordinary;
     asked_at_a_terminal: root ordinary;
+    a_home_of_somebody_else: root ordinary;
     a_mirror_and_a_short_name: root ordinary;
     logins_at_once: root ordinary;
 }
@@ -139,6 +140,7 @@ fn files_of_others_are_read(case: &Case) {
         let mut command = case.program(program);
         command.args([verb, "--tls-verify=false", "-u", "me", "-p", "s3cret"]);
         finish_login(command.arg(&registry.address));
+        end_podman(case);
         assert!(auth_file(case).exists(), "{program}");
         case.words(&["pull", &image]).ok();
         case.words(&["rmi", &image]).ok();
@@ -176,6 +178,39 @@ fn others_read_our_file(case: &Case) {
     let mut podman = case.program("podman");
     podman.args(["login", "--get-login", &registry.address]);
     finish(podman).ok().prints("me");
+    end_podman(case);
+}
+
+/// podman leaves a process that holds an ordinary user's namespace.
+fn end_podman(case: &Case) {
+    let file = case.dir_path("runtime/libpod/tmp/pause.pid");
+    let Ok(pid) = fs::read_to_string(file) else {
+        return;
+    };
+    let pid = pid
+        .trim()
+        .parse()
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+/// Only what was named must be readable.
+fn a_home_of_somebody_else(case: &Case) {
+    let registry = Registry::http(case);
+    let closed = case.make_dir("closed");
+    fs::set_permissions(&closed, PermissionsExt::from_mode(0)).unwrap();
+    case.set("HOME", closed.to_str().unwrap());
+    case.words(&["pull", &registry.image("busybox")]).ok();
+    if !case.is_root() {
+        let named = closed.join("auth.json");
+        let flag = format!("--authfile={}", named.display());
+        case.words(&["pull", &flag, &registry.image("busybox")])
+            .fails(1, "cannot read auth file");
+    }
+    fs::set_permissions(&closed, PermissionsExt::from_mode(0o700)).unwrap();
 }
 
 fn asked_at_a_terminal(case: &Case) {
@@ -206,6 +241,9 @@ fn a_mirror_and_a_short_name(case: &Case) {
         ),
     );
     case.set("CONTAINERS_REGISTRIES_CONF", config.to_str().unwrap());
+    // The machine's own additions may have an alias for the name.
+    let none = case.make_dir("no-additions");
+    case.set("CONTAINERS_REGISTRIES_CONF_DIR", none.to_str().unwrap());
     case.words(&["pull", "-q", "full.invalid/test/busybox"])
         .ok();
     case.words(&[

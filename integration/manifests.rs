@@ -9,6 +9,7 @@ cases! {
     a_list_of_images_here_and_there: root ordinary single;
     members_of_another_registry: root ordinary;
     run_a_list: root ordinary;
+    lists_go_as_images_do: root ordinary;
     artifacts_there_and_back: root ordinary single;
     referrers_under_a_tag: root ordinary;
     looking_at_what_is_far: root ordinary;
@@ -72,6 +73,31 @@ fn a_list_of_images_here_and_there(case: &Case) {
     .prints("fine");
 }
 
+/// `images` shows them, so `rmi` takes what it shows.
+fn lists_go_as_images_do(case: &Case) {
+    case.load_busybox();
+    let create = || case.words(&["manifest", "create", "list:1", "localhost/busybox"]);
+    create().ok();
+    let id = case
+        .words(&["images", "-q", "list"])
+        .ok()
+        .first()
+        .to_owned();
+    case.words(&["rmi", "list:1"])
+        .ok()
+        .contains("Untagged: list:1\nDeleted: sha256:");
+    create().ok();
+    case.words(&["rmi", &id]).ok().contains("Untagged: list:1");
+    create().ok();
+    case.words(&["rmi", "list:1", "list:1"])
+        .fails(1, "No such image: list:1");
+    create().ok();
+    case.words(&["rmi", "--all"])
+        .ok()
+        .contains("Untagged: list:1");
+    case.words(&["images", "-q"]).ok().prints("");
+}
+
 /// Nothing of the members is kept here but manifests and configurations.
 fn members_of_another_registry(case: &Case) {
     let shared = Registry::http(case);
@@ -80,6 +106,12 @@ fn members_of_another_registry(case: &Case) {
     let target = format!("{}/copy/multi:1", registry.address);
     case.words(&["manifest", "create", "--all", "multi", &source])
         .ok();
+    // A plain push knows a list by its name, too.
+    case.words(&["push", "multi", &target])
+        .ok()
+        .contains("1: digest: sha256:");
+    case.words(&["push", "--platform=linux/amd64", "multi", &target])
+        .fails(125, "this is a manifest list");
     case.words(&["manifest", "push", "--purge", "multi", &target])
         .ok();
     case.words(&["manifest", "exists", "multi"]).exits(1);

@@ -95,10 +95,11 @@ fn partials(case: &Case) -> BTreeMap<String, u64> {
         return BTreeMap::new();
     };
     folder
-        .map(|entry| {
+        .filter_map(|entry| {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
-            (name, entry.metadata().unwrap().len())
+            // One that was finished in this moment is gone.
+            Some((name, entry.metadata().ok()?.len()))
         })
         .collect()
 }
@@ -141,6 +142,9 @@ fn killed_ten_times_and_finished(case: &Case) {
     check(case, &registry);
 }
 
+/// What a connection may hold, in bytes: sent as the registry counts, and never read.
+const IN_FLIGHT: u64 = 4 << 20;
+
 /// Two pull, one is killed: the other finishes, and no layer that was complete comes twice.
 fn another_goes_on_where_one_was_killed(case: &Case) {
     let registry = Registry::http(case);
@@ -158,10 +162,12 @@ fn another_goes_on_where_one_was_killed(case: &Case) {
             .into_iter()
             .filter(|delivery| delivery.hex == hex)
             .collect();
+        let size = Registry::size_of(&hex);
         let whole = of_this
             .iter()
-            .filter(|d| d.status == 200 && d.bytes == Registry::size_of(&hex));
-        assert!(whole.count() <= 1, "{of_this:?}");
+            .filter(|d| d.status == 200 && d.bytes == size);
+        // A small one may have been on its way, all of it, to the one that was killed.
+        assert!(whole.count() <= 1 || size <= IN_FLIGHT, "{of_this:?}");
         assert!(of_this.len() <= 2, "{of_this:?}");
     }
     check(case, &registry);
@@ -189,7 +195,7 @@ fn torn_by_a_power_cut(case: &Case) {
             let middle = bytes.len() / 2;
             bytes[middle..middle + 4096].fill(0);
         }
-        case.make_file(&format!("root/partial/{hex}"), bytes);
+        case.make_file(&format!("root/partial/{hex}-{}", bytes.len()), bytes);
     }
     let before = registry.deliveries().len();
     ends_well(pull(case, &registry));

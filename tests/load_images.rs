@@ -352,6 +352,41 @@ fn bad_archives_leave_nothing_behind() {
     }
 }
 
+/// Names are kept in memory, and compressed they take no space elsewhere.
+#[test]
+fn the_list_of_members_is_bounded() {
+    let place = place();
+    let members: Vec<Member> = (0..20)
+        .map(|n| data(&format!("{n}{}", "n".repeat(1_000_000)), b""))
+        .collect();
+    let archive = archive(&members);
+    for error in [
+        load_bytes(&place, gzip(&archive)).map(|_| ()),
+        load_file(&place, &archive).map(|_| ()),
+    ] {
+        let text = error.unwrap_err().to_string();
+        assert!(text.ends_with("makes the list of names too long"), "{text}");
+        assert!(text.len() < 400, "{text}");
+    }
+    assert!(is_empty(&place.store));
+}
+
+#[test]
+fn archives_of_the_first_docker_are_called_so() {
+    let place = place();
+    let old = archive(&[
+        data("repositories", br#"{"app":{"1":"aa"}}"#),
+        data("aa/json", b"{}"),
+        data("aa/layer.tar", &layers()[0]),
+    ]);
+    for error in [
+        load_bytes(&place, old.clone()).map(|_| ()),
+        load_file(&place, &old).map(|_| ()),
+    ] {
+        assert!(error.unwrap_err().to_string().contains("before 1.10"));
+    }
+}
+
 fn archive_of_other() -> Vec<u8> {
     archive(&[file("other", "other")])
 }
@@ -555,7 +590,8 @@ fn a_damaged_store_is_healed_by_loading_again() {
 
     // A download that was begun is not what it seems.
     let (_, blob) = &files[4];
-    let partial = root.join("partial").join(sha(blob).hex());
+    let partial = root.join("partial");
+    let partial = partial.join(format!("{}-{}", sha(blob).hex(), blob.len()));
     fs::write(&partial, vec![0; blob.len() / 2]).unwrap();
     let record = load_again();
     assert!(!partial.exists());

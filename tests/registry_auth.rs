@@ -322,6 +322,43 @@ fn mirrors_are_asked_in_order_and_the_registry_last() {
 }
 
 #[test]
+fn what_a_mirror_lacks_comes_from_the_next_place() {
+    let (mirror, registry) = (FakeRegistry::start(), FakeRegistry::start());
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "[[registry]]\nlocation = \"{}\"\n[[registry.mirror]]\nlocation = \"{}\"\n",
+        registry.address, mirror.address
+    );
+    let options = configured(folder.path(), &text);
+    let name = registry.reference("app:1");
+    mirror.add_document("1", OCI_MANIFEST, MANIFEST);
+    registry.add_document("1", OCI_MANIFEST, "what is there now");
+    let blob = registry.add_blob("content");
+    let client = client(&options);
+    client.document(&name, &|_, _| {}).unwrap();
+    let bytes = client.small_blob(&name, &blob, 7, &|_, _| {}).unwrap();
+    assert_eq!(bytes, b"content");
+    assert!(
+        mirror
+            .requests()
+            .iter()
+            .any(fake_registry::Request::is_blob)
+    );
+    // What is to be changed is never what a mirror kept of it.
+    let origin = client.document_at_origin(&name, &|_, _| {}).unwrap();
+    assert_eq!(origin.bytes, b"what is there now");
+    // Where nobody has it, the registry's own answer counts.
+    let nothing = digest(b"nothing");
+    let error = client
+        .small_blob(&name, &nothing, 7, &|_, _| {})
+        .unwrap_err();
+    assert!(
+        error.to_string().contains(&registry.address.to_string()),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_mirror_with_other_bytes_is_passed_over() {
     let (mirror, registry) = (FakeRegistry::start(), FakeRegistry::start());
     mirror.chaos(|_| Some(Reply::ok("other").with("Content-Type", OCI_MANIFEST)));

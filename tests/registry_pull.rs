@@ -393,7 +393,8 @@ fn a_torn_beginning_costs_one_layer_once_more() {
     world.publish("1", &Platform::host(), &layers.iter().collect::<Vec<_>>());
     let partial = |n: usize| {
         let folder = world.store.root_path().join("partial");
-        folder.join(digest(&layers[n].blob).hex())
+        let blob = &layers[n].blob;
+        folder.join(format!("{}-{}", digest(blob).hex(), blob.len()))
     };
     // One is whole but for a block of zeros, one is the right beginning of its layer.
     let mut torn = layers[0].blob.clone();
@@ -432,7 +433,8 @@ fn wrong_bytes_behind_a_torn_beginning_are_an_error() {
     let layer = layer("f", &noise(10_000, 1));
     world.publish("1", &Platform::host(), &[&layer]);
     let name = digest(&layer.blob);
-    let partial = world.store.root_path().join("partial").join(name.hex());
+    let partial = world.store.root_path().join("partial");
+    let partial = partial.join(format!("{}-{}", name.hex(), layer.blob.len()));
     fs::write(&partial, [0; 100]).unwrap();
     let wrong = noise(layer.blob.len(), 2);
     world.registry.chaos(move |request| {

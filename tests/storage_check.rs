@@ -18,7 +18,13 @@ fn a_sound_store_has_no_flaws() {
     assert!(places.unknown.is_empty(), "{:?}", places.unknown);
     let digests = world.store.blob_digests().unwrap();
     assert_eq!(digests.len(), 3);
-    assert!(world.store.verify_blobs(&digests, &|_| {}).is_empty());
+    assert!(
+        world
+            .store
+            .verify_blobs(&digests, &|_| {})
+            .damaged
+            .is_empty()
+    );
     let left = world.store.leftovers(Duration::ZERO).unwrap();
     assert!(left.unused.is_empty() && left.names.is_empty() && left.staging.is_empty());
 }
@@ -32,8 +38,8 @@ fn damaged_blobs_and_records_are_named() {
     std::fs::write(world.path("strange"), b"").unwrap();
     let digests = world.store.blob_digests().unwrap();
     let flaws = world.store.verify_blobs(&digests, &|_| {});
-    assert_eq!(flaws.len(), 1);
-    assert_eq!(flaws[0].digest, image.config);
+    assert_eq!(flaws.damaged.len(), 1);
+    assert_eq!(flaws.damaged[0].digest, image.config);
     let record = world.list("images").remove(0);
     std::fs::write(world.path(&format!("images/{record}")), b"{\"na").unwrap();
     let places = world.store.check_places().unwrap();
@@ -116,5 +122,11 @@ fn collecting_takes_nothing_that_is_being_used() {
         "{left:?}"
     );
     let digests = world.store.blob_digests().unwrap();
-    assert!(world.store.verify_blobs(&digests, &|_| {}).is_empty());
+    assert!(
+        world
+            .store
+            .verify_blobs(&digests, &|_| {})
+            .damaged
+            .is_empty()
+    );
 }

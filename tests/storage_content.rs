@@ -164,7 +164,7 @@ fn an_interrupted_download_goes_on_where_it_stopped() {
 fn a_beginning_that_a_power_cut_spoilt_costs_one_attempt() {
     let world = World::new();
     let right = digest("hello world");
-    fs::write(world.path(&format!("partial/{}", right.hex())), [0; 5]).unwrap();
+    fs::write(world.path(&format!("partial/{}-11", right.hex())), [0; 5]).unwrap();
     let lease = world.store.lease().unwrap();
     let attempt = || {
         let mut writer = lease.write_blob(&right, 11)?;
@@ -304,6 +304,28 @@ fn a_writer_that_begins_anew_leaves_the_old_file_to_its_readers() {
     writer.finish().unwrap();
 }
 
+/// What another manifest says of the size is another download: its writer may go on after our end.
+#[test]
+fn who_was_promised_another_size_shares_nothing() {
+    let world = World::new();
+    let (one, two) = (world.store.lease().unwrap(), world.store.lease().unwrap());
+    let right = digest("hello world");
+    let mut longer = one.write_blob(&right, 20).unwrap();
+    longer.write(b"hello world").unwrap();
+    let Download::Ours(mut ours) = two.download(&right, 11).unwrap() else {
+        panic!("it follows a download of another size");
+    };
+    assert_eq!(ours.offset(), 0);
+    ours.write(b"hello world").unwrap();
+    two.commit(vec![ours.finish().unwrap()], vec![], &[])
+        .unwrap();
+    longer.write(b"and more.").unwrap();
+    assert!(longer.finish().is_err());
+    let blob = fs::read(world.path(&format!("blobs/sha256/{}", right.hex()))).unwrap();
+    assert_eq!(blob, b"hello world");
+    assert_eq!(world.list("partial"), [""; 0]);
+}
+
 #[test]
 fn a_follower_of_wrong_bytes_is_told() {
     let world = World::new();
@@ -355,7 +377,7 @@ fn a_blob_that_came_meanwhile_is_taken_from_the_store() {
 #[test]
 fn forgotten_downloads_go_after_a_day() {
     let world = World::new();
-    let path = world.path(&format!("partial/{}", digest("x").hex()));
+    let path = world.path(&format!("partial/{}-1", digest("x").hex()));
     fs::write(&path, "x").unwrap();
     world.store.collect_garbage().unwrap();
     assert!(path.exists());

@@ -7,7 +7,7 @@ use std::{fs, os::fd::AsFd};
 
 use coracle::{
     model::ErrorKind,
-    storage::unpack::{Decompressor, Privilege, UnpackOptions, hash_while, unpack},
+    storage::unpack::{Decompressor, Privilege, TarStream, UnpackOptions, hash_while, unpack},
 };
 use proptest::prelude::*;
 use trees::{canary::Canary, *};
@@ -244,6 +244,25 @@ fn limits_hold() {
         ..options()
     };
     assert!(Canary::new().unpack(&padded, &options).is_err());
+}
+
+/// What a program leaves out of a header is 0, as in Go.
+#[test]
+fn blank_numbers_are_zero() {
+    for blank in [b' ', 0] {
+        let mut tar = archive(&[file("f", "")]);
+        // All but the mode: owner, group, size, time.
+        tar[108..148].fill(blank);
+        let mut header = tar::Header::new_old();
+        header.as_mut_bytes().copy_from_slice(&tar[..512]);
+        header.set_cksum();
+        tar[..512].copy_from_slice(header.as_bytes());
+        let mut stream = TarStream::new(&tar[..]);
+        let entry = stream.next_entry().unwrap().unwrap();
+        assert_eq!((entry.metadata.uid, entry.metadata.gid), (0, 0));
+        assert_eq!((entry.stored, entry.metadata.mtime.tv_sec), (0, 0));
+        assert!(stream.next_entry().unwrap().is_none());
+    }
 }
 
 /// An extension header that claims to be huge must not be read into memory.

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
     process::{Command, Stdio},
 };
 
@@ -17,7 +18,20 @@ pub const CALLS: &str = "openat,openat2,write,pwrite64,writev,mkdir,mkdirat,rena
     sendto,sendmsg,copy_file_range,fallocate,lseek";
 
 /// How many places of a command are tried when not all are.
-const SAMPLE: usize = 12;
+const SAMPLE: usize = 6;
+
+/// Whether everything is tried, however long it takes.
+pub fn is_full() -> bool {
+    std::env::var("CORACLE_CRASH").is_ok_and(|value| value == "full")
+}
+
+/// A number that is always the same for this word in this case, and another one in other cases.
+pub fn lot(word: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    std::thread::current().name().hash(&mut hasher);
+    word.hash(&mut hasher);
+    hasher.finish()
+}
 
 /// A place to die: the n-th time that any process makes this call.
 pub type Place = (String, usize);
@@ -124,12 +138,13 @@ pub fn everywhere_until(
         return;
     };
     let total = places.len();
-    let full = std::env::var("CORACLE_CRASH").is_ok_and(|value| value == "full");
+    let full = is_full();
     let step = if full { 1 } else { (total / SAMPLE).max(1) };
+    let first = usize::try_from(lot("") % step as u64).unwrap();
     let (mut tried, mut deaths) = (0, 0);
     for (n, place) in places.iter().enumerate() {
         // The last ones, where things become visible, are always tried.
-        if n % step != 0 && n + 4 < total {
+        if n % step != first && n + 3 < total {
             continue;
         }
         for death in [Death::One, Death::Tree] {
@@ -151,6 +166,7 @@ pub fn everywhere_until(
         }
         tried += 1;
     }
+    super::is_sound(case);
     println!("{total} places, {tried} tried, the command itself killed {deaths} times");
     assert!(
         tried > 3 && deaths > 0,

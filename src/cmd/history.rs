@@ -21,7 +21,7 @@ struct Flags {
     #[arg(long, value_name = "string")]
     format: Option<String>,
     /// Sizes and ages in words; --human=false: bytes and moments
-    #[arg(long, short = 'H', default_value = "true", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    #[arg(long, short = 'H', default_value = "true")]
     human: bool,
     /// Do not shorten values
     #[arg(long)]
@@ -95,7 +95,7 @@ fn row(step: &HistoryStep, flags: &Flags) -> Row {
         fields: vec![
             ("ID", id(step, flags.no_trunc)),
             ("CreatedSince", age.unwrap_or_else(|| "N/A".to_owned())),
-            ("CreatedAt", created.unwrap_or_default().to_owned()),
+            ("CreatedAt", shown(created.unwrap_or_default())),
             ("CreatedBy", command(&step.created_by, flags.no_trunc)),
             (
                 "Size",

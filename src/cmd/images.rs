@@ -148,7 +148,7 @@ fn run(session: &Session, flags: &Flags, name: Option<&String>) -> Outcome {
 
 /// Lists of manifests stand among the images, as in Podman: by the digest of the index, without layers.
 fn lists(engine: &Engine) -> Result<Vec<ImageRecord>, Failure> {
-    let lists = engine.image_indexes()?;
+    let lists = engine.manifest_lists()?;
     let image = |list: ManifestRecord| ImageRecord {
         name: Some(list.name),
         manifest: list.digest.clone(),

@@ -252,8 +252,7 @@ fn asked(user: Option<String>, password: Option<String>) -> Result<StoredLogin, 
     let password = match password {
         Some(password) => password,
         None => {
-            ui::raw(b"Password: ")?;
-            let typed = typed_unseen();
+            let typed = typed_unseen(b"Password: ");
             ui::raw(b"\n")?;
             typed?
         }
@@ -264,11 +263,12 @@ fn asked(user: Option<String>, password: Option<String>) -> Result<StoredLogin, 
     Ok(StoredLogin::Password { user, password })
 }
 
-/// One line from the terminal that does not show it.
+/// One line from the terminal that does not show it. It is mute before it asks: what is typed or
+/// pasted at once must neither be shown nor lost.
 ///
 /// The terminal hands over every key at once and makes no signals of them, so that nothing ends this
 /// process while the terminal is mute.
-fn typed_unseen() -> Result<String, Failure> {
+fn typed_unseen(prompt: &[u8]) -> Result<String, Failure> {
     let failed = |cause: io::Error| Error::invalid("cannot read the password").with_source(cause);
     let terminal = io::stdin();
     let before = tcgetattr(&terminal).map_err(|cause| failed(cause.into()))?;
@@ -277,6 +277,7 @@ fn typed_unseen() -> Result<String, Failure> {
         .remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
     tcsetattr(&terminal, OptionalActions::Flush, &mute).map_err(|cause| failed(cause.into()))?;
     let _restored = Restored(before);
+    ui::raw(prompt)?;
     let mut bytes = Vec::new();
     let mut input = terminal.lock();
     loop {

@@ -63,6 +63,8 @@ fn like_pflag(arg: Arg) -> Arg {
         return arg;
     }
     match arg.get_action() {
+        // What clap makes of a field of type bool, whatever its default.
+        ArgAction::SetTrue if arg.get_default_values() == ["true"] => boolean(arg, "true"),
         ArgAction::SetTrue => boolean(arg, "false"),
         ArgAction::SetFalse => boolean(arg, "true"),
         _ if arg.is_require_equals_set() => arg.value_parser(go_bool),

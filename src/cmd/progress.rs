@@ -107,16 +107,6 @@ impl Show {
             format!("Status: Downloaded newer image for {name}")
         });
     }
-
-    /// The first line of a pull.
-    pub fn pulling(&self, reference: &Reference) {
-        let what = match (reference.tag(), reference.digest()) {
-            (_, Some(digest)) => digest.as_str(),
-            (Some(tag), None) => tag,
-            (None, None) => "latest",
-        };
-        self.line(&format!("{what}: Pulling from {}", reference.repository()));
-    }
 }
 
 impl Bars {
@@ -282,7 +272,16 @@ impl Progress for Show {
             "Unable to find image '{}' locally",
             reference.familiar()
         ));
-        self.pulling(reference);
+    }
+
+    /// The first line of a pull.
+    fn pulling(&self, reference: &Reference) {
+        let what = match (reference.tag(), reference.digest()) {
+            (_, Some(digest)) => digest.as_str(),
+            (Some(tag), None) => tag,
+            (None, None) => "latest",
+        };
+        self.line(&format!("{what}: Pulling from {}", reference.repository()));
     }
 
     fn image_pulled(&self, pulled: &Pulled) {

@@ -100,7 +100,6 @@ fn one(
     show: &Show,
 ) -> Result<Reference, Failure> {
     let asked = &request.reference;
-    show.pulling(asked);
     let pulled = engine.pull_unless_here(request, freshness, show);
     show.finish();
     let pulled = pulled?;
@@ -125,13 +124,13 @@ fn all_tags(
             1,
         ));
     }
-    let name = request.reference.name();
+    let mut name = request.reference.name();
     for tag in engine.tags_in_registry(&request.reference, &request.registry, show)? {
         let request = PullRequest {
             reference: tag,
             ..request.clone()
         };
-        one(engine, &request, freshness, show)?;
+        name = one(engine, &request, freshness, show)?.name();
     }
     ui::line(&name)
 }

@@ -1,4 +1,4 @@
-//! `push`: send an image to a registry.
+//! `push`: send an image, or a manifest list with its members, to a registry.
 
 use std::path::PathBuf;
 
@@ -7,16 +7,18 @@ use clap::Args;
 use super::{
     Session, container_flags,
     failure::Failure,
+    manifest_far::{registry_name, write_digest},
     parse,
+    progress::{self, Stream},
     push_progress::Show,
     registry_flags::RegistryFlags,
     ui,
     verb::{Arity, Outcome, Verb},
 };
 use crate::{
-    engine::{Engine, PushRequest, Rewrite},
+    engine::{Engine, PushRequest, Rewrite, manifests::ManifestPush},
     model::{
-        Context, Error, Reference, Result,
+        Error, ErrorKind, Reference, Result,
         manifest::{Compression, Format},
         transport::{Archive, Transport},
     },
@@ -89,6 +91,9 @@ fn run(session: &Session, flags: Flags, arguments: &[String]) -> Outcome {
     let rewrite = rewrite(&flags)?;
     let show = Show::new(flags.quiet);
     let engine = session.engine()?;
+    if !flags.all_tags && is_list(engine, &arguments[0])? {
+        return push_list(session, engine, &flags, &rewrite, arguments);
+    }
     let images = match arguments.get(1) {
         Some(_) if flags.all_tags => {
             return Err(Failure::Plain(
@@ -111,9 +116,8 @@ fn run(session: &Session, flags: Flags, arguments: &[String]) -> Outcome {
     let pushed = engine.push(&request, &show);
     show.finish();
     let pushed = pushed?;
-    if let (Some(file), Some(last)) = (&flags.digestfile, pushed.last()) {
-        std::fs::write(file, last.digest.as_str())
-            .system(|| format!("cannot write {}", file.display()))?;
+    if let Some(last) = pushed.last() {
+        write_digest(flags.digestfile.as_deref(), last.digest.as_str())?;
     }
     if flags.quiet {
         for name in quiet_names(&request, flags.all_tags) {
@@ -159,6 +163,77 @@ fn by_name(
     }
     engine.check_name(&name)?;
     Ok(vec![(name.to_string(), name)])
+}
+
+/// Whether a manifest list has this name, and no image.
+fn is_list(engine: &Engine, typed: &str) -> Result<bool> {
+    let Ok(Transport::Registry(typed)) = Transport::parse(typed) else {
+        return Ok(false);
+    };
+    let Ok(name) = typed.parse::<Reference>() else {
+        return Ok(false);
+    };
+    let missing = |error: &Error| error.kind() == ErrorKind::NoSuchImage;
+    match engine.check_name(&name) {
+        Err(error) if missing(&error) => {}
+        other => return other.map(|()| false),
+    }
+    let lists = engine.manifest_lists()?;
+    Ok(lists.iter().any(|list| list.name == name))
+}
+
+/// As `manifest push --all`, with what `push` prints.
+fn push_list(
+    session: &Session,
+    engine: &Engine,
+    flags: &Flags,
+    rewrite: &Rewrite,
+    arguments: &[String],
+) -> Outcome {
+    let only_format = Rewrite {
+        format: rewrite.format,
+        ..Rewrite::default()
+    };
+    if *rewrite != only_format || flags.platform.is_some() {
+        return Err(Failure::Refused(
+            "--platform and --compression-format are for images, and this is a manifest list"
+                .to_owned(),
+            "its members are pushed byte for byte: push one of them by its own name",
+        ));
+    }
+    let list: Reference = registry_name(&arguments[0])?;
+    let target = match arguments.get(1).map(|typed| destination(typed)) {
+        None => list.clone(),
+        Some(name) => name?.map_err(|_| {
+            Error::invalid("a manifest list can be pushed to a registry alone")
+                .with_hint("name one: HOST/NAME:TAG")
+        })?,
+    };
+    let show = progress::Show::new(Stream::Stdout, flags.quiet);
+    show.line(&format!(
+        "The push refers to repository [{}]",
+        target.name()
+    ));
+    let pushed = engine.push_manifest_list(&ManifestPush {
+        list: list.to_string(),
+        target: Some(target.clone()),
+        all: true,
+        format: rewrite.format,
+        registry: flags.registry.options(session)?,
+        progress: &show,
+    });
+    show.finish();
+    let pushed = pushed?;
+    write_digest(flags.digestfile.as_deref(), pushed.digest.as_str())?;
+    let tag = target.tag().unwrap_or("latest");
+    show.line(&format!(
+        "{tag}: digest: {} size: {}",
+        pushed.digest, pushed.size
+    ));
+    if flags.quiet {
+        ui::line(&target.to_string())?;
+    }
+    Ok(0)
 }
 
 /// A name in a registry, or else an archive.

@@ -51,6 +51,7 @@ impl RegistryFlags {
         if let Some(file) = &self.authfile {
             options.auth_files = vec![file.clone()];
             options.run_auth_file = false;
+            options.login_places.named = Some(file.clone());
         }
         if let Some(folder) = &self.cert_dir {
             options.certs_dirs.insert(0, folder.clone());

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     engine::{Engine, Removed},
-    model::{Digest, ErrorKind},
+    model::{Digest, Error, ErrorKind},
 };
 
 #[derive(Args)]
@@ -64,9 +64,7 @@ fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
     }
     each::each(names, |name| {
         let mut removed = Vec::new();
-        let result = engine
-            .remove_image(name, flags.force)
-            .map(|lines| removed = lines);
+        let result = remove(engine, name, flags.force).map(|lines| removed = lines);
         match result {
             Err(error) if flags.ignore && error.kind() == ErrorKind::NoSuchImage => {}
             other => {
@@ -77,8 +75,32 @@ fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
     })
 }
 
+/// An image, or a list of manifests: `images` shows both.
+fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>, Error> {
+    let error = match engine.remove_image(name, force) {
+        Err(error) if error.kind() == ErrorKind::NoSuchImage => error,
+        other => return other,
+    };
+    match remove_list(engine, name) {
+        Err(other) if other.kind() == ErrorKind::NoSuchImage => Err(error),
+        other => other,
+    }
+}
+
+fn remove_list(engine: &Engine, name: &str) -> Result<Vec<Removed>, Error> {
+    let list = engine.remove_manifest_list(name)?;
+    let name = Removed::Untagged(list.name.familiar());
+    Ok(vec![name, Removed::Deleted(list.digest)])
+}
+
 /// Each image once. One that went meanwhile is no failure.
 fn remove_all(engine: &Engine, force: bool) -> Outcome {
+    for list in engine.manifest_lists()? {
+        match remove_list(engine, &list.name.to_string()) {
+            Err(error) if error.kind() == ErrorKind::NoSuchImage => {}
+            removed => tell(&removed?)?,
+        }
+    }
     let mut ids: Vec<Digest> = Vec::new();
     for image in engine.images()? {
         if !ids.contains(&image.config) {

@@ -58,8 +58,9 @@ pub fn aside(text: &str) {
 pub fn notice(text: &str) {
     raw_error(
         format!(
-            "{} {text}\n",
-            mark("note:", "33", io::stderr().is_terminal())
+            "{} {}\n",
+            mark("note:", "33", io::stderr().is_terminal()),
+            quiet(text)
         )
         .as_bytes(),
     );
@@ -68,11 +69,30 @@ pub fn notice(text: &str) {
 /// What failed, and what to do about it.
 pub fn error(text: &str, hint: Option<&str>) {
     let terminal = io::stderr().is_terminal();
-    let mut message = format!("{} {text}\n", mark("coracle:", "31", terminal));
+    let mut message = format!("{} {}\n", mark("coracle:", "31", terminal), quiet(text));
     if let Some(hint) = hint {
-        message.push_str(&format!("{} {hint}\n", mark("hint:", "36", terminal)));
+        message.push_str(&format!(
+            "{} {}\n",
+            mark("hint:", "36", terminal),
+            quiet(hint)
+        ));
     }
     raw_error(message.as_bytes());
+}
+
+/// Messages have words of images, archives and registries: what would steer a terminal, or turn the
+/// direction of what is read, stays text.
+fn quiet(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if turns || (c.is_control() && !matches!(c, '\n' | '\t')) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// Colour repeats what the word says, and only on a terminal that may have it.
@@ -143,4 +163,17 @@ pub fn log_to_stderr(level: log::LevelFilter) {
     static LOGGER: Logger = Logger;
     let _ = log::set_logger(&LOGGER);
     log::set_max_level(level);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_cannot_steer_a_terminal() {
+        assert_eq!(
+            quiet("no \u{1b}[2J\u{9b}\r\u{202e}file\n\tmore ü"),
+            "no \\u{1b}[2J\\u{9b}\\r\\u{202e}file\n\tmore ü"
+        );
+    }
 }

@@ -123,6 +123,8 @@ pub trait Progress: Sync {
     fn retrying(&self, what: &str, why: &str);
     /// Something that was asked for has no effect.
     fn notice(&self, _: &str) {}
+    /// A registry is about to be asked; for a short name there may be several, one after the other.
+    fn pulling(&self, _: &Reference) {}
     /// `run` or `create` wants an image that the store does not have; a pull begins.
     fn image_missing(&self, _: &Reference) {}
     /// That pull is over.

@@ -55,7 +55,7 @@ impl Transport {
                 ErrorKind::Unsupported,
                 format!("transport {refused} is not supported"),
             )
-            .with_hint("there are docker://, docker-archive:, oci-archive: and oci:"));
+            .with_hint("there are docker://, docker-archive:, oci-archive:, oci: and dir:"));
         }
         let Some((rest, kind)) = ARCHIVES
             .iter()

@@ -54,6 +54,22 @@ fn run_file() -> PathBuf {
     format!("/run/containers/{user}/auth.json").into()
 }
 
+/// As [`read`], for a file among [`all`]. One that nobody has named, and that this user may not
+/// read, counts as absent: most likely the folder is somebody else's (`/run/containers` after
+/// `sudo`).
+pub(super) fn read_among(path: &Path, options: &RegistryOptions) -> Result<Option<AuthFile>> {
+    if options.login_places.named.as_deref() != Some(path)
+        && let Err(cause) = File::open(path)
+        && cause.kind() == io::ErrorKind::PermissionDenied
+    {
+        if fs::symlink_metadata(path).is_ok() {
+            log::warn!("passed over auth file {}: {cause}", path.display());
+        }
+        return Ok(None);
+    }
+    read(path)
+}
+
 /// Absent if there is no such file.
 pub(super) fn read(path: &Path) -> Result<Option<AuthFile>> {
     let what = || format!("cannot read auth file {}", path.display());
@@ -145,7 +161,7 @@ pub(super) fn forget(key: &str, options: &RegistryOptions, order: &[String]) -> 
     let from_listed = order.iter().filter(|name| whole && *name != AUTH_FILES);
     let from_listed = from_listed.map(|name| Helper::named(name)?.erase(server(registry)));
     let from_files = all(options).into_iter().map(|path| {
-        let Some(file) = read(&path)? else {
+        let Some(file) = read_among(&path, options)? else {
             return Ok(false);
         };
         let known = file.keys().any(|known| normal_key(known) == key);
@@ -168,7 +184,7 @@ pub(super) fn forget_all(options: &RegistryOptions, order: &[String]) -> Result<
     let from_listed = order.iter().filter(|name| *name != AUTH_FILES);
     let from_listed = from_listed.map(|name| empty_helper(name));
     let from_files = all(options).into_iter().map(|path| {
-        let Some(file) = read(&path)? else {
+        let Some(file) = read_among(&path, options)? else {
             return Ok(false);
         };
         let mut found = false;
@@ -213,7 +229,7 @@ fn place_for(key: &str, options: &RegistryOptions) -> Result<PathBuf> {
         return Ok(named.clone());
     }
     for path in all(options) {
-        if let Some(file) = read(&path)?
+        if let Some(file) = read_among(&path, options)?
             && (file.helper(registry_of(key)).is_some()
                 || file.login_at(key).is_ok_and(|login| login.is_some()))
         {

@@ -9,6 +9,9 @@
 //! Before the first byte a worker opens its sink and says where to begin. If another process is
 //! fetching that very blob, the worker takes the bytes from there, and its line is free meanwhile.
 //!
+//! Where the place that has the manifest fails a blob, the next one is asked, from the byte on that was
+//! reached: a mirror may lack what the registry itself has.
+//!
 //! A connection that breaks is taken up again with `Range` at the byte where it broke, and a
 //! server that ignores that makes the sink restart. Attempts are counted anew after each MiB that
 //! was never reached before, so a bad line may finish a large layer and a bad server cannot
@@ -62,8 +65,7 @@ enum Piece {
 /// first error after all workers have ended.
 pub(super) async fn fetch<'scope, 'env, 'sink: 'scope>(
     scope: &'scope Scope<'scope, 'env>,
-    session: &Session,
-    repository: &Repository,
+    places: &[BlobPlace<'_>],
     mut blobs: Vec<BlobRequest<'sink>>,
     parallel: usize,
     on_retry: OnRetry<'_>,
@@ -82,8 +84,7 @@ pub(super) async fn fetch<'scope, 'env, 'sink: 'scope>(
                 let _worker = workers.acquire().await;
                 let mut delivery = Delivery {
                     scope,
-                    session,
-                    repository,
+                    places,
                     digest: blob.digest,
                     size: blob.size,
                     lines,
@@ -105,11 +106,17 @@ pub(super) async fn fetch<'scope, 'env, 'sink: 'scope>(
     Ok(())
 }
 
+/// Where blobs may be.
+#[derive(Clone, Copy)]
+pub(super) struct BlobPlace<'a> {
+    pub session: &'a Session,
+    pub repository: &'a Repository,
+}
+
 /// One blob on its way from the registry into its sink.
 struct Delivery<'d, 'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
-    session: &'d Session,
-    repository: &'d Repository,
+    places: &'d [BlobPlace<'d>],
     digest: Digest,
     size: u64,
     lines: &'d Semaphore,
@@ -135,10 +142,10 @@ impl<'scope> Delivery<'_, 'scope, '_> {
             };
         }
         let delivered = match opened {
-            Some(Opened::At(offset)) => {
+            Some(Opened::At(offset)) if !self.places.is_empty() => {
                 let mut download = Download {
-                    session: self.session,
-                    repository: self.repository,
+                    place: self.places[0],
+                    others: &self.places[1..],
                     what: format!("blob {}", self.digest),
                     path: format!("blobs/{}", self.digest),
                     size: self.size,
@@ -254,8 +261,9 @@ fn consume<'sink>(
 
 /// The producer's side of one blob.
 struct Download<'a> {
-    session: &'a Session,
-    repository: &'a Repository,
+    place: BlobPlace<'a>,
+    /// Asked when that one fails.
+    others: &'a [BlobPlace<'a>],
     /// `blob sha256:…`
     what: String,
     path: String,
@@ -287,14 +295,19 @@ impl From<Error> for Broken {
 impl Download<'_> {
     /// Delivers the blob, or returns early without an error when the consumer has gone.
     async fn run(&mut self, on_retry: OnRetry<'_>) -> Result<()> {
-        let session = self.session;
-        let mut patience = Patience::new(session.limits());
+        let limits = self.place.session.limits();
+        let mut patience = Patience::new(limits);
         let mut farthest = self.offset;
         loop {
             match self.attempt().await {
                 Ok(()) => break,
                 Err(Broken::ConsumerGone) => return Ok(()),
                 Err(Broken::Failed(failure)) => {
+                    if let Some((next, others)) = self.others.split_first() {
+                        log::info!("mirror passed over: {}", failure.error.one_line());
+                        (self.place, self.others) = (*next, others);
+                        continue;
+                    }
                     if self.offset >= farthest.saturating_add(PROGRESS) {
                         farthest = self.offset;
                         patience.renew();
@@ -314,7 +327,7 @@ impl Download<'_> {
         if self.offset == self.size {
             return Ok(());
         }
-        let response = self.session.attempt_range(&self.ask()?).await?;
+        let response = self.place.session.attempt_range(&self.ask()?).await?;
         self.check_start(&response).await?;
         self.check_length(&response)?;
         self.receive(response).await
@@ -328,7 +341,7 @@ impl Download<'_> {
             headers.insert(RANGE, range);
         }
         Ok(Ask {
-            repository: self.repository,
+            repository: self.place.repository,
             method: Method::GET,
             path: self.path.clone(),
             what: self.what.clone(),
@@ -395,7 +408,7 @@ impl Download<'_> {
         let origin = session::origin_of(response.url())?;
         let (mut batch, mut batched) = (Vec::new(), 0);
         loop {
-            let chunk = self.session.chunk(&origin, &mut response).await;
+            let chunk = self.place.session.chunk(&origin, &mut response).await;
             if let Ok(Some(bytes)) = &chunk
                 && batched as u64 + bytes.len() as u64 <= self.size - self.offset
             {

@@ -91,7 +91,7 @@ pub(super) fn stored(
 
 fn in_files(reference: &Reference, options: &RegistryOptions) -> Result<Option<StoredLogin>> {
     for path in auth_files::all(options) {
-        if let Some(file) = auth_files::read(&path)?
+        if let Some(file) = auth_files::read_among(&path, options)?
             && let Some(found) = in_file(&file, reference, &path)?
         {
             return Ok(Some(found));

@@ -56,6 +56,7 @@ use std::{
 };
 
 pub use auth_files::Kept;
+use blobs::BlobPlace;
 pub use blobs::BlobRequest;
 pub use configuration::{read as read_registries, registries};
 use credentials::Credentials;
@@ -201,6 +202,19 @@ impl Registry {
         })
     }
 
+    /// [`Self::document`] from the registry itself: what is about to be changed there must not be
+    /// what a mirror kept of it.
+    ///
+    /// Errors: as [`Self::document`].
+    pub fn document_at_origin(
+        &self,
+        reference: &Reference,
+        on_retry: OnRetry<'_>,
+    ) -> Result<RemoteDocument> {
+        let repository = self.repository(reference)?;
+        self.document_of(&repository, reference, on_retry)
+    }
+
     fn document_of(
         &self,
         repository: &Repository,
@@ -264,17 +278,17 @@ impl Registry {
         parallel: usize,
         on_retry: OnRetry<'_>,
     ) -> Result<()> {
-        let repository = self.place_of_blobs(reference)?;
+        let repositories = self.places_of_blobs(reference)?;
+        let places: Vec<BlobPlace<'_>> = repositories
+            .iter()
+            .map(|repository| BlobPlace {
+                session: self.session_for(repository),
+                repository,
+            })
+            .collect();
         let runtime = self.runtime()?;
         thread::scope(|scope| {
-            runtime.block_on(blobs::fetch(
-                scope,
-                self.session_for(&repository),
-                &repository,
-                blobs,
-                parallel,
-                on_retry,
-            ))
+            runtime.block_on(blobs::fetch(scope, &places, blobs, parallel, on_retry))
         })
     }
 
@@ -473,19 +487,22 @@ impl Registry {
         Ok(answer)
     }
 
-    /// Where the manifest came from. If the store had it, the first place that has it, too.
-    fn place_of_blobs(&self, reference: &Reference) -> Result<Rc<Repository>> {
-        let known = |registry: &Self| registry.answered.borrow().get(&reference.name()).cloned();
-        if let Some(place) = known(self) {
-            return Ok(place);
-        }
-        if self.places(reference, Purpose::Pull)?.len() > 1 {
+    /// Where the manifest came from (if the store had it, the first place that has it, too), and the
+    /// places after that.
+    fn places_of_blobs(&self, reference: &Reference) -> Result<Vec<Rc<Repository>>> {
+        let known = || self.answered.borrow().get(&reference.name()).cloned();
+        let mut places = self.places(reference, Purpose::Pull)?;
+        if places.len() > 1 && known().is_none() {
             self.announced_digest(reference, &|_, _| {})?;
         }
-        match known(self) {
-            Some(place) => Ok(place),
-            None => self.repository(reference),
+        let first = known().and_then(|first| places.iter().position(|at| Rc::ptr_eq(at, &first)));
+        if let Some(first) = first {
+            places.drain(..first);
         }
+        if places.is_empty() {
+            return Err(no_place(reference));
+        }
+        Ok(places)
     }
 
     fn session_for(&self, repository: &Repository) -> &Session {

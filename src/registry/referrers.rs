@@ -9,7 +9,7 @@ use reqwest::{
 use super::{
     OnRetry, Registry,
     session::{Ask, Repository, Session},
-    tags::next_query,
+    tags::{MOST_BYTES, next_query},
 };
 use crate::model::{
     Digest, Error, ErrorKind, Reference, Result,
@@ -44,7 +44,8 @@ impl Registry {
         if let Some(found) = listed {
             return Ok(fitting(found));
         }
-        match self.document(&referrers_reference(reference, subject)?, on_retry) {
+        let tag = referrers_reference(reference, subject)?;
+        match self.document_at_origin(&tag, on_retry) {
             Ok(document) => match Document::parse(&document.bytes, document.media_type.as_deref())?
             {
                 Document::Index(_) => Ok(fitting(Index::parse(&document.bytes)?.manifests)),
@@ -76,9 +77,12 @@ impl Registry {
         on_retry: OnRetry<'_>,
     ) -> Result<Option<Vec<Descriptor>>> {
         let repository = self.repository(reference)?;
-        let what = format!("the referrers of {}@{subject}", reference.familiar_name());
+        let what = format!(
+            "the list of referrers of {}@{subject}",
+            reference.familiar_name()
+        );
         self.runtime()?.block_on(pages(
-            &self.session,
+            self.session_for(&repository),
             &repository,
             subject,
             artifact_type,
@@ -109,6 +113,7 @@ async fn pages(
     let mut ask = Ask::new(repository, Method::GET, path, what);
     ask.headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(OCI_INDEX))]);
     let mut found: Vec<Descriptor> = Vec::new();
+    let mut received = 0;
     loop {
         let page = session
             .retrying(&ask.what, on_retry, async || {
@@ -126,13 +131,17 @@ async fn pages(
         let Some((bytes, link)) = page else {
             return Ok(None);
         };
+        received += bytes.len();
         let page = Index::parse(&bytes)?.manifests;
         let is_empty = page.is_empty();
         found.extend(page);
-        if found.len() > MOST {
+        if found.len() > MOST || received > MOST_BYTES {
             return Err(Error::new(
                 ErrorKind::InvalidContent,
-                format!("the registry sent more than {MOST} as {}", ask.what),
+                format!(
+                    "the registry sent more than {MOST} entries or {MOST_BYTES} bytes as {}",
+                    ask.what
+                ),
             ));
         }
         // Only its parameters are the registry's: where the list is, is known.

@@ -364,13 +364,16 @@ impl Session {
     }
 
     /// Whether the grant for `ask` has run out: it is better renewed with a small request than with
-    /// a large one.
+    /// a large one. Says so once: the grant is forgotten, for the registry may not want a new one, or
+    /// the place be on a host that gets none.
     pub fn is_stale(&self, ask: &Ask<'_>, place: &Place) -> bool {
         let key = (place.registry.clone(), ask.scopes());
-        self.grants
-            .borrow()
-            .get(&key)
-            .is_some_and(|grant| !grant.is_fresh())
+        let mut grants = self.grants.borrow_mut();
+        let stale = grants.get(&key).is_some_and(|grant| !grant.is_fresh());
+        if stale {
+            grants.remove(&key);
+        }
+        stale
     }
 
     /// Sends the request with the first scheme that the registry understands.

@@ -11,6 +11,9 @@ use crate::model::{Error, ErrorKind, Reference, Result, image::MAX_DOCUMENT_BYTE
 
 const MOST: usize = 100_000;
 
+/// Bytes of all pages together: a hundred thousand of the longest names, 128 bytes each.
+pub(super) const MOST_BYTES: usize = 16 << 20;
+
 #[derive(Deserialize)]
 struct Page {
     /// `null` in an empty repository.
@@ -23,7 +26,7 @@ pub(super) async fn tags(
     reference: &Reference,
     on_retry: OnRetry<'_>,
 ) -> Result<Vec<String>> {
-    let what = format!("the tags of {}", reference.familiar_name());
+    let what = format!("the list of tags of {}", reference.familiar_name());
     let invalid = |why: &str| {
         Error::new(
             ErrorKind::InvalidContent,
@@ -37,6 +40,7 @@ pub(super) async fn tags(
         what.clone(),
     );
     let mut found: Vec<String> = Vec::new();
+    let mut received = 0;
     loop {
         let (bytes, link) = session
             .retrying(&ask.what, on_retry, async || {
@@ -46,6 +50,10 @@ pub(super) async fn tags(
                 Ok((body.await?, link))
             })
             .await?;
+        received += bytes.len();
+        if received > MOST_BYTES {
+            return Err(invalid(&format!("more than {MOST_BYTES} bytes")));
+        }
         let page: Page = serde_json::from_slice(&bytes).map_err(|_| invalid("something else"))?;
         let page = page.tags.unwrap_or_default();
         let last = page.last().cloned();

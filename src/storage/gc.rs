@@ -317,7 +317,8 @@ impl Store {
                 continue;
             };
             let stat = rustix::fs::fstat(&file).system(what)?;
-            if is_older(&now, stat.st_mtime, KEEP_PARTIAL) && try_lock_file(&file)? {
+            let useless = stat.st_size == 0 || is_older(&now, stat.st_mtime, KEEP_PARTIAL);
+            if useless && try_lock_file(&file)? {
                 delete::remove_tree(&folder, &name)?;
             }
         }

@@ -26,7 +26,7 @@
 //!   events/journal journal.1  what has happened; see [`events`]
 //!   secrets/NAME              one SecretRecord a secret; there with the first
 //!   names/NAME                symlink to ID; counts only if that container's record says so
-//!   partial/HEX               a blob whose download was begun; locked while someone writes it, read
+//!   partial/HEX-SIZE          a blob whose download was begun; locked while someone writes it, read
 //!                             by all others that want it; see [`blobs`]. HEX+: about to replace it
 //!   tmp/LEASE/                staging: lock, keep (digests in use), blobs and layers to be
 //!   tmp/dead-…                whatever was taken out of sight and is being deleted; a container
@@ -50,7 +50,7 @@
 //! 2. the directory `images/` or `manifests/` (`flock`, exclusive): who changes names there; never
 //!    both.
 //! 3. object locks (open file description locks on `containers/ID/lock`, `tmp/LEASE/lock`,
-//!    `partial/HEX`): only ever tried, never waited for, so they cannot be part of a cycle. But for a
+//!    `partial/HEX-SIZE`): only ever tried, never waited for, so they cannot be part of a cycle. But for a
 //!    container's, while it is held for its files: whoever starts, removes or copies waits with no
 //!    lock of an object, or of two containers with that of the lower ID alone.
 //! 4. a volume's lock (`flock` on `volumes/NAME/lock`): who fills it, before the program of its

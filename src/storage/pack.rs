@@ -148,11 +148,11 @@ impl<'a, W: Write> Packer<'a, W> {
         }
         for name in names {
             match self.entry(folder, &name, stat.st_dev) {
-                // Removed or replaced meanwhile.
+                // Removed or replaced meanwhile; by a whiteout too, which nobody can open.
                 Err(error)
                     if matches!(
                         error.raw_os_error(),
-                        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)
+                        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENXIO)
                     ) => {}
                 outcome => outcome?,
             }

@@ -36,6 +36,10 @@ const CONTENT: [&str; 15] = [
 /// What is ours in a run root.
 const OF_RUN: [&str; 3] = ["containers", "userns", "hinted"];
 
+fn is_ours(name: &str) -> bool {
+    CONTENT.contains(&name) || matches!(name, "format" | "lost+found")
+}
+
 impl Store {
     /// Whether a store lies there. Nothing is made.
     ///
@@ -61,19 +65,27 @@ impl Store {
         };
         match format {
             Some(bytes) if Format::parse(&bytes, root).is_ok() => {}
-            // A removal that was interrupted, or a beginning.
-            Some(bytes) if bytes.is_empty() => {}
-            Some(_) => return Err(not_ours("its file `format` says something else")),
+            Some(bytes) if !bytes.is_empty() => {
+                return Err(not_ours("its file `format` says something else"));
+            }
             None if names.is_empty() => return Ok(false),
-            None if names.iter().any(|name| name == "lock") => {}
-            None => return Err(not_ours("it has no file `format`")),
+            // A removal that was interrupted, or a beginning. Others call folders `images` and `tmp`,
+            // too: only if nothing else is there are they ours.
+            _ if names.iter().all(|name| is_ours(name)) => {}
+            _ => return Err(not_ours("it has no file `format`, and other things")),
         }
-        let strange = FOLDERS
+        let place = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+        let there = rustix::fs::fstat(&dir).system(|| format!("cannot examine {shown}"))?;
+        let top = rustix::fs::stat("/");
+        if top.is_ok_and(|top| place(top) == place(there)) {
+            return Err(not_ours("it is the root of everything"));
+        }
+        let ours = FOLDERS
             .iter()
             .filter(|name| !name.contains('/'))
             .filter(|name| names.iter().any(|found| found == *name))
             .count();
-        if strange == 0 && !names.iter().any(|name| name == "lock") {
+        if ours == 0 && !names.iter().any(|name| name == "lock") {
             return Err(not_ours("it has none of a store's folders"));
         }
         Ok(true)

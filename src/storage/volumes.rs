@@ -232,6 +232,20 @@ impl Store {
             .system(|| format!("cannot open volume {name}"))
     }
 
+    /// Whether the folder with the volume's files is there, readable or not.
+    pub fn has_volume_data(&self, name: &str) -> Result<bool> {
+        match rustix::fs::statat(
+            &self.root,
+            format!("volumes/{name}/{DATA}"),
+            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+        ) {
+            Ok(stat) => Ok(rustix::fs::FileType::from_raw_mode(stat.st_mode)
+                == rustix::fs::FileType::Directory),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(errno) => Err(errno).system(|| format!("cannot examine volume {name}")),
+        }
+    }
+
     /// All volumes that are whole, by name.
     pub fn volumes(&self) -> Result<Vec<VolumeRecord>> {
         let mut records = Vec::new();

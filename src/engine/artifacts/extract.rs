@@ -116,18 +116,26 @@ fn names_of(chosen: &[&Descriptor]) -> Result<Vec<String>> {
 fn copy(blob: &mut impl Read, file: &mut impl std::io::Write, layer: &Descriptor) -> Result<()> {
     use sha2::Digest as _;
     let what = || format!("cannot copy blob {}", layer.digest);
-    let mut sha256 = sha2::Sha256::new();
+    let is_long = layer.digest.algorithm() == "sha512";
+    let (mut sha256, mut sha512) = (sha2::Sha256::new(), sha2::Sha512::new());
     let mut buffer = vec![0; 256 << 10];
     loop {
         let count = blob.read(&mut buffer).system(what)?;
         if count == 0 {
             break;
         }
-        sha256.update(&buffer[..count]);
+        if is_long {
+            sha512.update(&buffer[..count]);
+        } else {
+            sha256.update(&buffer[..count]);
+        }
         file.write_all(&buffer[..count]).system(what)?;
     }
-    let found = Digest::sha256(sha256.finalize());
-    if layer.digest.algorithm() == "sha256" && found != layer.digest {
+    let found = match is_long {
+        true => Digest::sha512(sha512.finalize()),
+        false => Digest::sha256(sha256.finalize()),
+    };
+    if found != layer.digest {
         return Err(Error::new(
             ErrorKind::DigestMismatch,
             format!("blob {} in the store is damaged", layer.digest),

@@ -71,11 +71,19 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Vec<Reference>> {
         let registry = Registry::new(options);
-        registry.prepare(name)?;
-        let tags = registry.tags(name, &|what, why| progress.retrying(what, why))?;
-        tags.iter()
-            .map(|tag| format!("{}:{tag}", name.name()).parse())
-            .collect()
+        let mut missed = Vec::new();
+        for candidate in registry.registries()?.candidates(name)? {
+            registry.prepare(&candidate)?;
+            match registry.tags(&candidate, &|what, why| progress.retrying(what, why)) {
+                Ok(tags) => {
+                    let full = |tag: &String| format!("{}:{tag}", candidate.name()).parse();
+                    return tags.iter().map(full).collect();
+                }
+                Err(error) if is_far(error.kind()) => missed.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(super::pull::nowhere(name, missed))
     }
 }
 

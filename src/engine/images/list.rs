@@ -2,11 +2,7 @@
 
 use crate::{
     engine::Engine,
-    model::{
-        Result,
-        image::ImageRecord,
-        index::{ManifestKind, ManifestRecord},
-    },
+    model::{Result, image::ImageRecord},
 };
 
 impl Engine {
@@ -16,10 +12,5 @@ impl Engine {
         // Stable: names of one image stay in order. RFC 3339 in UTC sorts as text.
         records.sort_by(|a, b| b.created.cmp(&a.created));
         Ok(records)
-    }
-
-    /// The named lists of manifests.
-    pub fn image_indexes(&self) -> Result<Vec<ManifestRecord>> {
-        self.store.manifests(ManifestKind::Index)
     }
 }

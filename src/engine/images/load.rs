@@ -185,6 +185,13 @@ fn find_images(archive: &mut Archive<'_>, options: &LoadOptions) -> Result<Vec<F
             oci_image(archive, manifest.clone(), None, &options.platforms)?
         }
         (None, Some(list)) => docker_images(archive, list)?,
+        (None, None) if archive.document("repositories")?.is_some() => {
+            return Err(Error::new(
+                ErrorKind::InvalidContent,
+                "the archive is of Docker before 1.10: it has repositories and no manifest.json",
+            )
+            .with_hint("load it with an older Docker, and save it there anew"));
+        }
         (None, None) => {
             return Err(Error::new(
                 ErrorKind::InvalidContent,

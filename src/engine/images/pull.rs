@@ -51,6 +51,7 @@ impl Engine {
                 reference: reference.clone(),
                 ..request.clone()
             };
+            progress.pulling(reference);
             match pull_into(&self.store, self.privilege(), &registry, &request, progress) {
                 Ok(pulled) => {
                     self.note_pull(reference, &pulled);
@@ -78,7 +79,7 @@ fn may_be_elsewhere(kind: ErrorKind) -> bool {
 }
 
 /// One registry's failure as it is; several in one line.
-fn nowhere(name: &Reference, mut missed: Vec<Error>) -> Error {
+pub(super) fn nowhere(name: &Reference, mut missed: Vec<Error>) -> Error {
     match missed.len() {
         1 => missed.remove(0),
         _ => {

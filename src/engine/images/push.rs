@@ -19,12 +19,13 @@ use super::repack::{self, Rewrite};
 use crate::{
     engine::Engine,
     model::{
-        BlobSource, Digest, Error, ErrorKind, Platform, Reference, RegistryOptions, Result,
+        BlobSource, Context, Digest, Error, ErrorKind, Platform, Reference, RegistryOptions,
+        Result,
         image::{ImageConfig, ImageRecord, MAX_DOCUMENT_BYTES},
-        manifest::{self, Document},
+        manifest::{self, Document, Format},
     },
     registry::{PARALLEL_UPLOADS, Registry, UploadRequest, UploadWatch, Uploaded},
-    storage::Store,
+    storage::{Lease, Store},
 };
 
 /// Deeper nesting of indexes is refused.
@@ -150,9 +151,7 @@ pub fn push_one(
     let lease;
     if !request.rewrite.is_empty() {
         lease = store.lease()?;
-        for manifest in &mut plan.manifests {
-            repack::rewrite(&lease, &request.rewrite, manifest, progress)?;
-        }
+        plan.rewrite(&lease, &request.rewrite, progress)?;
     }
     let shown: BTreeSet<Digest> = plan
         .manifests
@@ -284,6 +283,43 @@ impl Plan {
             manifests,
             index: Some(Stored::new(bytes, manifest::OCI_INDEX)),
         }))
+    }
+
+    /// The index then names its manifests as they have become. What is no image among them, such as
+    /// a statement on how one was built, stays as it is.
+    fn rewrite(
+        &mut self,
+        lease: &Lease<'_>,
+        rewrite: &Rewrite,
+        progress: &dyn PushProgress,
+    ) -> Result<()> {
+        for manifest in &mut self.manifests {
+            let known = |layer: &Part| manifest::layer_compression(&layer.media_type).is_ok();
+            if self.index.is_none() || manifest.layers.iter().all(known) {
+                repack::rewrite(lease, rewrite, manifest, progress)?;
+            }
+        }
+        let Some(index) = &mut self.index else {
+            return Ok(());
+        };
+        let what = || "cannot rewrite the index".to_owned();
+        let mut json: serde_json::Value =
+            serde_json::from_slice(&index.bytes).context(ErrorKind::InvalidContent, what)?;
+        let entries = json.get_mut("manifests").and_then(|all| all.as_array_mut());
+        for (entry, manifest) in entries.into_iter().flatten().zip(&self.manifests) {
+            entry["mediaType"] = manifest.document.media_type.clone().into();
+            entry["digest"] = manifest.document.digest().as_str().into();
+            entry["size"] = manifest.document.bytes.len().into();
+        }
+        if let Some(format) = rewrite.format {
+            index.media_type = match format {
+                Format::Oci => manifest::OCI_INDEX.to_owned(),
+                Format::Docker => manifest::DOCKER_INDEX.to_owned(),
+            };
+            json["mediaType"] = index.media_type.clone().into();
+        }
+        index.bytes = serde_json::to_vec(&json).context(ErrorKind::System, what)?;
+        Ok(())
     }
 
     /// Each blob once.

@@ -179,18 +179,18 @@ enum Act<'a> {
 }
 
 impl Act<'_> {
-    /// For one engine.
+    /// For one engine. What begins with a dash is a name all the same.
     fn line(self, engine: &str) -> Result<String> {
         let quoted = |word: &str| {
             let quoted = shlex::try_quote(word).map(std::borrow::Cow::into_owned);
             quoted.map_err(|_| Error::invalid("a name cannot have a NUL byte"))
         };
         Ok(match self {
-            Act::Save(image) => format!("{engine} save {}", quoted(image)?),
+            Act::Save(image) => format!("{engine} save -- {}", quoted(image)?),
             Act::Load(None) => format!("{engine} load -q"),
             Act::Load(Some((old, new))) => {
                 let (old, new) = (quoted(old)?, quoted(new)?);
-                format!("{engine} load -q && {engine} tag {old} {new}")
+                format!("{engine} load -q && {engine} tag -- {old} {new}")
             }
         })
     }

@@ -41,6 +41,8 @@ pub struct PushedManifest {
     pub target: Reference,
     /// Of the index, as it was sent.
     pub digest: Digest,
+    /// Bytes of the index.
+    pub size: u64,
     /// The members' names at the target.
     pub members: Vec<Reference>,
 }
@@ -82,12 +84,13 @@ impl Engine {
             }
         }
         let media_type = index.media_type.as_deref().unwrap_or(OCI_INDEX);
-        let digest = Descriptor::of(&bytes, media_type).digest;
+        let Descriptor { digest, size, .. } = Descriptor::of(&bytes, media_type);
         to.send_document(&target, bytes, media_type)?;
         self.note_image("push", &target.familiar(), &target.familiar_name(), None);
         Ok(PushedManifest {
             target,
             digest,
+            size,
             members: pushed,
         })
     }

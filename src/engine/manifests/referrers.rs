@@ -52,7 +52,7 @@ pub(in crate::engine) fn note_referrer(
     }
     let tag = crate::registry::referrers_reference(repository, subject)?;
     for _ in 0..4 {
-        let mut index = match registry.document(&tag, on_retry) {
+        let mut index = match registry.document_at_origin(&tag, on_retry) {
             Ok(document) => Index::parse(&document.bytes)?,
             Err(error) if error.kind() == ErrorKind::NotFoundInRegistry => Index::default(),
             Err(error) => return Err(error),

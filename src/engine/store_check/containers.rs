@@ -50,7 +50,12 @@ impl Checking<'_> {
             if let Err(error) = self.engine.store.volume_data(&volume.name)
                 && self.engine.store.volume(&volume.name)?.is_some()
             {
-                check.find(format!("volume {}", volume.name), error.one_line());
+                let what = format!("volume {}", volume.name);
+                if self.engine.store.has_volume_data(&volume.name)? {
+                    check.unknown.push(format!("{what}: {}", error.one_line()));
+                } else {
+                    check.find(what, error.one_line());
+                }
             }
         }
         Ok(())

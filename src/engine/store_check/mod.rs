@@ -159,6 +159,7 @@ impl Engine {
             self.prepare_refetch(&registry);
         }
         self.enter_user_namespace()?;
+        allow_many_files();
         let mut checking = Checking {
             engine: self,
             options,
@@ -188,6 +189,18 @@ impl Engine {
             }
         }
     }
+}
+
+/// Trees are compared with two descriptors a level, and may be a few thousand levels deep.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    let wanted = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    // Without it, what is too deep is told as not looked at.
+    let _ = setrlimit(Resource::Nofile, wanted);
 }
 
 impl Checking<'_> {

@@ -6,6 +6,7 @@ use super::{Checking, StoreCheck, shown};
 use crate::model::{
     Digest, Reference, Result,
     image::{ImageConfig, ImageRecord, MAX_DOCUMENT_BYTES, chain_ids},
+    index::{ManifestKind, ManifestRecord},
     manifest::{self, Document},
 };
 
@@ -62,7 +63,12 @@ impl Checking<'_> {
         let mut bad: BTreeMap<Digest, String> = BTreeMap::new();
         if !self.options.quick {
             let flaws = self.store().verify_blobs(&digests, &|_| {});
-            bad.extend(flaws.into_iter().map(|flaw| (flaw.digest, flaw.why)));
+            for flaw in flaws.unread {
+                let what = format!("blob {}: {}", flaw.digest, flaw.why);
+                check.unknown.push(what);
+            }
+            let damaged = flaws.damaged.into_iter();
+            bad.extend(damaged.map(|flaw| (flaw.digest, flaw.why)));
         }
         let _shared = self.store().lock_shared()?;
         for image in &images {
@@ -80,6 +86,13 @@ impl Checking<'_> {
                 {
                     let why = format!("it has {found} bytes, the manifest says {size}");
                     bad.entry(digest).or_insert(why);
+                }
+            }
+        }
+        for record in self.named_manifests()? {
+            for digest in [&record.digest].into_iter().chain(&record.keeps) {
+                if !self.store().has_blob(digest)? {
+                    bad.insert(digest.clone(), "it is missing".to_owned());
                 }
             }
         }
@@ -105,15 +118,23 @@ impl Checking<'_> {
             true => self.refetch(images, &wanted),
             false => HashMap::new(),
         };
+        let manifests = self.named_manifests()?;
         for (digest, why) in bad {
             let users: Vec<&Image> = images
                 .iter()
                 .filter(|image| blobs_of(&image.record).any(|blob| *blob == digest))
                 .collect();
-            let named: Vec<String> = users
-                .iter()
-                .map(|image| shown(&image.names, &image.record.config))
-                .collect();
+            let images = users.iter();
+            let images = images.map(|image| shown(&image.names, &image.record.config));
+            let manifests = manifests.iter().filter(|record| needs(record, &digest));
+            let manifests = manifests.map(|record| {
+                let kind = match record.kind {
+                    ManifestKind::Index => "manifest list",
+                    ManifestKind::Artifact => "artifact",
+                };
+                format!("{kind} {}", record.name.familiar())
+            });
+            let named: Vec<String> = images.chain(manifests).collect();
             let finding = check.find(format!("blob {digest}"), why);
             if !self.options.repair {
                 finding.left =
@@ -122,12 +143,13 @@ impl Checking<'_> {
             }
             match fetched.get(&digest) {
                 Some(Ok(())) => finding.settle(Ok(true)),
-                _ if users.is_empty() && self.engine.store.remove_stray_blob(&digest)? => {
+                _ if named.is_empty() && self.engine.store.remove_stray_blob(&digest)? => {
                     finding.settle(Ok(true));
                 }
                 other => {
                     let why = match other {
                         Some(Err(why)) => why.as_str(),
+                        _ if users.is_empty() => "remove it and make it again",
                         _ => "no name of its image refers to a registry",
                     };
                     finding.left = Some(format!("{why}; needed by {}", named.join(", ")));
@@ -137,6 +159,12 @@ impl Checking<'_> {
             }
         }
         Ok(())
+    }
+
+    fn named_manifests(&self) -> Result<Vec<ManifestRecord>> {
+        let mut records = self.store().manifests(ManifestKind::Index)?;
+        records.extend(self.store().manifests(ManifestKind::Artifact)?);
+        Ok(records)
     }
 
     /// Sizes of layer blobs as the manifest has them, if it can be read.
@@ -212,6 +240,10 @@ impl Checking<'_> {
         }
         Ok(Known { layers })
     }
+}
+
+fn needs(record: &ManifestRecord, digest: &Digest) -> bool {
+    record.digest == *digest || record.keeps.contains(digest)
 }
 
 pub(super) fn blobs_of(record: &ImageRecord) -> impl Iterator<Item = &Digest> {

@@ -1,6 +1,6 @@
 //! One download of a blob for all processes that want it.
 //!
-//! Its bytes go to `partial/HEX`, and whoever holds that file's lock writes them. Everybody else
+//! Its bytes go to `partial/HEX-SIZE`, and whoever holds that file's lock writes them. Everybody else
 //! *follows*: reads the file as it grows, hashes what he reads (nobody trusts another's hash), and
 //! in the end shares the inode by a link in his own lease. So nobody waits for another's commit,
 //! and what one unlinks stays the other's.
@@ -10,6 +10,10 @@
 //! command if nobody followed, after a reboot too. Bytes that a power cut spoilt show by the digest;
 //! then the writer makes a *new* file of that name, and those who follow the old one begin with the
 //! new one. Nobody ever truncates a file that others may be reading.
+//!
+//! The size is part of the name since it is what a manifest says, and anyone may have written that:
+//! whoever was promised more bytes would go on writing into a file that others have shared, with the
+//! right digest, after fewer.
 //!
 //! ```text
 //! Lease::download ── lock free? ── yes ── Download::Ours(BlobWriter)     behind what is there
@@ -40,7 +44,7 @@ use rustix::{
 };
 
 use super::{
-    Hasher, partial_place, place,
+    Hasher, partial_name, partial_place, place,
     writer::{BlobWriter, Staged, StagedBlob},
 };
 use crate::{
@@ -65,22 +69,27 @@ pub enum Download {
 #[derive(Debug)]
 pub(super) struct Partial {
     folder: OwnedFd,
-    hex: String,
+    name: String,
 }
 
 impl Partial {
     /// Another file of that name, empty and locked by us. Others see the old one or the new one.
     pub(super) fn begin_anew(&self) -> Result<File, Errno> {
         // Only the holder of the lock writes under this name.
-        let fresh = format!("{}+", self.hex);
+        let fresh = format!("{}+", self.name);
         let flags = OFlags::RDWR.union(OFlags::CREATE).union(OFlags::TRUNC);
         let flags = flags.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
         let file = rustix::fs::openat(&self.folder, &fresh, flags, Mode::from(0o600))?;
         if !locks::try_lock_file(&file).unwrap_or(false) {
             return Err(Errno::BUSY);
         }
-        rustix::fs::renameat(&self.folder, &fresh, &self.folder, &self.hex)?;
+        rustix::fs::renameat(&self.folder, &fresh, &self.folder, &self.name)?;
         Ok(file.into())
+    }
+
+    /// Nothing of it is right: whoever wants the blob begins with another file.
+    pub(super) fn give_up(&self) {
+        let _ = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty());
     }
 }
 
@@ -88,7 +97,7 @@ impl Lease<'_> {
     /// Begins the download of a blob, goes on with one that was interrupted, or follows another
     /// process that is busy with it. What is there already is hashed, so this may take a while.
     pub fn download(&self, digest: &Digest, size: u64) -> Result<Download> {
-        let (file, partial) = self.open_partial(digest)?;
+        let (file, partial) = self.open_partial(digest, size)?;
         let Some(partial) = partial else {
             return Ok(Download::Elsewhere(Follower::new(file, digest, size)));
         };
@@ -103,8 +112,8 @@ impl Lease<'_> {
         if writer.offset() == 0
             && let Some(there) = self.committed_meanwhile(digest, size)?
         {
-            let _ =
-                rustix::fs::unlinkat(&self.store().root, partial_place(digest), AtFlags::empty());
+            let place = partial_place(digest, size);
+            let _ = rustix::fs::unlinkat(&self.store().root, place, AtFlags::empty());
             return Ok(Download::Elsewhere(Follower::new(there, digest, size)));
         }
         Ok(Download::Ours(writer))
@@ -126,30 +135,40 @@ impl Lease<'_> {
     }
 
     /// The partial file, and its name if nobody else has the lock.
-    pub(super) fn open_partial(&self, digest: &Digest) -> Result<(File, Option<Partial>)> {
+    pub(super) fn open_partial(
+        &self,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<(File, Option<Partial>)> {
         let what = || format!("cannot stage blob {digest}");
         let root = &self.store().root;
-        let place = partial_place(digest);
+        let place = partial_place(digest, size);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         loop {
             let file = rustix::fs::openat(root, &place, flags, Mode::from(0o600)).system(what)?;
             if !locks::try_lock_file(&file)? {
                 return Ok((file.into(), None));
             }
-            if !self.is_in_place(&file, digest)? {
+            if !self.is_in_place(&file, digest, size)? {
                 // Between the two calls its last writer has renamed it into blobs/, or replaced it.
                 continue;
             }
             let folder = rustix::fs::openat(root, "partial", FOLDER, Mode::empty()).system(what)?;
-            let hex = digest.hex().to_owned();
-            return Ok((file.into(), Some(Partial { folder, hex })));
+            let name = partial_name(digest, size);
+            return Ok((file.into(), Some(Partial { folder, name })));
         }
     }
 
-    fn is_in_place(&self, file: impl std::os::fd::AsFd, digest: &Digest) -> Result<bool> {
+    fn is_in_place(
+        &self,
+        file: impl std::os::fd::AsFd,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<bool> {
         let ours = rustix::fs::fstat(file).system(|| format!("cannot stage blob {digest}"))?;
         let root = &self.store().root;
-        let there = rustix::fs::statat(root, partial_place(digest), AtFlags::SYMLINK_NOFOLLOW);
+        let there =
+            rustix::fs::statat(root, partial_place(digest, size), AtFlags::SYMLINK_NOFOLLOW);
         Ok(there.is_ok_and(|there| (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)))
     }
 }
@@ -220,7 +239,7 @@ impl Follower {
             return Ok(met);
         }
         if locks::try_lock_file(&self.file)? {
-            if lease.is_in_place(&self.file, &self.digest)? {
+            if lease.is_in_place(&self.file, &self.digest, self.size)? {
                 return Ok(Advance::Free);
             }
             // It was completed and renamed, or given up; what was written is all there is.
@@ -293,10 +312,10 @@ impl Follower {
         let root = &lease.store().root;
         let folder = rustix::fs::openat(root, "partial", FOLDER, Mode::empty())
             .system(|| format!("cannot stage blob {}", self.digest))?;
-        let hex = self.digest.hex().to_owned();
+        let name = partial_name(&self.digest, self.size);
         let mut writer = BlobWriter {
             file: self.file,
-            staged: Staged::Partial(Partial { folder, hex }),
+            staged: Staged::Partial(Partial { folder, name }),
             hasher: self.hasher,
             written: self.read,
             expected: Some((self.digest, self.size)),

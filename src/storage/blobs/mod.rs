@@ -3,7 +3,7 @@
 //! ```text
 //! mod        blobs that are there, and hashing
 //! writer     a blob on its way in: hashed as it is written, verified at its end
-//! download   partial/HEX: one download for all processes that want the blob
+//! download   partial/HEX-SIZE: one download for all processes that want the blob
 //! ```
 
 mod download;
@@ -28,8 +28,13 @@ pub(super) fn place(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.hex())
 }
 
-fn partial_place(digest: &Digest) -> String {
-    format!("partial/{}", digest.hex())
+/// Where a download of so many bytes lies.
+fn partial_place(digest: &Digest, size: u64) -> String {
+    format!("partial/{}", partial_name(digest, size))
+}
+
+fn partial_name(digest: &Digest, size: u64) -> String {
+    format!("{}-{size}", digest.hex())
 }
 
 impl Store {

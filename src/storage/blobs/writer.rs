@@ -34,7 +34,7 @@ impl Lease<'_> {
     /// A writer for bytes that are to have this digest and size. Ask [`BlobWriter::offset`] where
     /// to go on: an earlier attempt may have left the beginning.
     pub fn write_blob(&self, digest: &Digest, size: u64) -> Result<BlobWriter> {
-        let (file, staged) = match self.open_partial(digest)? {
+        let (file, staged) = match self.open_partial(digest, size)? {
             (file, Some(partial)) => (file, Staged::Partial(partial)),
             (_, None) => self.open_in_lease()?,
         };
@@ -186,7 +186,7 @@ impl BlobWriter {
     ///
     /// # Errors
     /// [`ErrorKind::DigestMismatch`].
-    pub fn finish(mut self) -> Result<StagedBlob> {
+    pub fn finish(self) -> Result<StagedBlob> {
         if let Some((digest, size)) = &self.expected
             && self.written < *size
         {
@@ -203,7 +203,9 @@ impl BlobWriter {
                 ErrorKind::DigestMismatch,
                 format!("blob {digest} arrived with the digest {found}"),
             );
-            self.restart()?;
+            if let Staged::Partial(partial) = &self.staged {
+                partial.give_up();
+            }
             return Err(error);
         }
         Ok(StagedBlob {
@@ -258,7 +260,7 @@ impl StagedBlob {
         let to = place(&self.digest);
         match &self.staged {
             Staged::Partial(_) => {
-                let from = partial_place(&self.digest);
+                let from = partial_place(&self.digest, self.size);
                 rustix::fs::renameat(&store.root, &from, &store.root, to).system(what)?;
                 // Somebody who shares the file has put it there before: then the rename did nothing
                 // (rename(2)). As long as we have the lock, no one else takes the name.

@@ -275,8 +275,8 @@ impl Taking<'_> {
             }
             let entry = Entry { from, to, name };
             match self.entry(entry) {
-                // Removed or replaced meanwhile.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                // Removed or replaced meanwhile; by a whiteout too, which nobody can open.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => {}
                 outcome => outcome?,
             }
         }

@@ -1,7 +1,6 @@
 //! Each blob's digest. Bounded memory: one buffer a thread.
 
 use std::{
-    io::Read,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -9,8 +8,12 @@ use std::{
     thread,
 };
 
-use rustix::fs::{AtFlags, FileType};
+use rustix::{
+    fs::{AtFlags, FileType, Mode, OFlags},
+    io::Errno,
+};
 
+use super::{is_damage, twice};
 use crate::{
     model::{Context, Digest, Result},
     storage::{
@@ -29,6 +32,21 @@ const MOST_THREADS: usize = 8;
 pub struct BlobFlaw {
     pub digest: Digest,
     pub why: String,
+}
+
+/// What reading all of them has shown.
+#[derive(Debug, Default)]
+pub struct BlobFlaws {
+    pub damaged: Vec<BlobFlaw>,
+    /// Those of which nothing can be said, and why.
+    pub unread: Vec<BlobFlaw>,
+}
+
+enum Verdict {
+    /// Its bytes; 0 if it is not there (any more).
+    Sound(u64),
+    Damaged(String),
+    Unread(String),
 }
 
 impl Store {
@@ -53,24 +71,26 @@ impl Store {
 
     /// Reads all these blobs and tells of those whose bytes have another digest. What is gone
     /// meanwhile is no flaw. `done` is told the bytes of each.
-    pub fn verify_blobs(&self, digests: &[Digest], done: &(dyn Fn(u64) + Sync)) -> Vec<BlobFlaw> {
-        let flaws: Mutex<Vec<BlobFlaw>> = Mutex::default();
+    pub fn verify_blobs(&self, digests: &[Digest], done: &(dyn Fn(u64) + Sync)) -> BlobFlaws {
+        let flaws: Mutex<BlobFlaws> = Mutex::default();
         let next = AtomicUsize::new(0);
         let work = || {
             let mut buffer = vec![0; BUFFER];
             while let Some(digest) = digests.get(next.fetch_add(1, Ordering::Relaxed)) {
-                match self.verify_blob(digest, &mut buffer) {
-                    Ok(bytes) => done(bytes),
-                    Err(why) => {
-                        flaws
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .push(BlobFlaw {
-                                digest: digest.clone(),
-                                why,
-                            });
+                let verdict = self.verify_blob(digest, &mut buffer);
+                let mut flaws = flaws.lock().unwrap_or_else(PoisonError::into_inner);
+                let (list, why) = match verdict {
+                    Verdict::Sound(bytes) => {
+                        done(bytes);
+                        continue;
                     }
-                }
+                    Verdict::Damaged(why) => (&mut flaws.damaged, why),
+                    Verdict::Unread(why) => (&mut flaws.unread, why),
+                };
+                list.push(BlobFlaw {
+                    digest: digest.clone(),
+                    why,
+                });
             }
         };
         let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -82,49 +102,59 @@ impl Store {
             work();
         });
         let mut flaws = flaws.into_inner().unwrap_or_else(PoisonError::into_inner);
-        flaws.sort_by(|a, b| a.digest.cmp(&b.digest));
+        flaws.damaged.sort_by(|a, b| a.digest.cmp(&b.digest));
+        flaws.unread.sort_by(|a, b| a.digest.cmp(&b.digest));
         flaws
     }
 
-    /// Its bytes; 0 if it is not there (any more).
-    fn verify_blob(&self, digest: &Digest, buffer: &mut [u8]) -> std::result::Result<u64, String> {
-        let Ok(stat) = rustix::fs::statat(&self.root, place(digest), AtFlags::SYMLINK_NOFOLLOW)
-        else {
-            return Ok(0);
+    fn verify_blob(&self, digest: &Digest, buffer: &mut [u8]) -> Verdict {
+        match twice(|| self.look_at_blob(digest, buffer)) {
+            Ok(verdict) => verdict,
+            Err(errno) if is_damage(errno) => Verdict::Damaged(format!("cannot be read: {errno}")),
+            Err(errno) => Verdict::Unread(format!("cannot be read: {errno}")),
+        }
+    }
+
+    fn look_at_blob(&self, digest: &Digest, buffer: &mut [u8]) -> rustix::io::Result<Verdict> {
+        let look = || rustix::fs::statat(&self.root, place(digest), AtFlags::SYMLINK_NOFOLLOW);
+        let stat = match look() {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(Verdict::Sound(0)),
+            Err(errno) => return Err(errno),
         };
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err("not a regular file".to_owned());
+            return Ok(Verdict::Damaged("not a regular file".to_owned()));
         }
-        let mut file = match self.open_blob(digest) {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = match rustix::fs::openat(&self.root, place(digest), flags, Mode::empty()) {
             Ok(file) => file,
-            Err(_) if !self.has_blob(digest).unwrap_or(true) => return Ok(0),
-            Err(error) => return Err(error.one_line()),
+            Err(Errno::NOENT) => return Ok(Verdict::Sound(0)),
+            Err(errno) => return Err(errno),
         };
         let mut hasher = Hasher::new(digest.algorithm());
         let mut bytes = 0;
         loop {
-            match file.read(buffer) {
+            match rustix::io::read(&file, &mut *buffer) {
                 Ok(0) => break,
                 Ok(length) => {
                     hasher.update(&buffer[..length]);
                     bytes += length as u64;
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(format!("cannot be read: {error}")),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
             }
         }
         let found = hasher.digest();
         if found == *digest {
-            return Ok(bytes);
+            return Ok(Verdict::Sound(bytes));
         }
         // Replaced by a sound one meanwhile: then it is another file.
-        let now = rustix::fs::statat(&self.root, place(digest), AtFlags::SYMLINK_NOFOLLOW);
-        match now {
+        Ok(match look() {
             Ok(now) if (now.st_dev, now.st_ino) == (stat.st_dev, stat.st_ino) => {
-                Err(format!("its {bytes} bytes have the digest {found}"))
+                Verdict::Damaged(format!("its {bytes} bytes have the digest {found}"))
             }
-            _ => Ok(bytes),
-        }
+            _ => Verdict::Sound(bytes),
+        })
     }
 
     /// Removes a damaged blob that nothing names; whether it was removed.

@@ -28,6 +28,15 @@ pub struct Leftovers {
     pub unused: Vec<String>,
 }
 
+/// Whether something else than a file lies there; nothing is no such thing.
+fn is_no_file(errno: Errno, name: &str) -> Result<bool> {
+    match errno {
+        Errno::NOENT => Ok(false),
+        Errno::LOOP | Errno::ISDIR | Errno::NXIO | Errno::NODEV => Ok(true),
+        errno => Err(errno).system(|| format!("cannot look at partial/{name}")),
+    }
+}
+
 impl Store {
     pub fn leftovers(&self, older_than: Duration) -> Result<Leftovers> {
         let mut found = Leftovers::default();
@@ -43,8 +52,7 @@ impl Store {
             let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
             let abandoned = match rustix::fs::openat(&partial, &name, flags, Mode::empty()) {
                 Ok(file) => try_lock_file(&file).unwrap_or(false),
-                Err(Errno::NOENT) => false,
-                Err(_) => true,
+                Err(errno) => is_no_file(errno, &name)?,
             };
             if abandoned && self.is_older("partial", &name, older_than) {
                 found.partials.push(format!("partial/{name}"));
@@ -119,7 +127,7 @@ impl Store {
             // Held until it is gone, so that nobody begins to write into what is being removed.
             let free = match &held {
                 Ok(file) => try_lock_file(file)?,
-                Err(_) => true,
+                Err(errno) => is_no_file(*errno, name)?,
             };
             if free {
                 delete::remove_tree(&partial, name)?;

@@ -13,6 +13,9 @@
 //! at once more, with the store lock held for that moment: what has vanished, or is another file by
 //! then, is no finding.
 //!
+//! **What could not be read is not damaged.** Only a disk that cannot read a thing twice in a row says
+//! something about it; any other error is told as what could not be looked at, and mends nothing.
+//!
 //! **Mending** stages, then renames, like everything else; what replaces a thing takes the exclusive
 //! lock for the rename. Killed anywhere, the flaw is still there or mended, and the next check says
 //! which.
@@ -22,7 +25,7 @@ mod leftovers;
 mod places;
 mod trees;
 
-pub use blobs::BlobFlaw;
+pub use blobs::{BlobFlaw, BlobFlaws};
 pub use leftovers::Leftovers;
 pub use places::{Cure, Flaw, Places};
 pub use trees::{LayerSource, Rebuilt};
@@ -33,6 +36,21 @@ use super::{
     Lease, StagedBlob, StagedLayer, Store, containers, files::Stored, layers, locks::ExclusiveLock,
 };
 use crate::model::{Context, Digest, Result, container::ContainerRecord, mount::MountSource};
+
+/// Whether an error says that the thing itself is damaged, when it comes twice: the disk cannot read
+/// it, or the file system has found itself in disorder. Everything else (no descriptors, no memory,
+/// no right to) says nothing about the thing.
+fn is_damage(errno: Errno) -> bool {
+    matches!(errno, Errno::IO | Errno::UCLEAN | Errno::BADMSG)
+}
+
+/// A second time if the first one says that the thing is damaged: that may pass.
+fn twice<T>(mut look: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    match look() {
+        Err(errno) if is_damage(errno) => look(),
+        other => other,
+    }
+}
 
 /// How the replacement of a layer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

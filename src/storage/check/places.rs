@@ -12,7 +12,7 @@ use rustix::{
 use crate::{
     model::{
         ContainerId, Context, Result, container::ContainerRecord, image::ImageRecord,
-        secret::SecretRecord, volume::VolumeRecord,
+        index::ManifestRecord, secret::SecretRecord, volume::VolumeRecord,
     },
     storage::{FOLDERS, Store, files, files::Stored, images},
 };
@@ -79,18 +79,13 @@ const CONTENT: [&str; 7] = [
 impl Store {
     /// Looks at everything but the content.
     pub fn check_places(&self) -> Result<Places> {
-        let mut look = Look {
-            store: self,
-            owner: rustix::process::geteuid().as_raw(),
-            shared: self.is_shared()?,
-            found: Places::default(),
-        };
+        let mut look = Look::new(self)?;
         look.root()?;
         look.folder_of_files("images", true)?;
         look.folder_of_files("secrets", true)?;
         look.folder_of_files("events", false)?;
         look.folder_of_files("partial", false)?;
-        look.folder_of_files("manifests", false)?;
+        look.folder_of_files("manifests", true)?;
         look.blobs()?;
         look.layers()?;
         look.containers()?;
@@ -143,6 +138,9 @@ impl Store {
             }
             Cure::Remove | Cure::RemoveIfForced => {
                 let _alone = self.lock_exclusive()?;
+                if !self.is_still(flaw)? {
+                    return Ok(true);
+                }
                 let (folder, name) = flaw.place.rsplit_once('/').unwrap_or((".", &flaw.place));
                 if let Some(grave) = self.bury(folder, name).system(what)? {
                     self.decompose(&grave)?;
@@ -153,6 +151,27 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Looks once more, with the store lock held: the name may be a good thing's by now.
+    fn is_still(&self, flaw: &Flaw) -> Result<bool> {
+        let mut look = Look::new(self)?;
+        let place = flaw.place.as_str();
+        let parts: Vec<&str> = place.split('/').collect();
+        match parts[..] {
+            [folder @ ("images" | "manifests" | "secrets"), name] => {
+                look.file(folder, name, true)?
+            }
+            ["containers", name] => look.container(name)?,
+            ["volumes", name] => look.volume(name)?,
+            ["names", _] => drop(look.access(place, Sort::Link, false)?),
+            _ => drop(look.access(place, Sort::File, false)?),
+        }
+        let found = look.found.access.iter().chain(&look.found.records);
+        let mut same = found.filter(|again| again.place == flaw.place && again.cure == flaw.cure);
+        Ok(same.next().is_some())
+    }
+}
+
 struct Look<'a> {
     store: &'a Store,
     owner: u32,
@@ -160,7 +179,16 @@ struct Look<'a> {
     found: Places,
 }
 
-impl Look<'_> {
+impl<'a> Look<'a> {
+    fn new(store: &'a Store) -> Result<Look<'a>> {
+        Ok(Look {
+            store,
+            owner: rustix::process::geteuid().as_raw(),
+            shared: store.is_shared()?,
+            found: Places::default(),
+        })
+    }
+
     fn root(&mut self) -> Result<()> {
         self.access(".", Sort::Folder, true)?;
         for folder in FOLDERS {
@@ -284,20 +312,20 @@ impl Look<'_> {
 
     fn folder_of_files(&mut self, folder: &str, records: bool) -> Result<()> {
         for name in self.names(folder)? {
-            let place = format!("{folder}/{name}");
-            if !self.access(&place, Sort::File, false)? {
-                continue;
-            }
-            if name.starts_with('.') {
-                // Being written at this moment, or left by a killed process: the next write of that
-                // name takes it over, and a collection removes it.
-                continue;
-            }
-            if records {
-                self.record(folder, &name, &place)?;
-            }
+            self.file(folder, &name, records)?;
         }
         Ok(())
+    }
+
+    fn file(&mut self, folder: &str, name: &str, is_record: bool) -> Result<()> {
+        let place = format!("{folder}/{name}");
+        let is_file = self.access(&place, Sort::File, false)?;
+        // One that begins with a dot is being written at this moment, or left by a killed process: the
+        // next write of that name takes it over, and a collection removes it.
+        match is_file && is_record && !name.starts_with('.') {
+            true => self.record(folder, name, &place),
+            false => Ok(()),
+        }
     }
 
     fn record(&mut self, folder: &str, name: &str, place: &str) -> Result<()> {
@@ -306,12 +334,15 @@ impl Look<'_> {
             "images" => verdict(files::read_json::<ImageRecord>(root, place)?, |record| {
                 images::file_of(record) == name
             }),
+            "manifests" => verdict(files::read_json::<ManifestRecord>(root, place)?, |record| {
+                images::file_name(&record.name) == name
+            }),
             _ => verdict(files::read_json::<SecretRecord>(root, place)?, |record| {
                 record.name == name
             }),
         };
         let cure = match folder {
-            "images" => Cure::Remove,
+            "images" | "manifests" => Cure::Remove,
             _ => Cure::RemoveIfForced,
         };
         self.judge(verdict, place, cure);
@@ -367,30 +398,7 @@ impl Look<'_> {
 
     fn containers(&mut self) -> Result<()> {
         for name in self.names("containers")? {
-            let place = format!("containers/{name}");
-            let Ok(id) = name.parse::<ContainerId>() else {
-                self.found.unknown.push(place);
-                continue;
-            };
-            if !self.access(&place, Sort::Folder, false)? {
-                continue;
-            }
-            for file in [
-                "record.json",
-                "lock",
-                "state.json",
-                "exit.json",
-                "health.json",
-            ] {
-                self.access(&format!("{place}/{file}"), Sort::File, false)?;
-            }
-            let Some(dir) = self.store.open_container(&id)? else {
-                continue;
-            };
-            let stored = files::read_json::<ContainerRecord>(dir.fd(), "record.json")?;
-            let verdict = verdict(stored, |record| record.id == id);
-            // Its files may be all that is left of somebody's work.
-            self.judge(verdict, &place, Cure::RemoveIfForced);
+            self.container(&name)?;
         }
         for name in self.names("names")? {
             self.access(&format!("names/{name}"), Sort::Link, false)?;
@@ -398,17 +406,51 @@ impl Look<'_> {
         Ok(())
     }
 
+    fn container(&mut self, name: &str) -> Result<()> {
+        const FILES: [&str; 5] = [
+            "record.json",
+            "lock",
+            "state.json",
+            "exit.json",
+            "health.json",
+        ];
+        let place = format!("containers/{name}");
+        let Ok(id) = name.parse::<ContainerId>() else {
+            self.found.unknown.push(place);
+            return Ok(());
+        };
+        if !self.access(&place, Sort::Folder, false)? {
+            return Ok(());
+        }
+        for file in FILES {
+            self.access(&format!("{place}/{file}"), Sort::File, false)?;
+        }
+        let Some(dir) = self.store.open_container(&id)? else {
+            return Ok(());
+        };
+        let stored = files::read_json::<ContainerRecord>(dir.fd(), "record.json")?;
+        let verdict = verdict(stored, |record| record.id == id);
+        // Its files may be all that is left of somebody's work.
+        self.judge(verdict, &place, Cure::RemoveIfForced);
+        Ok(())
+    }
+
     fn volumes(&mut self) -> Result<()> {
         for name in self.names("volumes")? {
-            let place = format!("volumes/{name}");
-            if !self.access(&place, Sort::Folder, false)? {
-                continue;
-            }
-            let record = format!("{place}/{}", crate::storage::volumes::RECORD);
-            let stored = files::read_json::<VolumeRecord>(&self.store.root, &record)?;
-            let verdict = verdict(stored, |record| record.name == name);
-            self.judge(verdict, &place, Cure::RemoveIfForced);
+            self.volume(&name)?;
         }
+        Ok(())
+    }
+
+    fn volume(&mut self, name: &str) -> Result<()> {
+        let place = format!("volumes/{name}");
+        if !self.access(&place, Sort::Folder, false)? {
+            return Ok(());
+        }
+        let record = format!("{place}/{}", crate::storage::volumes::RECORD);
+        let stored = files::read_json::<VolumeRecord>(&self.store.root, &record)?;
+        let verdict = verdict(stored, |record| record.name == name);
+        self.judge(verdict, &place, Cure::RemoveIfForced);
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use std::{
     fs::File,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::{ffi::OsStringExt, fs::FileExt},
+        unix::ffi::OsStringExt,
     },
     path::PathBuf,
 };
@@ -26,6 +26,7 @@ use rustix::{
     io::Errno,
 };
 
+use super::{is_damage, twice};
 use crate::{
     model::{Context, Digest, Error, ErrorKind, Result},
     storage::{
@@ -122,14 +123,27 @@ impl Lease<'_> {
         let tree = match self.store().layer_folder(chain_id) {
             Ok(tree) => tree,
             Err(_) if !self.store().layer_is_named(chain_id)? => return Ok(None),
-            Err(error) => return Ok(Some(vec![error.one_line()])),
+            Err(error) => {
+                // Only one that is not there, or no folder, is damaged.
+                let place = crate::storage::layers::place(chain_id);
+                let tree = format!("{place}/tree");
+                let flags = AtFlags::SYMLINK_NOFOLLOW;
+                return match rustix::fs::statat(&self.store().root, tree, flags) {
+                    Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                        Err(error)
+                    }
+                    Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(Some(vec![error.one_line()])),
+                    Err(_) => Err(error),
+                };
+            }
         };
         let before = rustix::fs::fstat(&tree).system(|| "cannot examine a layer".to_owned())?;
         let mut walk = Walk::new(&rebuilt.unsure);
         walk.folders(rebuilt.layer.tree(), tree.as_fd())?;
         if walk.differences.is_empty() {
             match self.store().layer_facts(chain_id) {
-                Ok(facts) if facts == rebuilt.facts => return Ok(Some(Vec::new())),
+                Ok(facts) if is_same(&facts, &rebuilt.facts) => return Ok(Some(Vec::new())),
+                Err(error) if error.kind() != ErrorKind::NoSuchBlob => return Err(error),
                 _ => walk
                     .differences
                     .push("layer.json says something else".to_owned()),
@@ -142,7 +156,8 @@ impl Lease<'_> {
                 Ok(((now.st_dev, now.st_ino) == (before.st_dev, before.st_ino))
                     .then_some(walk.differences))
             }
-            Err(_) => Ok(None),
+            Err(_) if !self.store().has_layer(chain_id)? => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }
@@ -153,6 +168,12 @@ impl Rebuilt {
         self.layer.seal(&self.facts)?;
         Ok(self.layer)
     }
+}
+
+/// The number of entries is for statistics: a commit counts files, not the marks that it writes.
+fn is_same(there: &LayerFacts, wanted: &LayerFacts) -> bool {
+    (&there.diff_id, there.size, there.opaque_root)
+        == (&wanted.diff_id, wanted.size, wanted.opaque_root)
 }
 
 /// Two trees, side by side.
@@ -267,12 +288,9 @@ impl<'a> Walk<'a> {
         match kind {
             FileType::Directory => {
                 let ours = open(wanted, FOLDER).system(what)?;
-                match open(found, FOLDER) {
+                match twice(|| open(found, FOLDER)) {
                     Ok(theirs) => self.folders(ours.as_fd(), theirs.as_fd()),
-                    Err(errno) => {
-                        self.differs(&format!("cannot be opened: {errno}"));
-                        Ok(())
-                    }
+                    Err(errno) => self.is_unreadable(errno),
                 }
             }
             FileType::RegularFile => {
@@ -281,15 +299,12 @@ impl<'a> Walk<'a> {
                     return Ok(());
                 }
                 let ours = open(wanted, OFlags::NONBLOCK).system(what)?;
-                match open(found, OFlags::NONBLOCK) {
+                match twice(|| open(found, OFlags::NONBLOCK)) {
                     Ok(theirs) => {
                         self.xattrs(ours.as_fd(), theirs.as_fd())?;
                         self.contents(&File::from(ours), &File::from(theirs))
                     }
-                    Err(errno) => {
-                        self.differs(&format!("cannot be opened: {errno}"));
-                        Ok(())
-                    }
+                    Err(errno) => self.is_unreadable(errno),
                 }
             }
             FileType::Symlink => {
@@ -355,9 +370,20 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// A disk that cannot read it is a difference; whatever else stands in the way is not.
+    fn is_unreadable(&mut self, errno: Errno) -> Result<()> {
+        if is_damage(errno) {
+            self.differs(&format!("cannot be read: {errno}"));
+            return Ok(());
+        }
+        let path = String::from_utf8_lossy(&self.path);
+        Err(errno).system(|| format!("cannot read {path:?} of a layer"))
+    }
+
     fn xattrs(&mut self, wanted: BorrowedFd<'_>, found: BorrowedFd<'_>) -> Result<()> {
         let what = || "cannot compare a layer's extended attributes".to_owned();
-        if xattrs(wanted).system(what)? != xattrs(found).system(what)? {
+        let (wanted, found) = (twice(|| xattrs(wanted)), twice(|| xattrs(found)));
+        if wanted.system(what)? != found.system(what)? {
             self.differs("has other extended attributes");
         }
         Ok(())
@@ -367,15 +393,11 @@ impl<'a> Walk<'a> {
         let mut at = 0;
         loop {
             let (mine, other) = (&mut self.buffers.0, &mut self.buffers.1);
-            let length = read_full(ours, mine, at)
+            let length = twice(|| read_full(ours, mine, at))
                 .system(|| "cannot read a layer that was just unpacked".to_owned())?;
-            let same = match read_full(theirs, other, at) {
+            let same = match twice(|| read_full(theirs, other, at)) {
                 Ok(read) => mine[..length] == other[..read],
-                // The disk cannot read it any more.
-                Err(error) => {
-                    self.differs(&format!("cannot be read: {error}"));
-                    return Ok(());
-                }
+                Err(errno) => return self.is_unreadable(errno),
             };
             if !same {
                 self.differs("has another content");
@@ -389,14 +411,14 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn read_full(file: &File, buffer: &mut [u8], at: u64) -> std::io::Result<usize> {
+fn read_full(file: &File, buffer: &mut [u8], at: u64) -> rustix::io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], at + filled as u64) {
+        match rustix::io::pread(file, &mut buffer[filled..], at + filled as u64) {
             Ok(0) => break,
             Ok(length) => filled += length,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
         }
     }
     Ok(filled)

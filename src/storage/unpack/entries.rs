@@ -428,6 +428,7 @@ impl<R: BufRead> TarStream<R> {
                 "the checksum of a header is wrong"
             }));
         }
+        fill_blanks(&mut header);
         Ok(Some(header))
     }
 
@@ -470,6 +471,28 @@ fn until_nul(mut name: Vec<u8>) -> Vec<u8> {
         name.truncate(end);
     }
     name
+}
+
+/// A number of which nothing is written is 0, as in Go and GNU tar: programs leave out what they do
+/// not know, such as an owner.
+fn fill_blanks(header: &mut Header) {
+    // Mode, owner, group, size, modification time, device.
+    const NUMBERS: [std::ops::Range<usize>; 7] = [
+        100..108,
+        108..116,
+        116..124,
+        124..136,
+        136..148,
+        329..337,
+        337..345,
+    ];
+    let bytes = header.as_mut_bytes();
+    for field in NUMBERS {
+        let field = &mut bytes[field];
+        if field.iter().all(|byte| matches!(byte, 0 | b' ')) {
+            field[0] = b'0';
+        }
+    }
 }
 
 fn is_zero(block: &[u8]) -> bool {

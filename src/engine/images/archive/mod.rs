@@ -47,6 +47,8 @@ use crate::{
 };
 
 const MAX_MEMBERS: usize = 100_000;
+/// Bytes of all members' names and links: a compressed archive has gigabytes of them in no space.
+const MAX_NAMES: usize = 16 << 20;
 const MAX_LINKS: usize = 8;
 const COPY_BUFFER: usize = 256 << 10;
 /// Layers that are read at the same time; each is unpacked by threads of its own.
@@ -66,7 +68,8 @@ impl LoadSource {
     /// Opens what has a path, for a process that is about to change who it is.
     pub fn opened(self) -> Result<LoadSource> {
         match self {
-            LoadSource::Path(path) if !path.is_dir() => open_file(&path)
+            // A pipe, such as a shell's <(…), is waited for.
+            LoadSource::Path(path) if !path.is_dir() => File::open(&path)
                 .system(|| format!("cannot open {}", path.display()))
                 .map(LoadSource::File),
             other => Ok(other),
@@ -413,6 +416,29 @@ fn digest_of_path(name: &str) -> Option<Digest> {
 
 // ---- names -----------------------------------------------------------------------------------
 
+/// How much of an archive's list of members there has been.
+#[derive(Default)]
+struct Listed {
+    members: usize,
+    bytes: usize,
+}
+
+impl Listed {
+    /// # Errors
+    /// [`ErrorKind::InvalidContent`] for a list that no image needs.
+    fn count(&mut self, entry: &Entry) -> Result<()> {
+        self.members += 1;
+        self.bytes += entry.path.len() + entry.link.len();
+        if self.members > MAX_MEMBERS {
+            return Err(strange(&entry.path, "is one member too many"));
+        }
+        if self.bytes > MAX_NAMES {
+            return Err(strange(&entry.path, "makes the list of names too long"));
+        }
+        Ok(())
+    }
+}
+
 /// Files of the format before `manifest.json` (Docker 1.9), still written beside it.
 fn is_legacy(name: &str) -> bool {
     let base = name.rsplit('/').next().unwrap_or(name);
@@ -445,18 +471,16 @@ fn link_target(name: &str, entry: &Entry) -> Option<String> {
 
 // ---- reading files ---------------------------------------------------------------------------
 
-/// A regular file; anything else at that name (a FIFO would block) is refused.
+/// A regular file of a folder; anything else at that name (a FIFO would block) is refused.
 fn open_file(path: &Path) -> io::Result<File> {
     let file = File::options()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(path)?;
-    let kind = file.metadata()?.file_type();
-    // An archive may also come as /dev/stdin or a shell's <(…).
-    if kind.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::IsADirectory));
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is no regular file")),
     }
-    Ok(file)
 }
 
 pub(super) fn read_small(path: &Path) -> Result<Option<Vec<u8>>> {

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{MAX_LINKS, MAX_MEMBERS, link_target, normal_name, strange};
+use super::{Listed, MAX_LINKS, link_target, normal_name, strange};
 use crate::{
     model::{Context, Result, manifest::Compression},
     storage::unpack::{Kind, TarStream, is_rare, sniff},
@@ -73,13 +73,12 @@ impl Seekable {
 fn list(source: Skipping, end: u64) -> Result<HashMap<String, Place>> {
     let mut members = HashMap::new();
     let mut stream = TarStream::new(source);
+    let mut listed = Listed::default();
     while let Some(entry) = stream.next_entry()? {
+        listed.count(&entry)?;
         let Some(name) = normal_name(&entry.path) else {
             return Err(strange(&entry.path, "is no name for a member"));
         };
-        if members.len() >= MAX_MEMBERS {
-            return Err(strange(&entry.path, "is one member too many"));
-        }
         let (rest, source) = stream.leave_out();
         let extent = Extent {
             offset: source.position(),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    COPY_BUFFER, LayerFile, MAX_LINKS, MAX_MEMBERS, check_size, digest_of_path, is_legacy,
+    COPY_BUFFER, LayerFile, Listed, MAX_LINKS, check_size, digest_of_path, is_legacy,
     layer_missing, link_target, mismatch, missing, normal_name, read_limited, strange,
 };
 use crate::{
@@ -20,7 +20,13 @@ use crate::{
     },
 };
 
-const DOCUMENTS: [&str; 4] = ["manifest.json", "index.json", "oci-layout", "version"];
+const DOCUMENTS: [&str; 5] = [
+    "manifest.json",
+    "index.json",
+    "oci-layout",
+    "version",
+    "repositories",
+];
 /// A staged blob holds a descriptor; beyond so many they move into the store early.
 const MAX_STAGED: usize = 128;
 /// Trees hold two, and take more to throw away.
@@ -67,13 +73,12 @@ pub(super) fn spool<'a>(
         staged: HashMap::new(),
         unpacked: HashMap::new(),
     };
+    let mut listed = Listed::default();
     while let Some(entry) = stream.next_entry()? {
+        listed.count(&entry)?;
         let Some(name) = normal_name(&entry.path) else {
             return Err(strange(&entry.path, "is no name for a member"));
         };
-        if spool.members.len() + spool.documents.len() >= MAX_MEMBERS {
-            return Err(strange(&entry.path, "is one member too many"));
-        }
         match entry.kind {
             Kind::File if DOCUMENTS.contains(&name.as_str()) => {
                 let bytes = document(&entry, &mut stream)?;
