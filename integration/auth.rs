@@ -201,7 +201,7 @@ fn end_podman(case: &Case) {
 fn a_home_of_somebody_else(case: &Case) {
     let registry = Registry::http(case);
     let closed = case.make_dir("closed");
-    fs::set_permissions(&closed, PermissionsExt::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, PermissionsExt::from_mode(0o0)).unwrap();
     case.set("HOME", closed.to_str().unwrap());
     case.words(&["pull", &registry.image("busybox")]).ok();
     if !case.is_root() {
