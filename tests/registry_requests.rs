@@ -121,7 +121,7 @@ fn what_is_not_there_is_said_once_and_not_asked_again() {
     let error = document(&options(), &registry.reference("app:nope")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFoundInRegistry);
     let expected = format!(
-        "manifest {0}/app:nope is not in registry {0}: unknown here",
+        "manifest {0}/app:nope is not in registry {0}: manifest unknown: unknown here",
         registry.address
     );
     assert_eq!(error.one_line(), expected);
@@ -147,6 +147,24 @@ fn a_failing_registry_is_asked_again_and_then_named() {
     assert_eq!(registry.requests().len(), 4);
     assert_eq!(told.borrow().len(), 3);
     assert!(told.borrow()[0].starts_with("manifest "));
+}
+
+#[test]
+fn the_user_says_how_often_and_how_soon() {
+    for retries in [0, 2] {
+        let registry = registry_with_manifest();
+        registry.chaos(|_| Some(Reply::status(500)));
+        let options = RegistryOptions {
+            retries: Some(retries),
+            retry_delay: Some(Duration::from_millis(1)),
+            ..options()
+        };
+        let wanted = registry.reference("app:1");
+        Registry::new(&options)
+            .document(&wanted, &|_, _| ())
+            .unwrap_err();
+        assert_eq!(registry.requests().len(), retries as usize + 1);
+    }
 }
 
 #[test]

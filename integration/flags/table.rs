@@ -753,6 +753,8 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("authfile", "tests/registry_requests.rs"),
     ("cert-dir", "pull::own_authority"),
     ("creds", "tests/registry_requests.rs"),
+    ("retry", "tests/registry_requests.rs"),
+    ("retry-delay", "tests/registry_requests.rs"),
     ("tls-verify", "pull::unknown_authority_is_refused"),
     ("platform", "pull::platforms"),
     ("restart", "integration/restart.rs"),

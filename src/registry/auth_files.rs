@@ -32,7 +32,7 @@ use crate::model::{
     registries::AUTH_FILES,
 };
 
-use super::{credential_helpers::Helper, credentials::server};
+use super::{credential_programs::Helper, credentials::server};
 
 /// Largest auth file, in bytes.
 const MAX_FILE_BYTES: u64 = 4 << 20;

@@ -9,7 +9,7 @@ use std::{fmt, path::Path};
 
 use oci_distribution::secrets::RegistryAuth;
 
-use super::{auth_files, credential_helpers::Helper};
+use super::{auth_files, credential_programs::Helper};
 use crate::model::{
     Reference, RegistryOptions, Result,
     auth_file::{AuthFile, DOCKER_HUB_KEY, StoredLogin},

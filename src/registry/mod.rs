@@ -11,7 +11,7 @@
 //! resolver      names → addresses without getaddrinfo     blobs     many blobs at once, resumed by range
 //! credentials   who we are, by                            upload    many blobs to the registry, resumed
 //!   auth_files    docker's and podman's files             tags      the names in a repository
-//!   credential_helpers docker-credential-NAME             search    the repositories of a registry
+//!   credential_programs docker-credential-NAME            search    the repositories of a registry
 //! auth          challenges, tokens                        login     is it us? and keeping that
 //! configuration registries.conf from its files            proxy     which one, and when none
 //!                                                         referrers who refers to a document
@@ -33,7 +33,7 @@ mod auth;
 mod auth_files;
 mod blobs;
 mod configuration;
-mod credential_helpers;
+mod credential_programs;
 mod credentials;
 mod endpoint;
 mod failure;
