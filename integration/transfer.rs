@@ -89,7 +89,7 @@ fn eight_pulls_share_each_download(case: &Case) {
     several_pulls(case, 8);
 }
 
-/// Partial downloads and their sizes.
+/// Digests of partial downloads, which are called `HEX-SIZE`, and how much of each is there.
 fn partials(case: &Case) -> BTreeMap<String, u64> {
     let Ok(folder) = fs::read_dir(case.root().join("partial")) else {
         return BTreeMap::new();
@@ -98,8 +98,9 @@ fn partials(case: &Case) -> BTreeMap<String, u64> {
         .filter_map(|entry| {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
+            let (hex, _) = name.split_once('-')?;
             // One that was finished in this moment is gone.
-            Some((name, entry.metadata().ok()?.len()))
+            Some((hex.to_owned(), entry.metadata().ok()?.len()))
         })
         .collect()
 }
