@@ -13,6 +13,8 @@ use super::{
     manifest_far::{plain, registry_name, write_digest},
     parse,
     progress::{Show, Stream},
+    removal_flags::RemovalFlags,
+    signing_flags::SigningFlags,
     template::{Inspect, List, Row},
     times, ui,
     verb::{Arity, Outcome, Verb},
@@ -137,16 +139,8 @@ struct PushFlags {
     /// Print the digest alone
     #[arg(long, short = 'q')]
     quiet: bool,
-    #[arg(long, hide = true, value_name = "string")]
-    sign_by: Option<String>,
-    #[arg(long, hide = true, value_name = "string")]
-    sign_by_sigstore: Option<String>,
-    #[arg(long, hide = true, value_name = "string")]
-    sign_by_sigstore_private_key: Option<String>,
-    #[arg(long, hide = true, value_name = "string")]
-    sign_by_sq_fingerprint: Option<String>,
-    #[arg(long, hide = true, value_name = "string")]
-    sign_passphrase_file: Option<String>,
+    #[command(flatten)]
+    signing: SigningFlags,
     #[command(flatten)]
     far: FarFlags,
 }
@@ -162,14 +156,7 @@ pub const PUSH: Verb = Verb {
 };
 
 fn push(session: &Session, flags: &PushFlags, names: &[String]) -> Outcome {
-    let signing = [
-        &flags.sign_by,
-        &flags.sign_by_sigstore,
-        &flags.sign_by_sigstore_private_key,
-        &flags.sign_by_sq_fingerprint,
-        &flags.sign_passphrase_file,
-    ];
-    if signing.iter().any(|flag| flag.is_some()) {
+    if flags.signing.first().is_some() {
         let text = "signing is not supported";
         return Err(Error::new(ErrorKind::Unsupported, text).into());
     }
@@ -329,48 +316,25 @@ fn show(session: &Session, flags: &InspectFlags, name: &str) -> Outcome {
     Ok(0)
 }
 
-#[derive(Args)]
-struct RemoveFlags {
-    /// Remove all
-    #[arg(long, short = 'a')]
-    all: bool,
-    /// An artifact that is not there is no failure
-    #[arg(long, short = 'i')]
-    ignore: bool,
-}
-
 pub const RM: Verb = Verb {
     spellings: &["artifact rm", "artifact remove"],
     about: "Remove artifacts from the store",
     usage: "[OPTIONS] NAME [NAME...]",
     arity: Arity::AtLeast(0),
-    flags: RemoveFlags::augment_args,
+    flags: RemovalFlags::augment_args,
     run: |session, matches, names| remove(session, &parse::flags(matches)?, names),
     ..Verb::PLAIN
 };
 
-fn remove(session: &Session, flags: &RemoveFlags, mut names: Vec<String>) -> Outcome {
+fn remove(session: &Session, flags: &RemovalFlags, names: Vec<String>) -> Outcome {
     let engine = session.engine()?;
-    match (flags.all, names.is_empty()) {
-        (true, true) => {
-            let all = engine.artifacts()?.into_iter();
-            names = all.map(|(record, _)| record.name.to_string()).collect();
-        }
-        (true, false) => {
-            return Err(Failure::Arity(
-                "'coracle artifact rm' takes no names with --all".to_owned(),
-            ));
-        }
-        (false, true) => {
-            return Err(Failure::Arity(
-                "'coracle artifact rm' requires at least 1 argument".to_owned(),
-            ));
-        }
-        (false, false) => {}
-    }
+    let names = flags.chosen("artifact rm", names, || {
+        let all = engine.artifacts()?.into_iter();
+        Ok(all.map(|(record, _)| record.name.to_string()).collect())
+    })?;
     each::each(&names, |name| match engine.remove_artifact(name) {
         Ok(record) => ui::line(record.digest.hex()),
-        Err(error) if flags.ignore && error.kind() == ErrorKind::NoSuchImage => Ok(()),
+        Err(error) if flags.overlook(error.kind(), ErrorKind::NoSuchImage) => Ok(()),
         Err(error) => Err(error.into()),
     })
 }

@@ -11,6 +11,7 @@ use super::{
     manifest::FarFlags,
     parse,
     progress::{Show, Stream},
+    signing_flags::SigningFlags,
     template::{List, Row},
     ui,
     verb::{Arity, Outcome, Verb},
@@ -90,16 +91,8 @@ struct PushFlags {
     /// As --purge
     #[arg(long)]
     rm: bool,
-    #[arg(long, hide = true, value_name = "string")]
-    sign_by: Option<String>,
-    #[arg(long, hide = true, value_name = "string")]
-    sign_by_sigstore: Option<String>,
-    #[arg(long, hide = true, value_name = "string")]
-    sign_by_sigstore_private_key: Option<String>,
-    #[arg(long, hide = true, value_name = "string")]
-    sign_by_sq_fingerprint: Option<String>,
-    #[arg(long, hide = true, value_name = "string")]
-    sign_passphrase_file: Option<String>,
+    #[command(flatten)]
+    signing: SigningFlags,
     #[arg(long, hide = true, value_name = "strings")]
     add_compression: Vec<String>,
     #[arg(long, hide = true, value_name = "string")]
@@ -125,25 +118,12 @@ pub const PUSH: Verb = Verb {
 impl PushFlags {
     /// What was asked for and cannot be.
     fn check(&self) -> Result<()> {
-        let signing = [
-            ("--sign-by", self.sign_by.is_some()),
-            ("--sign-by-sigstore", self.sign_by_sigstore.is_some()),
-            (
-                "--sign-by-sigstore-private-key",
-                self.sign_by_sigstore_private_key.is_some(),
-            ),
-            (
-                "--sign-by-sq-fingerprint",
-                self.sign_by_sq_fingerprint.is_some(),
-            ),
-            (
-                "--sign-passphrase-file",
-                self.sign_passphrase_file.is_some(),
-            ),
+        let packing = [
             ("--add-compression", !self.add_compression.is_empty()),
             ("--force-compression", self.force_compression),
         ];
-        if let Some((flag, _)) = signing.iter().find(|(_, given)| *given) {
+        let packing = packing.iter().find(|(_, given)| *given);
+        if let Some(flag) = self.signing.first().or(packing.map(|(flag, _)| *flag)) {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!("{flag} is not supported: members are pushed byte for byte"),

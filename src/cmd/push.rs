@@ -12,6 +12,7 @@ use super::{
     progress::{self, Stream},
     push_progress::Show,
     registry_flags::RegistryFlags,
+    signing_flags::SigningFlags,
     ui,
     verb::{Arity, Outcome, Verb},
 };
@@ -62,16 +63,8 @@ struct Flags {
     /// Leave signatures behind; they are never sent along
     #[arg(long)]
     remove_signatures: bool,
-    #[arg(long, value_name = "string", hide = true)]
-    sign_by: Option<String>,
-    #[arg(long, value_name = "path", hide = true)]
-    sign_by_sigstore: Option<String>,
-    #[arg(long, value_name = "path", hide = true)]
-    sign_by_sigstore_private_key: Option<String>,
-    #[arg(long, value_name = "fingerprint", hide = true)]
-    sign_by_sq_fingerprint: Option<String>,
-    #[arg(long, value_name = "path", hide = true)]
-    sign_passphrase_file: Option<String>,
+    #[command(flatten)]
+    signing: SigningFlags,
     #[command(flatten)]
     registry: RegistryFlags,
 }
@@ -329,17 +322,7 @@ fn rewrite(flags: &Flags) -> Result<Rewrite, Failure> {
 
 /// An image that should be signed or encrypted must not go out without.
 fn refuse_signing(flags: &Flags) -> Result<(), Failure> {
-    let wanted = [
-        ("--sign-by", &flags.sign_by),
-        ("--sign-by-sigstore", &flags.sign_by_sigstore),
-        (
-            "--sign-by-sigstore-private-key",
-            &flags.sign_by_sigstore_private_key,
-        ),
-        ("--sign-by-sq-fingerprint", &flags.sign_by_sq_fingerprint),
-        ("--sign-passphrase-file", &flags.sign_passphrase_file),
-    ];
-    if let Some((flag, _)) = wanted.iter().find(|(_, value)| value.is_some()) {
+    if let Some(flag) = flags.signing.first() {
         return Err(Failure::Refused(
             format!("{flag} is not supported: images are not signed here"),
             "push without it and sign the digest, for example with cosign",

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::{
     Session, each, env,
-    failure::Failure,
     filter::Filters,
     inspect, parse,
+    removal_flags::RemovalFlags,
     template::{Inspect, List, Row},
     times, ui,
     verb::{Arity, Outcome, Verb},
@@ -262,45 +262,24 @@ fn for_people(secret: &SecretRecord) -> String {
     )
 }
 
-#[derive(Args)]
-struct RemoveFlags {
-    /// Remove all
-    #[arg(long, short = 'a')]
-    all: bool,
-    /// A secret that is not there is no failure
-    #[arg(long, short = 'i')]
-    ignore: bool,
-}
-
 pub const RM: Verb = Verb {
     spellings: &["secret rm", "secret remove"],
     about: "Remove secrets",
     usage: "[OPTIONS] SECRET [SECRET...]",
     arity: Arity::AtLeast(0),
-    flags: RemoveFlags::augment_args,
+    flags: RemovalFlags::augment_args,
     run: |session, matches, names| remove(session, &parse::flags(matches)?, names),
     ..Verb::PLAIN
 };
 
-fn remove(session: &Session, flags: &RemoveFlags, mut names: Vec<String>) -> Outcome {
+fn remove(session: &Session, flags: &RemovalFlags, names: Vec<String>) -> Outcome {
     let engine = session.engine()?;
-    match (flags.all, names.is_empty()) {
-        (true, true) => names = engine.secrets()?.into_iter().map(|s| s.id).collect(),
-        (true, false) => {
-            return Err(Failure::Arity(
-                "'coracle secret rm' takes no names with --all".to_owned(),
-            ));
-        }
-        (false, true) => {
-            return Err(Failure::Arity(
-                "'coracle secret rm' requires at least 1 argument".to_owned(),
-            ));
-        }
-        (false, false) => {}
-    }
+    let names = flags.chosen("secret rm", names, || {
+        Ok(engine.secrets()?.into_iter().map(|s| s.id).collect())
+    })?;
     each::each(&names, |name| match engine.remove_secret(name) {
         Ok(id) => ui::line(&id),
-        Err(error) if flags.ignore && error.kind() == ErrorKind::NoSuchSecret => Ok(()),
+        Err(error) if flags.overlook(error.kind(), ErrorKind::NoSuchSecret) => Ok(()),
         Err(error) => Err(error.into()),
     })
 }
