@@ -127,8 +127,10 @@ impl Engine {
     pub(super) fn chosen_images(&self, typed: &[String]) -> Result<Vec<SavedImage>> {
         let mut images: Vec<SavedImage> = Vec::new();
         let mut add = |record: ImageRecord, name: Option<Reference>| {
-            let same = |image: &&mut SavedImage| image.record.manifest == record.manifest;
-            let at = match images.iter_mut().position(|image| same(&image)) {
+            let known = images
+                .iter()
+                .position(|image| image.record.manifest == record.manifest);
+            let at = match known {
                 Some(at) => at,
                 None => {
                     images.push(SavedImage {
