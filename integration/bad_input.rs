@@ -363,7 +363,7 @@ fn fill_up(case: &Case, mount: &str, to_the_last_block: bool) {
         "load 1 1 0 told",
         "pull 1 1 0 told",
         "tag 1 1 0 told",
-        "create 125 1 0 told",
+        "create 1 1 0 told",
         "run 125 1 0 told",
         "unchanged",
         "images 0 0 0",

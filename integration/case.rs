@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write,
+    io::{ErrorKind, Write},
     os::unix::{
         fs::{MetadataExt, PermissionsExt, chown},
         process::{CommandExt, ExitStatusExt},
@@ -122,6 +122,23 @@ pub fn shared() -> PathBuf {
     }
 }
 
+/// A killed run may have left the folder of a process that had the same number.
+fn new_folder() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let cases = shared().join("cases");
+    loop {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = cases.join(format!("{}-{count}", std::process::id()));
+        match fs::create_dir(&dir) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            made => {
+                made.unwrap();
+                return dir;
+            }
+        }
+    }
+}
+
 impl Case {
     /// Runs one case as one kind of user, or says why not.
     pub fn run(kind: &'static str, name: &str, body: fn(&Case)) {
@@ -139,14 +156,9 @@ impl Case {
             ));
         }
         let user = User::find(kind)?;
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = shared()
-            .join("cases")
-            .join(format!("{}-{count}", std::process::id()));
         let case = Case {
             name: name.to_owned(),
-            dir,
+            dir: new_folder(),
             user,
             engine,
             env: Mutex::default(),
@@ -236,6 +248,8 @@ impl Case {
             .env("HOME", self.dir.join("home"))
             .env("XDG_RUNTIME_DIR", self.dir.join("runtime"))
             .env("LANG", "C.UTF-8")
+            // Root's networks are the machine's; cases about networks have a world of their own.
+            .env("CORACLE_NETWORK", "none")
             // How leftovers of this case are told from others' processes.
             .env("CORACLE_CASE", &self.dir)
             .envs(self.env.lock().unwrap().iter())

@@ -34,7 +34,7 @@ fn id(case: &Case, name: &str) -> String {
 }
 
 /// The container's groups on the host, by whatever version.
-fn groups(id: &str) -> Vec<PathBuf> {
+pub fn groups(id: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     collect(Path::new(TREES[0]), id, 8, &mut found);
     found

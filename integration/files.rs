@@ -27,6 +27,7 @@ cases! {
     changes_of_folders: root ordinary;
     killed_while_copying: root ordinary;
     others_wait_for_a_copy: root ordinary single;
+    a_copy_outlives_its_container: root ordinary;
 }
 
 /// A container called `box` that waits, with flags before the image.
@@ -581,4 +582,34 @@ fn others_wait_for_a_copy(case: &Case) {
     drop(input);
     collect("rm".to_owned(), removing).ok();
     case.engine("start box").fails(1, "No such container");
+}
+
+/// A container that ends while it is copied from keeps its volumes for that copy.
+fn a_copy_outlives_its_container(case: &Case) {
+    use std::io::Read;
+    case.load_busybox();
+    waiting(case, "-v one:/srv/1 -v two:/srv/2");
+    let size = 4 << 20;
+    inside(
+        case,
+        &format!("for at in 1 2; do head -c {size} /dev/zero > /srv/$at/f; done"),
+    );
+    // More than the pipe holds: it waits in the first volume or the second.
+    let mut copying = case.start(&["cp", "box:/srv", "-"]);
+    let mut archive = vec![0; 4096];
+    let mut output = copying.stdout.take().unwrap();
+    output.read_exact(&mut archive).unwrap();
+    case.engine("kill box").ok();
+    let state = ["inspect", "-f", "{{.State.Status}}", "box"];
+    case.eventually("the container has ended", || {
+        case.words(&state).stdout == "exited\n"
+    });
+    output.read_to_end(&mut archive).unwrap();
+    collect("cp".to_owned(), copying).ok();
+    let mut archive = tar::Archive::new(&archive[..]);
+    let entries = archive.entries().unwrap().map(Result::unwrap);
+    let files: Vec<_> = entries.filter(|entry| entry.size() > 0).collect();
+    assert_eq!(files.len(), 2, "both volumes are in the archive");
+    assert!(files.iter().all(|entry| entry.size() == size));
+    gone(case);
 }

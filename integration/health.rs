@@ -258,9 +258,9 @@ fn changed_while_running(case: &Case) {
     case.engine("update --no-healthcheck cc").ok();
     assert_eq!(health(case, "cc"), Value::Null);
     case.engine("update --no-healthcheck --health-cmd=true cc")
-        .fails(1, "conflicts");
+        .fails(125, "conflicts");
     case.engine("update --health-retries=-1 cc")
-        .fails(1, "cannot be negative");
+        .fails(125, "cannot be negative");
     case.engine("rm -f cc").ok();
 }
 

@@ -21,6 +21,7 @@ cases! {
     several_names_at_once: root ordinary;
     untag_keeps_the_image: root ordinary;
     remove_all: root ordinary;
+    remove_of_a_platform: root ordinary;
     filters_of_both_engines: root ordinary;
 }
 
@@ -337,4 +338,24 @@ fn filters_of_both_engines(case: &Case) {
     shown("containers=true", "a\nlocalhost/busybox");
     case.engine("images --filter colour=blue")
         .fails(1, "invalid filter");
+}
+
+fn remove_of_a_platform(case: &Case) {
+    case.load_busybox();
+    let rmi = |platform: &str, image: &str| case.words(&["rmi", "--platform", platform, image]);
+    rmi("linux/s390x,windows/amd64", "localhost/busybox").fails(1, "it is for platform linux/");
+    rmi("what is this", "localhost/busybox").fails(1, "platform");
+    case.words(&["rmi", "--all", "--platform=linux/amd64"])
+        .fails(125, "--all");
+    let words = ["image", "inspect", "-f", "{{.Os}}/{{.Architecture}}"];
+    let own = case
+        .words(&[&words[..], &["localhost/busybox"]].concat())
+        .ok();
+    rmi(
+        &format!("linux/s390x,{}", own.stdout.trim()),
+        "localhost/busybox",
+    )
+    .ok()
+    .contains("Deleted: ");
+    case.words(&NAMES).ok().prints("");
 }

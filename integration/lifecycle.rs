@@ -501,7 +501,7 @@ fn update_for_the_next_start(case: &Case) {
     case.engine("start -a box").ok().prints("2 3\n77");
     case.engine("update box").fails(1, "one or more flags");
     case.engine("update --ulimit nofile=x box")
-        .fails(1, "invalid ulimit");
+        .fails(125, "invalid ulimit");
     case.engine("rm box").ok();
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! case         one case: its user, its own store, its commands       registry  one on loopback
 //! image        images made by hand, good and bad                     terminal  a pseudo-terminal
+//! world        a host of the case's own, and what lies outside of it
 //! ```
 //!
 //! | area | what it shows |
@@ -30,8 +31,10 @@
 //! | tree | an unpacked image equals what umoci unpacks |
 //! | bad_input | hostile and broken input: one line, the right code, the store as before |
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
+//! | build | Dockerfiles and contexts, what comes out and where it goes |
 //! | bundle | OCI runtime bundles, root folders, hooks |
 //! | commit | images of containers, and containers like others |
+//! | dockerfiles | rules of the language, and the trees that come of them |
 //! | prune | cleaning up: what goes, what stays, what is asked and said |
 //! | figures | what containers do and use: top, stats, pause, update |
 //! | files | cp, export, diff: what is copied, where it lands, whose it is |
@@ -41,7 +44,10 @@
 //! | crash | killed anywhere, a call that fails, a power cut at any write, a hundred commands at once; and asked again |
 //! | reliability | numbers that mean somebody else, clocks, boots, full disks |
 //! | volumes | volumes and mounts: content, owners, life, archives |
+//! | networks | made, shown, changed, removed; what containers ask of them |
 //! | namespaces | shared with the host and with other containers |
+//! | networking | containers that speak with each other, with the host and with the world |
+//! | crowd | many containers on one network, and deaths of the processes that look after them |
 //! | user_namespaces | ids of a container's own: maps, owners, what they cost |
 //! | modes | root, subordinate ids, one id |
 //! | security | capabilities, filters, masks, limits, groups: flags that change them |
@@ -65,12 +71,18 @@ mod terminal;
 mod archives;
 mod auth;
 mod bad_input;
+mod build;
+mod build_cache;
+mod build_platforms;
+mod build_steps;
 mod bundle;
 mod cgroups;
 mod commit;
 mod crash;
+mod crowd;
 mod devices;
 mod df;
+mod dockerfiles;
 mod escape;
 mod events;
 mod exec;
@@ -88,7 +100,11 @@ mod manifests;
 mod many;
 mod modes;
 mod namespaces;
+mod network_backends;
+mod networking;
+mod networks;
 mod perf;
+mod projects;
 mod prune;
 mod pull;
 mod push;
@@ -99,8 +115,10 @@ mod run;
 mod security;
 mod shell;
 mod stores;
+mod templates;
 mod transfer;
 mod tree;
 mod trust;
 mod user_namespaces;
 mod volumes;
+mod world;

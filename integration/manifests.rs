@@ -10,6 +10,8 @@ cases! {
     members_of_another_registry: root ordinary;
     run_a_list: root ordinary;
     lists_go_as_images_do: root ordinary;
+    a_list_in_place_of_an_image: root ordinary;
+    lists_for_other_platforms: root ordinary;
     artifacts_there_and_back: root ordinary single;
     referrers_under_a_tag: root ordinary;
     looking_at_what_is_far: root ordinary;
@@ -96,6 +98,56 @@ fn lists_go_as_images_do(case: &Case) {
         .ok()
         .contains("Untagged: list:1");
     case.words(&["images", "-q"]).ok().prints("");
+}
+
+/// A list stands for its image of this platform; a new name is the list's.
+fn a_list_in_place_of_an_image(case: &Case) {
+    case.load_busybox();
+    case.engine("manifest create list:1 localhost/busybox").ok();
+    case.engine("rmi --platform linux/amd64 list:1")
+        .fails(1, "list:1 is a manifest list");
+    let same = |line: &str| {
+        let of_image = case.engine(&line.replace("NAME", "localhost/busybox")).ok();
+        case.engine(&line.replace("NAME", "list:1"))
+            .ok()
+            .prints(of_image.stdout.trim_end());
+    };
+    same("image inspect -f {{.Id}} NAME");
+    same("history -q --no-trunc NAME");
+    let file = case.dir.join("list.tar").display().to_string();
+    case.words(&["save", "-o", &file, "list:1"]).ok();
+    case.engine("tag list:1 list:2").ok();
+    case.engine("manifest rm list:1").ok();
+    let left = case.engine("manifest inspect list:2").ok().json();
+    assert_eq!(left["manifests"].as_array().map(Vec::len), Some(1));
+    case.words(&["load", "-i", &file])
+        .ok()
+        .prints("Loaded image: list:1");
+    case.engine("tag list:2 localhost/busybox")
+        .fails(1, "localhost/busybox:latest is an image");
+}
+
+fn lists_for_other_platforms(case: &Case) {
+    let registry = Registry::http(case);
+    let far = format!("docker://{}", registry.image("foreign"));
+    case.words(&["manifest", "create", "list:1", &far]).ok();
+    let file = case.dir.join("list.tar").display().to_string();
+    let offer = "list:1 is a manifest list: no image for platform linux/";
+    for line in [
+        "image inspect list:1",
+        "inspect list:1",
+        "history list:1",
+        "image tree list:1",
+        &format!("save -o {file} list:1"),
+    ] {
+        let said = case.engine(line).fails(1, offer).stderr;
+        assert!(said.contains("; there are: linux/"), "{said}");
+    }
+    assert!(!std::path::Path::new(&file).exists());
+    case.engine("tag list:1 other:1").ok();
+    case.engine("manifest create empty").ok();
+    case.engine("history empty")
+        .fails(1, "empty:latest is a manifest list without members");
 }
 
 /// Nothing of the members is kept here but manifests and configurations.

@@ -7,6 +7,7 @@ cases! {
     output_and_input: root ordinary single;
     environment: root ordinary;
     env_file: root ordinary;
+    proxies_of_dockers_configuration: root ordinary;
     working_directory: root ordinary;
     user: root ordinary;
     user_out_of_range: root ordinary;
@@ -25,7 +26,6 @@ cases! {
     removed_when_asked: root ordinary;
     signals_are_passed_on: root ordinary;
     host_network: root ordinary;
-    asked_for_a_network: root ordinary;
     embedded_image: root ordinary single;
 }
 
@@ -484,16 +484,6 @@ fn host_network(case: &Case) {
     assert_eq!(inside.trim(), outside.to_str().unwrap());
 }
 
-/// Networks are not there yet: it runs with loopback alone, and says so in one line.
-fn asked_for_a_network(case: &Case) {
-    case.load_busybox();
-    let outcome = case.engine("run --rm -p 8080:80 localhost/busybox cat /proc/net/dev");
-    assert!(
-        outcome.stderr.lines().count() == 1 && outcome.stderr.contains("loopback"),
-        "{outcome}"
-    );
-}
-
 fn embedded_image(case: &Case) {
     let outcome = case.engine("run --rm coracle-hello").ok();
     assert!(
@@ -518,4 +508,29 @@ fn embedded_image(case: &Case) {
         .prints("localhost/coracle-hello:latest");
     case.engine("rmi localhost/coracle-hello").ok();
     case.engine("run --rm coracle-hello").ok();
+}
+
+/// For containers and steps of builds; what a command says of them weighs more.
+fn proxies_of_dockers_configuration(case: &Case) {
+    case.load_busybox();
+    let text = r#"{"proxies": {"default": {"httpProxy": "http://proxy:1", "noProxy": "near"}}}"#;
+    case.make_dir("home/.docker");
+    case.make_file("home/.docker/config.json", text);
+    let show = "echo $HTTP_PROXY $http_proxy $NO_PROXY $https_proxy";
+    case.shell("", show)
+        .ok()
+        .prints("http://proxy:1 http://proxy:1 near");
+    case.shell("-e http_proxy=own", show)
+        .ok()
+        .prints("http://proxy:1 own near");
+    case.make_dir("context");
+    let dockerfile = format!("FROM localhost/busybox\nRUN {show} > /proxies\n");
+    case.make_file("context/Dockerfile", dockerfile);
+    case.engine("build -q --network none -t app context").ok();
+    case.engine("run --rm --network none app cat /proxies")
+        .ok()
+        .prints("http://proxy:1 http://proxy:1 near");
+    // The image keeps nothing of them.
+    let kept = "inspect --type image -f {{.Config.Env}} app";
+    assert!(!case.engine(kept).ok().stdout.contains("proxy"));
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, process::Child, thread, time::Duration};
 
 use crate::{
     case::{Case, collect},
-    registry::Registry,
+    registry::{Delivery, Registry},
 };
 
 cases! {
@@ -117,11 +117,10 @@ fn killed_ten_times_and_finished(case: &Case) {
         thread::sleep(Duration::from_millis(u64::from(bits >> 24)));
         let _ = child.kill();
         let _ = child.wait();
-        let asked = registry.deliveries();
+        let asked = settled(&registry);
         for (hex, size) in partials(case) {
             if size == Registry::size_of(&hex) {
                 let so_far = asked.iter().filter(|delivery| delivery.hex == hex).count();
-                // The log may be a moment behind with what had just been sent.
                 complete.entry(hex).or_insert(so_far.max(1));
             }
         }
@@ -141,6 +140,17 @@ fn killed_ten_times_and_finished(case: &Case) {
         }
     }
     check(case, &registry);
+}
+
+/// What was delivered, once the registry's log has it: it is a moment behind what was sent.
+fn settled(registry: &Registry) -> Vec<Delivery> {
+    loop {
+        let before = registry.deliveries();
+        thread::sleep(Duration::from_millis(50));
+        if registry.deliveries().len() == before.len() {
+            return before;
+        }
+    }
 }
 
 /// What a connection may hold, in bytes: sent as the registry counts, and never read.

@@ -33,6 +33,7 @@ cases! {
     kernel_places: root ordinary;
     shown_by_inspect: root ordinary;
     what_cannot_be_done: root ordinary;
+    sockets_of_engines_that_do_not_run: root ordinary;
 }
 
 /// `localhost/vol`, with a shell and a volume at /data, whose files have owners, modes and times.
@@ -145,7 +146,7 @@ fn nameless_volumes_go_with_their_container(case: &Case) {
     case.engine("create --name box --network none localhost/busybox")
         .ok();
     case.engine("create --name box --network none -v /d localhost/busybox")
-        .fails(125, "already in use");
+        .fails(1, "already in use");
     assert_eq!(volumes(case, ""), ["named"]);
 }
 
@@ -810,4 +811,26 @@ fn what_cannot_be_done(case: &Case) {
         case.shell(flags, "true").fails(125, says);
     }
     assert!(volumes(case, "").is_empty());
+}
+
+/// CI systems mount them into every job; a folder made in such a place would be in an engine's way.
+fn sockets_of_engines_that_do_not_run(case: &Case) {
+    case.load_busybox();
+    let socket = case.dir_path("runtime/docker.sock");
+    let path = socket.display().to_string();
+    for flag in [
+        format!("-v {path}:/sock"),
+        format!("--mount type=bind,source={path},target=/sock"),
+    ] {
+        let outcome = case.shell(&flag, "test ! -e /sock").ok();
+        let note = format!("note: {path} is not mounted");
+        assert!(outcome.stderr.contains(&note), "{outcome}");
+        assert!(!socket.exists());
+    }
+    let _listening = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let outcome = case
+        .shell(&format!("-v {path}:/sock"), "test -S /sock")
+        .ok();
+    assert_eq!(outcome.stderr, "");
+    fs::remove_file(socket).unwrap();
 }

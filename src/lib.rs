@@ -8,15 +8,17 @@
 //! | [`sys`] | the kernel door: safe functions over system calls; the one room that says `unsafe` | – |
 //! | [`storage`] | what lasts; the one room that knows a path below the root | model, sys |
 //! | [`registry`] | what is far; the one asynchronous room; bytes go into a sink the caller gives | model |
+//! | [`net`] | packets: links, addresses, the firewall, names, the relay; netlink messages, no programs | model, sys, storage |
 //! | [`engine::plan`] | request + image + host facts → what will be done, as a value | model |
 //! | [`engine::bundle`] | the plan as a bundle of the OCI runtime specification, and back | model, plan |
 //! | [`engine::cgroup`] | the container's control group: where it is made, limits, freezing, figures | model, sys, plan |
 //! | [`engine::sandbox`] | carries a plan out, between clone3 and execve | model, sys, plan |
-//! | [`engine::supervisor`] | looks after one running container | model, sys, storage, plan, cgroup, sandbox |
+//! | [`engine::supervisor`] | looks after one running container | model, sys, storage, net, plan, cgroup, sandbox |
 //! | [`engine`] | the use-cases, one file a verb, methods of [`engine::Engine`] | all above |
-//! | [`cmd`] | the command line: flags → values → one engine call → output | model, the engine's facade |
+//! | [`build`] | Dockerfiles and contexts → images | model, sys, storage, the engine's facade |
+//! | [`cmd`] | the command line: flags → values → one engine call → output | model, build, the engine's facade |
 //!
-//! `tests/tidy.rs` keeps this table. Rooms to come: networks, builds, compose, kube, the REST API.
+//! `tests/tidy.rs` keeps this table. Rooms to come: compose, kube, the REST API.
 //!
 //! # One container, from the command to the program
 //!
@@ -28,6 +30,7 @@
 //!    │  volumes: those that are missing are made, by name or for the image
 //!    │  plan::container: a value (bundle: read from, or written as, config.json)
 //!    └─ fork ── execute the sealed self ── supervisor::main      (new pid namespace)
+//!         ├─ fork ── net::process: ports, links, names, the relay (if it is connected to networks)
 //!         │  cgroup: made if a limit or the user's rights ask for one, the limits written
 //!         └─ clone3 ── sandbox::init, a straight line ── execve  (all other namespaces)
 //! ```
@@ -62,9 +65,11 @@
     reason = "there is one writer to the terminal: cmd::ui"
 )]
 
+pub mod build;
 pub mod cmd;
 pub mod engine;
 pub mod model;
+pub mod net;
 pub mod registry;
 pub mod storage;
 pub mod sys;

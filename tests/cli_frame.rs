@@ -94,7 +94,7 @@ fn help_of_a_command_is_in_dockers_layout() {
 fn help_of_run_lists_its_flags_by_name() {
     let help = coracle(&["run", "--help"]);
     assert_eq!(help.code, 0);
-    insta::assert_snapshot!(help.out, @"
+    insta::assert_snapshot!(help.out, @r#"
     Usage:  coracle run [OPTIONS] IMAGE [COMMAND] [ARG...]
 
     Create a container from an image and run a program in it
@@ -103,14 +103,18 @@ fn help_of_run_lists_its_flags_by_name() {
       coracle container run, coracle run
 
     Options:
+          --add-host list                      Line of /etc/hosts, NAME:IP; the
+                                               address may be host-gateway
           --annotation map                     Add an annotation of the runtime
-                                               specification, KEY=VALUE
+                                               specification, KEY=VALUE (default
+                                               map[])
       -a, --attach list                        Connect these streams: stdin, stdout,
                                                stderr
           --authfile string                    File with registry credentials
           --blkio-weight uint16                Share of block device time, 10 to
-                                               1000
+                                               1000 (default 0)
           --blkio-weight-device list           The same for one device, PATH:WEIGHT
+                                               (default [])
       -b, --bundle string                      Run the runtime bundle in this folder
                                                instead of an image
           --cap-add list                       Give the container a capability, or
@@ -148,21 +152,27 @@ fn help_of_run_lists_its_flags_by_name() {
                                                USER:PASSWORD
       -d, --detach                             Leave the container running in the
                                                background and print its ID
-          --detach-keys string                 Keys that leave the container running
-                                               (default ctrl-p,ctrl-q)
+          --detach-keys string                 Keys that leave the container
+                                               running, ctrl-p,ctrl-q if nothing is
+                                               said
           --device list                        Give a device:
                                                HOST[:CONTAINER[:rwm]], or the name
                                                of a CDI device
           --device-cgroup-rule list            Allow devices by their numbers, like
                                                'c 1:* rwm'
           --device-read-bps list               Bytes a second read from a device,
-                                               PATH:NUMBER[UNIT]
+                                               PATH:NUMBER[UNIT] (default [])
           --device-read-iops list              Reads a second from a device,
-                                               PATH:NUMBER
+                                               PATH:NUMBER (default [])
           --device-write-bps list              Bytes a second written to a device,
-                                               PATH:NUMBER[UNIT]
+                                               PATH:NUMBER[UNIT] (default [])
           --device-write-iops list             Writes a second to a device,
-                                               PATH:NUMBER
+                                               PATH:NUMBER (default [])
+          --dns list                           DNS server; none leaves the image's
+                                               resolv.conf alone
+          --dns-option list                    Option of resolv.conf
+          --dns-search list                    Domain that short names are looked up
+                                               in; "." is none
           --domainname string                  NIS domain name of the container
           --entrypoint string                  Program to run instead of the image's
                                                entrypoint
@@ -173,6 +183,8 @@ fn help_of_run_lists_its_flags_by_name() {
                                                environment; the image's count more
           --env-merge list                     Set a variable made of the image's,
                                                like PATH=/x:${PATH}
+          --expose list                        Port that the program listens on:
+                                               PORT[-PORT][/PROTOCOL]
           --gidmap strings                     Map group ids, CONTAINER:HOST:COUNT
           --gpus gpu-request                   Give GPUs: all, a number, or device=,
                                                driver=, capabilities=
@@ -185,7 +197,7 @@ fn help_of_run_lists_its_flags_by_name() {
                                                of words; none is no check
           --health-interval duration           Time between two checks, 30s if
                                                nothing is said; disable checks by
-                                               hand only
+                                               hand only (default 0s)
           --health-log-destination string      Where results are kept: local
           --health-max-log-count uint          How many results are kept, 5 if
                                                nothing is said; 0 is as many as
@@ -201,8 +213,9 @@ fn help_of_run_lists_its_flags_by_name() {
                                                said
           --health-start-interval duration     Time between two checks in the start
                                                period, 5s if nothing is said
+                                               (default 0s)
           --health-start-period duration       Time after the start in which
-                                               failures do not count
+                                               failures do not count (default 0s)
           --health-startup-cmd string          Check this first, and the container's
                                                health when it has succeeded
           --health-startup-interval duration   Time between two startup checks, 30s
@@ -215,10 +228,12 @@ fn help_of_run_lists_its_flags_by_name() {
           --health-startup-timeout duration    Time after which a startup check is
                                                killed, 30s if nothing is said
           --health-timeout duration            Time after which a check is killed,
-                                               30s if nothing is said
+                                               30s if nothing is said (default 0s)
           --hooks-dir string                   Run the hooks that the files of this
                                                folder describe
       -h, --hostname string                    Name of the host inside the container
+          --hosts-file string                  What /etc/hosts begins with: a file,
+                                               image or none
           --hostuser list                      Add users of this machine to the
                                                container's /etc/passwd
           --http-proxy                         Copy the proxy variables of this
@@ -228,18 +243,24 @@ fn help_of_run_lists_its_flags_by_name() {
           --init                               Run a small init that forwards
                                                signals and reaps processes
       -i, --interactive                        Keep standard input open
+          --ip string                          Address of IPv4
+          --ip6 string                         Address of IPv6
           --ipc string                         IPC namespace: none, private,
                                                shareable, host, container:NAME or
                                                ns:PATH
       -l, --label list                         Set a label, KEY=VALUE
           --label-file list                    Read labels from a file
+          --link list                          Another container under a name that
+                                               only this one knows: CONTAINER[:NAME]
+          --link-local-ip list                 One more address, of the link alone
           --log-driver string                  Where the output goes: json-file,
                                                k8s-file, local, journald, none,
                                                passthrough or passthrough-tty
-          --log-opt NAME=VALUE                 Option of the log driver:
+          --log-opt list                       Option of the log driver:
                                                max-size=10m, max-file=3,
                                                compress=true, tag=, labels=, env=,
                                                path=, mode=
+          --mac-address string                 Ethernet address
       -m, --memory bytes                       Most memory the container may use,
                                                512m for example
           --memory-reservation bytes           Memory that is left to the container
@@ -247,12 +268,17 @@ fn help_of_run_lists_its_flags_by_name() {
           --memory-swap bytes                  Most memory and swap together; -1 is
                                                no limit of swap
           --memory-swappiness int              Inclination to swap, 0 to 100 (cgroup
-                                               version 1 only)
+                                               version 1 only) (default -1)
           --mount mount                        Mount a path, volume, tmpfs or image,
                                                type=...,source=...,target=...
           --name string                        Name the container
           --network network                    Network of the container: none, host,
-                                               container:NAME or ns:PATH
+                                               bridge, private, container:NAME,
+                                               ns:PATH, or the name of a network,
+                                               with NAME:alias=A,ip=ADDRESS or
+                                               name=NAME,alias=A,ip=ADDRESS
+          --network-alias list                 Name of the container in its network,
+                                               besides its own
           --no-healthcheck                     Do not check the container's health,
                                                whatever the image says
           --no-hostname                        Leave the image's /etc/hostname alone
@@ -278,8 +304,13 @@ fn help_of_run_lists_its_flags_by_name() {
                                                multi-platform image
           --privileged                         Give the container nearly all rights
                                                of the caller
+      -p, --publish list                       Have a port of the host stand for one
+                                               of the container:
+                                               [[IP:][PORT]:]PORT[/PROTOCOL]
+      -P, --publish-all                        Publish all exposed ports, each on
+                                               any that is free
           --pull string                        When to pull the image: always,
-                                               missing or never (default missing)
+                                               missing or never (default "missing")
       -q, --quiet                              Do not show a pull's progress
           --read-only                          Mount the root file system read-only
           --read-only-tmpfs                    With --read-only, make /run, /tmp and
@@ -288,7 +319,8 @@ fn help_of_run_lists_its_flags_by_name() {
                                                --name first
           --restart string                     When to start the container again
                                                after its end: no, on-failure[:MOST],
-                                               always or unless-stopped
+                                               always or unless-stopped (default
+                                               "no")
           --retry uint                         Attempts after one that failed
           --retry-delay string                 Pause before each of them, as 2s
                                                (default: 0.5s, doubled each time)
@@ -314,7 +346,8 @@ fn help_of_run_lists_its_flags_by_name() {
           --subuidname string                  Map the ranges that this name has in
                                                /etc/subuid
           --sysctl map                         Set a kernel parameter of the
-                                               container's own namespaces
+                                               container's own namespaces (default
+                                               map[])
           --systemd string                     Prepare for systemd as the program:
                                                true (if it is), false or always
           --timeout uint                       Kill the container after so many
@@ -326,7 +359,7 @@ fn help_of_run_lists_its_flags_by_name() {
                                                local for that of this machine
           --uidmap strings                     Map user ids, CONTAINER:HOST:COUNT
           --ulimit ulimit                      Limit a resource of each process,
-                                               NAME=SOFT[:HARD]
+                                               NAME=SOFT[:HARD] (default [])
           --umask string                       Mask of modes that new files do not
                                                get
           --unsetenv list                      Leave variables of the image out
@@ -345,7 +378,7 @@ fn help_of_run_lists_its_flags_by_name() {
           --volumes-from list                  Mount what another container mounts,
                                                CONTAINER[:ro]
       -w, --workdir string                     Folder to start in
-    ");
+    "#);
 }
 
 #[test]
@@ -624,30 +657,6 @@ fn flags_that_are_not_there_yet_are_refused_or_noticed() {
             .first()
             .starts_with("coracle: invalid container name")
     );
-    let words = [
-        "run",
-        "-itp",
-        "80:80",
-        "--dns=1.1.1.1",
-        "-p81:81",
-        "--expose",
-        "1",
-        "--name",
-        "?",
-        "x",
-        "-p",
-        "82",
-    ];
-    let noticed = coracle(&words);
-    assert_eq!(
-        noticed.first(),
-        "note: --publish, --dns, --expose have no effect yet: the container gets a loopback interface only"
-    );
-    assert!(
-        noticed.err.contains("invalid container name"),
-        "{}",
-        noticed.err
-    );
 }
 
 /// Flags end at the image: what follows is the program's. All of these reach the check of the
@@ -735,7 +744,7 @@ fn values_are_checked_before_anything_is_done() {
         (
             vec!["inspect", "-f", "{{", "x"],
             64,
-            "coracle: template parsing error: template: 1:3: unclosed action",
+            "coracle: template parsing error: template: :1: unclosed action",
         ),
         (
             vec!["pull", "A"],
@@ -774,7 +783,7 @@ fn an_existing_cidfile_is_not_overwritten() {
 #[test]
 fn there_is_no_daemon_to_name() {
     for words in [
-        vec!["-H", "unix:///var/run/docker.sock", "version"],
+        vec!["-H", "tcp://docker:2375", "version"],
         vec!["--context", "remote", "version"],
     ] {
         let wrong = coracle(&words);
@@ -782,6 +791,9 @@ fn there_is_no_daemon_to_name() {
         assert!(wrong.first().contains("coracle has none"), "{}", wrong.err);
     }
     assert_eq!(coracle(&["-c", "default", "version"]).code, 0);
+    // The engine of this machine is this program, whatever its socket would be called.
+    let own = ["-H", "unix:///var/run/docker.sock", "version"];
+    assert_eq!(coracle(&own).code, 0);
 }
 
 #[test]
@@ -793,6 +805,7 @@ fn version_is_found_where_scripts_look_for_it() {
             .starts_with(&format!("coracle version {version}, build "))
     );
     assert_eq!(coracle(&["--version"]), coracle(&["-v"]));
+    let version = coracle::model::DOCKER_VERSION;
     for (format, expected) in [
         ("{{.Server.Version}}", version),
         ("{{.Client.Version}}", version),
@@ -887,4 +900,44 @@ fn a_full_device_is_an_error() {
             .first()
             .starts_with("coracle: cannot write to standard output: ")
     );
+}
+
+/// What only answers that it is not there is not among what is.
+#[test]
+fn the_overview_has_dockers_sections() {
+    let help = coracle(&["--help"]);
+    assert_eq!(help.code, 0);
+    let headings: Vec<&str> = help
+        .out
+        .lines()
+        .filter(|line| line.ends_with(':') && !line.starts_with(' '))
+        .collect();
+    assert_eq!(
+        headings,
+        [
+            "Common Commands:",
+            "Management Commands:",
+            "Commands:",
+            "Global Options:"
+        ]
+    );
+    let listed = |name: &str| {
+        let mut words = help.out.lines().filter_map(|line| line.strip_prefix("  "));
+        words.any(|line| line.split(' ').next() == Some(name))
+    };
+    for there in ["run", "info", "container", "volume", "wait"] {
+        assert!(listed(there), "{there}");
+    }
+    for refused in ["mount", "pod", "swarm", "machine"] {
+        assert!(!listed(refused), "{refused}");
+    }
+    let common: Vec<&str> = help
+        .out
+        .lines()
+        .skip_while(|line| *line != "Common Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert_eq!(common[..4], ["run", "exec", "ps", "build"]);
 }

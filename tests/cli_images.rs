@@ -58,7 +58,7 @@ fn a_missing_object_has_dockers_codes() {
         (vec!["rmi", "-f", "x"], 0, ""),
         (vec!["tag", "x", "y"], 1, ""),
         (vec!["run", "--pull=never", "x"], 125, ""),
-        (vec!["create", "--pull=never", "x"], 125, ""),
+        (vec!["create", "--pull=never", "x"], 1, ""),
         (vec!["exec", "x", "sh"], 1, ""),
         (vec!["start", "x"], 1, ""),
         (vec!["attach", "x"], 1, ""),

@@ -378,6 +378,52 @@ fn a_mirror_with_other_bytes_is_passed_over() {
     assert_eq!(mirror.requests().len(), 1);
 }
 
+/// A blob that two mirrors have other bytes of, and the registry has.
+#[test]
+fn a_mirror_with_a_damaged_blob_is_passed_over() {
+    let (spoilt, short, registry) = (
+        FakeRegistry::start(),
+        FakeRegistry::start(),
+        FakeRegistry::start(),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "[[registry]]\nlocation = \"{}\"\n[[registry.mirror]]\nlocation = \"{}\"\n\
+         [[registry.mirror]]\nlocation = \"{}\"\n",
+        registry.address, spoilt.address, short.address
+    );
+    let options = configured(folder.path(), &text);
+    let name = registry.reference("app:1");
+    for place in [&spoilt, &short, &registry] {
+        place.add_document("1", OCI_MANIFEST, MANIFEST);
+    }
+    let blob = registry.add_blob("content");
+    for place in [&spoilt, &short] {
+        place.chaos(|request| {
+            request
+                .is_blob()
+                .then(|| Reply::ok("CONTENT").with("Content-Type", "application/octet-stream"))
+        });
+    }
+    let client = client(&options);
+    client.document(&name, &|_, _| {}).unwrap();
+    let bytes = client.small_blob(&name, &blob, 7, &|_, _| {}).unwrap();
+    assert_eq!(bytes, b"content");
+    for place in [&spoilt, &short, &registry] {
+        let asked = place.requests();
+        let blobs = asked.iter().filter(|request| request.is_blob()).count();
+        assert_eq!(blobs, 1);
+    }
+    // Where the registry itself has other bytes, that is the end.
+    registry.chaos(|request| {
+        request
+            .is_blob()
+            .then(|| Reply::ok("CONTENT").with("Content-Type", "application/octet-stream"))
+    });
+    let error = client.small_blob(&name, &blob, 7, &|_, _| {}).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DigestMismatch);
+}
+
 #[test]
 fn blocked_is_blocked_and_a_bad_file_names_its_line() {
     let registry = basic_registry();

@@ -6,14 +6,17 @@
 
 use std::collections::BTreeSet;
 
-use coracle::model::{
-    capability,
-    seccomp::{
-        DEFAULT_PROFILE, NESTING, SockFilter, WIDE,
-        compile::{Architecture, MAX_INSTRUCTIONS, Target, compile},
-        default_filter,
-        profile::{Action, Argument, Operator, Profile, Rule},
+use coracle::{
+    model::{
+        capability,
+        seccomp::{
+            DEFAULT_PROFILE, NESTING, SockFilter, WIDE,
+            compile::{Architecture, MAX_INSTRUCTIONS, Target, compile},
+            default_filter,
+            profile::{Action, Argument, Operator, Profile, Rule},
+        },
     },
+    net::confine::Who,
 };
 use proptest::prelude::*;
 
@@ -625,5 +628,78 @@ proptest! {
         let profile = default_profile();
         let program = program(&profile, &target);
         Table::new(&profile, &target).agrees(&program, number, architecture, arguments);
+    }
+}
+
+/// What the network process's filters say to a call of this machine.
+fn confined(who: Who, name: &str, arguments: [u64; 3]) -> bool {
+    let architecture = Architecture::of_machine(std::env::consts::ARCH)[0];
+    let filter: Vec<SockFilter> = who
+        .filter()
+        .iter()
+        .map(|instruction| SockFilter {
+            code: instruction.code,
+            jt: instruction.jump_true,
+            jf: instruction.jump_false,
+            k: instruction.operand,
+        })
+        .collect();
+    let [first, second, third] = arguments;
+    let call = Call {
+        number: architecture.number(name).unwrap(),
+        architecture: architecture.audit_number(),
+        arguments: [first, second, third, 0, 0, 0],
+    };
+    run(&filter, &call) == ALLOW
+}
+
+#[test]
+fn the_network_process_is_left_with_networks() {
+    const OF_A_THREAD: u64 = 0x7d_0f00;
+    const NEW_USER: u64 = 0x1000_0000;
+    const NEW_NET: u64 = 0x4000_0000;
+    const WRITE: u64 = 1;
+    const CREATE: u64 = 0o100;
+    const EXECUTABLE: u64 = 4;
+    let everybody = [Who::Process, Who::Relay, Who::Names];
+    for name in "execve execveat ptrace process_vm_readv process_vm_writev pidfd_getfd kill mount umount2 \
+                 move_mount open_tree pivot_root chroot bpf perf_event_open io_uring_setup userfaultfd keyctl \
+                 add_key init_module finit_module kexec_load reboot setuid setresuid setgid setgroups \
+                 memfd_create open_by_handle_at openat2 fchmodat fchownat mknodat linkat symlinkat clone3 \
+                 personality settimeofday swapon"
+        .split_whitespace()
+    {
+        for who in everybody {
+            assert!(!confined(who, name, [0; 3]), "{who:?} {name}");
+        }
+    }
+    let [unix, four, six, netlink, packet, vsock] = [1, 2, 10, 16, 17, 40];
+    let (stream, raw) = (1 | 0o2_004_000, 3);
+    for who in everybody {
+        assert!(confined(who, "socket", [four, stream, 0]));
+        assert!(confined(who, "socket", [six, stream, 0]));
+        for family in [four, six, packet, vsock] {
+            assert!(
+                !confined(who, "socket", [family, raw, 0]),
+                "{who:?} {family}"
+            );
+        }
+        let main = who == Who::Process;
+        assert_eq!(confined(who, "socket", [netlink, raw, 12]), main);
+        assert!(!confined(who, "socket", [netlink, raw, 9]));
+        assert_eq!(confined(who, "socket", [unix, 5, 0]), main);
+        assert_eq!(confined(who, "setns", [3, NEW_NET, 0]), main);
+        assert!(!confined(who, "setns", [3, 0, 0]));
+        assert!(!confined(who, "unshare", [NEW_USER, 0, 0]));
+        assert_eq!(confined(who, "clone", [OF_A_THREAD, 0, 0]), main);
+        assert!(!confined(who, "clone", [17, 0, 0]));
+        assert!(confined(who, "mmap", [0, 4096, 3]));
+        assert!(!confined(who, "mmap", [0, 4096, 3 | EXECUTABLE]));
+        assert!(!confined(who, "mprotect", [0, 4096, EXECUTABLE]));
+        let reads = who != Who::Relay;
+        assert_eq!(confined(who, "openat", [0, 0, 0o2_000_000]), reads);
+        assert_eq!(confined(who, "openat", [0, 0, WRITE]), main);
+        assert_eq!(confined(who, "openat", [0, 0, CREATE]), main);
+        assert_eq!(confined(who, "unlinkat", [0; 3]), main);
     }
 }

@@ -23,7 +23,7 @@ const KNOWN: &str = "
     CVE-2020-1726 CVE-2024-3727 CVE-2021-41190 CVE-2020-15157 CVE-2017-14992 CVE-2021-20291
     CVE-2026-17106 CVE-2021-32760 CVE-2020-10696 CVE-2021-41091 CVE-2021-41103 CVE-2024-25621
     CVE-2020-15257 CVE-2020-14370 CVE-2021-3602 CVE-2021-20199 CVE-2025-54388 GHSA-x4rx-4gw3-53p4
-    CVE-2024-29018 CVE-2024-41110 CVE-2025-9566 CVE-2025-6032 CVE-2021-4024 CVE-2024-24557
+    CVE-2020-10749 CVE-2020-13401 CVE-2024-29018 CVE-2024-41110 CVE-2025-9566 CVE-2025-6032 CVE-2021-4024 CVE-2024-24557
 ";
 
 fn tree() -> &'static Path {
@@ -50,6 +50,10 @@ fn place(name: &str) -> Option<(PathBuf, String)> {
     if let Some(rest) = name.strip_prefix("tests/") {
         let (file, function) = rest.split_once("::").unwrap_or((rest, ""));
         return Some((tree().join("tests").join(file), function.to_owned()));
+    }
+    if let Some(rest) = name.strip_prefix("src/") {
+        let (file, function) = rest.split_once("::").unwrap_or((rest, ""));
+        return Some((tree().join("src").join(file), function.to_owned()));
     }
     let (path, function) = name.rsplit_once("::")?;
     let area = tree().join("integration").join(path.replace("::", "/"));

@@ -33,6 +33,7 @@ fn add_layer(world: &World, name: &str, fill: impl FnOnce(&Path)) -> Digest {
         size: 0,
         entries: 0,
         opaque_root: false,
+        unflushed: None,
     };
     layer.seal(&facts).unwrap();
     lease.commit(vec![], vec![layer], &[]).unwrap();
@@ -43,9 +44,9 @@ fn rootfs(world: &World, layers: &[Digest]) -> PathBuf {
     let image = world.add_image("alpine", "one");
     let (dir, _lock, _) = world.add_container("boat", &image);
     let lease = world.store.lease().unwrap();
-    lease.copy_rootfs(&dir, layers, None).unwrap();
+    lease.copy_rootfs(dir.fd(), layers, None).unwrap();
     // A second time there is nothing to do.
-    lease.copy_rootfs(&dir, layers, None).unwrap();
+    lease.copy_rootfs(dir.fd(), layers, None).unwrap();
     dir.path().join("rootfs")
 }
 

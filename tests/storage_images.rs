@@ -287,6 +287,7 @@ fn inspect_shows_dockers_keys() {
         config: blobs[1].digest().clone(),
         index: Some(digest("index")),
         blobs: vec![],
+        others: vec![],
         layers: vec![digest("low"), digest("high")],
         size: 42,
         created: None,

@@ -7,7 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use super::stepper::{self, Place};
+use super::{
+    builds,
+    stepper::{self, Place},
+};
 use crate::{
     case::{Case, Outcome, finish, shared},
     registry::Registry,
@@ -24,6 +27,11 @@ cases! {
     check: root ordinary;
     repair: root ordinary;
     run: root ordinary;
+    push: root ordinary;
+    manifest: root ordinary;
+    artifact: root ordinary;
+    export_store: root ordinary;
+    build: root ordinary;
 }
 
 /// How many calls of a command fail when not all do.
@@ -182,6 +190,21 @@ fn nothing_left(case: &Case) {
     assert_eq!(super::names_in(case, "tmp"), [""; 0]);
 }
 
+/// What the command did not do it does now that nothing fails.
+fn completed(case: &Case, args: &[&str], outcome: &Outcome) {
+    if outcome.code != 0 {
+        case.words(args).ok();
+    }
+}
+
+/// The same of a thing that may have been made by a command that failed afterwards.
+fn made(case: &Case, args: &[&str], outcome: &Outcome, there: bool) {
+    assert!(there || outcome.code != 0, "{outcome}");
+    if !there {
+        case.words(args).ok();
+    }
+}
+
 fn load(case: &Case) {
     let archive = shared().join("images/busybox.tar").display().to_string();
     let args = ["load", "-q", "-i", archive.as_str()];
@@ -194,9 +217,7 @@ fn load(case: &Case) {
         },
         |case, outcome| {
             super::check_witness(case);
-            if outcome.code != 0 {
-                case.words(&args).ok();
-            }
+            completed(case, &args, outcome);
             case.shell("", "cat /var/www/index.html")
                 .ok()
                 .prints("hello");
@@ -218,9 +239,7 @@ fn pull(case: &Case) {
         },
         |case, outcome| {
             super::check_witness(case);
-            if outcome.code != 0 {
-                case.words(&args).ok();
-            }
+            completed(case, &args, outcome);
             let run = [
                 "run",
                 "--rm",
@@ -258,9 +277,7 @@ fn commit(case: &Case) {
         },
         |case, outcome| {
             super::check_witness(case);
-            if outcome.code != 0 {
-                case.words(&args).ok();
-            }
+            completed(case, &args, outcome);
             let run = ["run", "--rm", "--network=none", "localhost/committed"];
             case.words(&[&run[..], &["sh", "-c", "cat /new; ls /var"]].concat())
                 .ok()
@@ -282,9 +299,7 @@ fn tag(case: &Case) {
         },
         |case, outcome| {
             case.shell("", "true").ok();
-            if outcome.code != 0 {
-                case.words(&args).ok();
-            }
+            completed(case, &args, outcome);
             case.engine("run --rm --network none localhost/second:v1 true")
                 .ok();
         },
@@ -336,9 +351,7 @@ fn prune(case: &Case) {
         |case, outcome| {
             super::check_witness(case);
             case.shell("", "true").ok();
-            if outcome.code != 0 {
-                case.words(&args).ok();
-            }
+            completed(case, &args, outcome);
             case.engine("images -q --filter dangling=true")
                 .ok()
                 .prints("");
@@ -417,5 +430,85 @@ fn repair(case: &Case) {
                 .prints("hello");
         },
     );
+    nothing_left(case);
+}
+
+/// What the registry was given by halves is no image.
+fn push(case: &Case) {
+    let (_registry, image) = super::destination(case);
+    let args = ["push", "-q", image.as_str()];
+    everywhere(
+        case,
+        &args,
+        |case| super::tagged(case, &image),
+        |case, outcome| {
+            completed(case, &args, outcome);
+            case.words(&["rmi", &image]).ok();
+            case.words(&["pull", "-q", &image]).ok();
+            super::is_sound(case);
+        },
+    );
+    nothing_left(case);
+}
+
+fn manifest(case: &Case) {
+    let args = super::MAKE_LIST;
+    everywhere(case, &args, super::without_list, |case, outcome| {
+        super::check_witness(case);
+        let there = case.engine("manifest exists list").code == 0;
+        made(case, &args, outcome, there);
+        case.engine("run --rm --network none list true").ok();
+    });
+    nothing_left(case);
+}
+
+fn artifact(case: &Case) {
+    let file = case.make_file("file", "one\n").display().to_string();
+    let args = ["artifact", "add", "localhost/files", file.as_str()];
+    everywhere(case, &args, super::without_artifact, |case, outcome| {
+        super::check_witness(case);
+        let listed = case.engine("artifact ls --noheading").ok();
+        let there = listed.stdout.contains("localhost/files");
+        made(case, &args, outcome, there);
+        case.engine("artifact inspect localhost/files").ok();
+    });
+    nothing_left(case);
+}
+
+/// What was said to be done counts, and what is made of a step that failed does not.
+fn build(case: &Case) {
+    let words = builds::words(case, builds::DOCKERFILE);
+    let args: Vec<&str> = words.iter().map(String::as_str).collect();
+    everywhere(case, &args, builds::forgotten, |case, outcome| {
+        super::check_witness(case);
+        builds::goes_on(case, &args, outcome);
+    });
+    builds::forgotten(case);
+    nothing_left(case);
+}
+
+fn export_store(case: &Case) {
+    let folder = case.dir.join("exported");
+    let path = folder.display().to_string();
+    let args = ["image", "export-store", "localhost/busybox", path.as_str()];
+    everywhere(
+        case,
+        &args,
+        |case| {
+            case.load_busybox();
+            let _ = std::fs::remove_dir_all(&folder);
+        },
+        |case, outcome| {
+            super::is_sound(case);
+            completed(case, &args, outcome);
+            let option = format!("additionalimagestore={path}");
+            let root = case.dir.join("elsewhere").display().to_string();
+            let options = ["--root", root.as_str(), "--storage-opt", option.as_str()];
+            let run = ["run", "--rm", "--network=none", "--pull=never"];
+            let program = ["localhost/busybox", "true"];
+            case.words(&[&options[..], &run, &program].concat()).ok();
+        },
+    );
+    let _ = std::fs::remove_dir_all(&folder);
     nothing_left(case);
 }

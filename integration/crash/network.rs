@@ -12,16 +12,12 @@ cases! {
 
 /// What the registry was given by halves is no image; the next push makes it whole.
 fn push(case: &Case) {
-    let registry = Registry::writable(case, "pushed");
-    let image = format!("{}/some/image:1", registry.address);
+    let (_registry, image) = super::destination(case);
     let args = ["push", "-q", image.as_str()];
     everywhere(
         case,
         &args,
-        |case| {
-            case.load_busybox();
-            case.words(&["tag", "localhost/busybox", &image]).ok();
-        },
+        |case| super::tagged(case, &image),
         |case| {
             super::is_sound(case);
             case.words(&args).ok();

@@ -17,12 +17,20 @@ pub const CALLS: &str = "openat,openat2,write,pwrite64,writev,mkdir,mkdirat,rena
     mknodat,utimensat,fsetxattr,setxattr,fsopen,fsmount,move_mount,open_tree,pivot_root,umount2,sethostname,unshare,setns,\
     sendto,sendmsg,copy_file_range,fallocate,lseek";
 
-/// How many places of a command are tried when not all are.
+/// How many places of a command are tried when nobody asks for more.
 const SAMPLE: usize = 6;
 
 /// Whether everything is tried, however long it takes.
 pub fn is_full() -> bool {
     std::env::var("CORACLE_CRASH").is_ok_and(|value| value == "full")
+}
+
+/// How many places are tried when not all are: `CORACLE_CRASH=60`.
+fn sample() -> usize {
+    let asked = std::env::var("CORACLE_CRASH").ok();
+    asked
+        .and_then(|text| text.parse().ok())
+        .map_or(SAMPLE, |count: usize| count.max(1))
 }
 
 /// A number that is always the same for this word in this case, and another one in other cases.
@@ -121,7 +129,17 @@ pub fn places_of(case: &Case, args: &[&str], calls: &str) -> Option<Vec<Place>> 
 /// Kills the command at many places; `before` makes the state it starts from, `after` checks what
 /// must hold however far it came.
 pub fn everywhere(case: &Case, args: &[&str], before: impl Fn(&Case), after: impl Fn(&Case)) {
-    everywhere_until(case, args, before, |_| false, after);
+    kill(case, args, before, |_| false, |case, _| after(case));
+}
+
+/// The same of a command whose last words are promises: `after` gets them.
+pub fn everywhere_told(
+    case: &Case,
+    args: &[&str],
+    before: impl Fn(&Case),
+    after: impl Fn(&Case, &Outcome),
+) {
+    kill(case, args, before, |_| false, after);
 }
 
 /// The same of a command that changes what others have started: `ended` says when it is over, other
@@ -133,13 +151,23 @@ pub fn everywhere_until(
     ended: impl Fn(&Case) -> bool,
     after: impl Fn(&Case),
 ) {
+    kill(case, args, before, ended, |case, _| after(case));
+}
+
+fn kill(
+    case: &Case,
+    args: &[&str],
+    before: impl Fn(&Case),
+    ended: impl Fn(&Case) -> bool,
+    after: impl Fn(&Case, &Outcome),
+) {
     before(case);
     let Some(places) = places(case, args) else {
         return;
     };
     let total = places.len();
     let full = is_full();
-    let step = if full { 1 } else { (total / SAMPLE).max(1) };
+    let step = if full { 1 } else { (total / sample()).max(1) };
     let first = usize::try_from(lot("") % step as u64).unwrap();
     let (mut tried, mut deaths) = (0, 0);
     for (n, place) in places.iter().enumerate() {
@@ -162,7 +190,7 @@ pub fn everywhere_until(
                 ended(case) || processes.iter().all(|process| resident.contains(process))
             });
             assert!(case.mounts().is_empty(), "mounts after {place:?}");
-            after(case);
+            after(case, &outcome);
         }
         tried += 1;
     }

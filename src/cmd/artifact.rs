@@ -17,7 +17,7 @@ use super::{
     signing_flags::SigningFlags,
     template::{Inspect, List, Row},
     times, ui,
-    verb::{Arity, Outcome, Verb},
+    verb::{Arity, Class, Outcome, Verb},
 };
 use crate::{
     engine::artifacts::{ArtifactPush, Extract, NewArtifact, NewFile},
@@ -310,8 +310,8 @@ fn show(session: &Session, flags: &InspectFlags, name: &str) -> Outcome {
         })
     };
     match template {
-        Some(template) => ui::line(&template.show(&object)?)?,
-        None => ui::raw(&inspect::pretty_object(&object))?,
+        Some(template) => ui::line(&template.show(None, &object)?)?,
+        None => ui::json(&inspect::pretty_object(&object))?,
     }
     Ok(0)
 }
@@ -332,10 +332,12 @@ fn remove(session: &Session, flags: &RemovalFlags, names: Vec<String>) -> Outcom
         let all = engine.artifacts()?.into_iter();
         Ok(all.map(|(record, _)| record.name.to_string()).collect())
     })?;
-    each::each(&names, |name| match engine.remove_artifact(name) {
-        Ok(record) => ui::line(record.digest.hex()),
-        Err(error) if flags.overlook(error.kind(), ErrorKind::NoSuchImage) => Ok(()),
-        Err(error) => Err(error.into()),
+    each::each(Class::Remove, &names, |name| {
+        match engine.remove_artifact(name) {
+            Ok(record) => ui::line(record.digest.hex()),
+            Err(error) if flags.overlook(error.kind(), ErrorKind::NoSuchImage) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     })
 }
 

@@ -9,7 +9,7 @@ use crate::model::{ContainerSpec, Context, Error, ErrorKind, Result, container::
 
 #[derive(Args)]
 pub struct BundleFlags {
-    /// Add an annotation of the runtime specification, KEY=VALUE
+    /// Add an annotation of the runtime specification, KEY=VALUE (default map[])
     #[arg(long, value_name = "map")]
     annotation: Vec<String>,
     /// Run the runtime bundle in this folder instead of an image

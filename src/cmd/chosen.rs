@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 
 use clap::{ArgMatches, Args, parser::ValueSource};
 
-use super::{Session, failure::Failure, ps};
+use super::{Session, called, failure::Failure, ps};
 use crate::{
     engine::ContainerSummary,
     model::{Context, ErrorKind, container::ContainerState},
@@ -129,7 +129,10 @@ impl Choice<'_> {
         }
         names.extend(given);
         if names.is_empty() && self.cidfiles.is_empty() {
-            let text = format!("'coracle {command}' requires at least 1 argument");
+            let text = format!(
+                "'{} {command}' requires at least 1 argument",
+                called::name()
+            );
             return Err(Failure::Arity(text));
         }
         Ok(names)

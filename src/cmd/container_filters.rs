@@ -1,7 +1,7 @@
 //! `--filter` of `ps`, and of every command that chooses containers by one: Docker's keys and Podman's.
 
 use super::{
-    container_rows::{health_word, network},
+    container_rows::{health_word, networks},
     failure::Failure,
     filter::{Filters, Patterns},
     times,
@@ -47,6 +47,8 @@ pub struct ContainerFilters {
     until: Option<i128>,
     ancestors: Option<Vec<Ancestor>>,
     is_task: Option<bool>,
+    /// Names of networks, also of those that were named by an ID.
+    networks: Option<Vec<String>>,
     exposed: Vec<PortRange>,
     published: Vec<PortRange>,
 }
@@ -72,6 +74,7 @@ impl ContainerFilters {
             until: until.transpose()?,
             ancestors: ancestors(&filters, engine),
             is_task: filters.boolean("is-task")?,
+            networks: wanted_networks(&filters, engine),
             exposed: ports("expose"),
             published: ports("publish"),
             filters,
@@ -97,7 +100,7 @@ impl ContainerFilters {
                     && container.exit_code.map(|code| code.to_string()).as_deref() == Some(code)
             })
             && filters.accepts("health", |health| health == health_word(container))
-            && filters.accepts("network", |name| name == network(container))
+            && self.accepts_network(container)
             && filters.accepts("volume", |volume| has_mount(container, volume))
             && filters.accepts("restart-policy", |policy| is_policy(container.restart, policy))
             && filters.accepts("isolation", |kind| matches!(kind, "" | "default"))
@@ -118,6 +121,14 @@ impl ContainerFilters {
                 .since
                 .as_ref()
                 .is_none_or(|moment| container.created > *moment)
+    }
+
+    fn accepts_network(&self, container: &ContainerSummary) -> bool {
+        let is_wanted = |wanted: &Vec<String>| {
+            let mut have = networks(container).into_iter();
+            have.any(|name| wanted.contains(&name))
+        };
+        self.networks.as_ref().is_none_or(is_wanted)
     }
 
     fn accepts_ports(&self, container: &ContainerSummary) -> bool {
@@ -209,6 +220,18 @@ fn is_policy(policy: RestartPolicy, wanted: &str) -> bool {
             .parse()
             .is_ok_and(|wanted: RestartPolicy| wanted == policy),
     }
+}
+
+/// What is no network is compared as it stands.
+fn wanted_networks(filters: &Filters, engine: &Engine) -> Option<Vec<String>> {
+    let name = |typed: &str| {
+        engine
+            .network_name(typed)
+            .unwrap_or_else(|_| typed.to_owned())
+    };
+    filters
+        .has("network")
+        .then(|| filters.values("network").map(name).collect())
 }
 
 /// When the container that a filter names was created.

@@ -12,12 +12,13 @@ use clap::Args;
 use super::{
     account_flags::AccountFlags, bundle_flags::BundleFlags, device_flags::DeviceFlags, env,
     failure::Failure, health_flags::HealthFlags, log_flags::LogFlags, mount_flags::MountFlags,
-    namespace_flags::NamespaceFlags, registry_flags::RegistryFlags, resource_flags::ResourceFlags,
-    security_flags::SecurityFlags, ui, user_namespace_flags::UserNamespaceFlags,
+    namespace_flags::NamespaceFlags, network_flags::NetworkFlags, registry_flags::RegistryFlags,
+    resource_flags::ResourceFlags, security_flags::SecurityFlags, settings::Settings,
+    user_namespace_flags::UserNamespaceFlags,
 };
 use crate::model::{
     ContainerId, ContainerSpec, Context, Error, ErrorKind, Result,
-    container::{AttachedStreams, NetworkMode, PullPolicy, check_name},
+    container::{AttachedStreams, PullPolicy, check_name},
     env as variables,
     restart::RestartPolicy,
     signal::parse_signal,
@@ -58,9 +59,6 @@ pub struct ContainerFlags {
     /// Name the container
     #[arg(long, value_name = "string")]
     name: Option<String>,
-    /// Network of the container: none, host, container:NAME or ns:PATH
-    #[arg(long, alias = "net", value_name = "network")]
-    network: Vec<String>,
     /// Platform to choose from a multi-platform image
     #[arg(long, value_name = "string")]
     platform: Option<String>,
@@ -74,7 +72,7 @@ pub struct ContainerFlags {
     #[arg(long)]
     replace: bool,
     /// When to start the container again after its end: no, on-failure[:MOST], always or
-    /// unless-stopped
+    /// unless-stopped (default "no")
     #[arg(long, value_name = "string")]
     restart: Option<String>,
     /// Remove the container when it ends
@@ -101,6 +99,8 @@ pub struct ContainerFlags {
     logging: LogFlags,
     #[command(flatten)]
     mounts: MountFlags,
+    #[command(flatten)]
+    networks: NetworkFlags,
     #[command(flatten)]
     namespaces: NamespaceFlags,
     #[command(flatten)]
@@ -132,6 +132,17 @@ fn stream(text: &str) -> std::result::Result<Stream, String> {
         "stdout" => Ok(Stream::Stdout),
         "stderr" => Ok(Stream::Stderr),
         _ => Err("valid streams are STDIN, STDOUT and STDERR".to_owned()),
+    }
+}
+
+/// What the user's settings add to every container.
+pub fn follow_settings(spec: &mut ContainerSpec, settings: &Settings) {
+    spec.resources.strict_limits |= settings.strict_limits;
+    for proxy in &settings.proxies {
+        let name = proxy.split('=').next();
+        if !spec.env.iter().any(|own| own.split('=').next() == name) {
+            spec.env.push(proxy.clone());
+        }
     }
 }
 
@@ -177,7 +188,6 @@ impl ContainerFlags {
             user: self.user.filter(|user| !user.is_empty()),
             hostname: self.hostname.filter(|name| !name.is_empty()),
             labels: labels(&self.label_file, &self.label)?,
-            network: network(&self.network)?,
             init: self.init,
             tty: self.tty,
             interactive: self.interactive,
@@ -196,6 +206,7 @@ impl ContainerFlags {
         self.health.apply(&mut spec)?;
         self.logging.apply(&mut spec)?;
         self.mounts.apply(&mut spec)?;
+        self.networks.apply(&mut spec)?;
         self.namespaces.apply(&mut spec)?;
         self.user_namespace.apply(&mut spec)?;
         self.security.apply(&mut spec)?;
@@ -306,23 +317,6 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).context(ErrorKind::InvalidArgument, || {
         format!("cannot read {}", path.display())
     })
-}
-
-/// The last of several counts, as for every flag.
-fn network(names: &[String]) -> Result<NetworkMode> {
-    let mut mode = NetworkMode::None;
-    for name in names {
-        mode = match NetworkMode::parse(name)? {
-            Some(mode) => mode,
-            None => {
-                ui::notice(&format!(
-                    "--network {name} has no effect yet: the container gets a loopback interface only"
-                ));
-                NetworkMode::None
-            }
-        };
-    }
-    Ok(mode)
 }
 
 fn refuse_existing(path: &Path) -> Result<()> {

@@ -3,9 +3,7 @@
 use clap::Args;
 
 use super::{
-    Session,
-    filter::Filters,
-    parse,
+    Session, parse,
     prune::{self, Choice},
     verb::{Arity, Outcome, Verb},
 };
@@ -31,7 +29,7 @@ pub const VERB: Verb = Verb {
 };
 
 fn run(session: &Session, flags: &Flags) -> Outcome {
-    let choice = Choice::new(Filters::parse(&flags.filter, &Choice::FILTERS)?)?;
+    let choice = Choice::new(prune::filters(session, &flags.filter, &Choice::FILTERS)?)?;
     if !flags.force {
         let warning = "WARNING! This will remove all stopped containers.";
         prune::confirm("container prune", warning)?;

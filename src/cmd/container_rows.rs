@@ -1,8 +1,12 @@
 //! A container as one line of a list: Docker's fields, as texts.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
-use super::{template::Row, times};
+use super::{listing::label_text, template::Row, times};
 use crate::{
     engine::{ContainerSummary, PublishedPort},
     model::{
@@ -10,6 +14,7 @@ use crate::{
         health::HealthStatus,
         human,
         mount::{Mount, MountSource},
+        publish::{Port, Protocol},
     },
 };
 
@@ -39,12 +44,15 @@ fn local_volumes(container: &ContainerSummary) -> usize {
     volumes.count()
 }
 
-/// Who shares another's network is in none of her own.
-pub fn network(container: &ContainerSummary) -> &'static str {
-    match container.network {
-        NetworkMode::None => "none",
-        NetworkMode::Host => "host",
-        NetworkMode::Container(_) | NetworkMode::Path(_) => "",
+/// By name; who shares another's network is in none of her own.
+pub fn networks(container: &ContainerSummary) -> Vec<String> {
+    match &container.network {
+        NetworkMode::Container(_) | NetworkMode::Path(_) => Vec::new(),
+        NetworkMode::Networks(attachments) => attachments
+            .iter()
+            .map(|attachment| attachment.network.clone())
+            .collect(),
+        mode => vec![mode.to_string()],
     }
 }
 
@@ -73,13 +81,6 @@ impl<'a> Wanted<'a> {
 }
 
 pub fn row(container: &ContainerSummary, whole: bool, wanted: &Wanted<'_>) -> Row {
-    let labels = || {
-        let labels = container.labels.iter();
-        let labels: Vec<String> = labels
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        labels.join(",")
-    };
     let field = |name: &'static str, value: &dyn Fn() -> String| match wanted.has(name) {
         true => (name, value()),
         false => (name, String::new()),
@@ -92,14 +93,14 @@ pub fn row(container: &ContainerSummary, whole: bool, wanted: &Wanted<'_>) -> Ro
             field("Command", &|| command(&container.command, whole)),
             field("CreatedAt", &|| times::go_text(&container.created)),
             field("RunningFor", &|| times::ago(&container.created)),
-            field("Ports", &|| ports(&container.ports)),
+            field("Ports", &|| ports(container)),
             field("State", &|| container.state.to_string()),
             field("Status", &|| status(container)),
             field("Size", &|| size(container)),
-            field("Labels", &labels),
+            field("Labels", &|| label_text(&container.labels)),
             field("Mounts", &|| mounts(container, whole)),
             field("LocalVolumes", &|| local_volumes(container).to_string()),
-            field("Networks", &|| network(container).to_owned()),
+            field("Networks", &|| networks(container).join(",")),
             field("Platform", &|| container.platform.to_string()),
         ],
         labels: match wanted.has("Label") {
@@ -109,13 +110,96 @@ pub fn row(container: &ContainerSummary, whole: bool, wanted: &Wanted<'_>) -> Ro
     }
 }
 
-/// Docker's: `0.0.0.0:8080->80/tcp, [::]:8080->80/tcp`
-pub fn ports(ports: &[PublishedPort]) -> String {
-    let ports = ports.iter().map(|port| {
-        let host = SocketAddr::new(port.host_ip, port.host_port);
-        format!("{host}->{}/{}", port.port, port.protocol)
+/// Docker's: `0.0.0.0:90-91->90-91/tcp, 53/udp, 0.0.0.0:8080->80/tcp`. First runs of neighbours that
+/// are called the same outside, or nothing: those that another run of their kind follows, then the last
+/// of every kind; then the others, one by one. All of them by number, address, number outside, protocol.
+pub fn ports(container: &ContainerSummary) -> String {
+    let exposed = container
+        .exposed
+        .iter()
+        .filter_map(|text| text.parse().ok());
+    let exposed = exposed
+        .filter(|port| exposes(container, *port))
+        .map(|port| (port, None));
+    let published = container.ports.iter().filter_map(|published| {
+        let port = format!("{}/{}", published.port, published.protocol);
+        let outside = SocketAddr::new(published.host_ip, published.host_port);
+        Some((port.parse().ok()?, Some(outside)))
     });
-    ports.collect::<Vec<String>>().join(", ")
+    let mut all: Vec<(Port, Option<SocketAddr>)> = exposed.chain(published).collect();
+    all.sort_by_cached_key(|(port, outside)| {
+        let address = outside.map_or_else(String::new, |outside| outside.ip().to_string());
+        let number = outside.map_or(0, |outside| outside.port());
+        (port.number, address, number, port.protocol.as_str())
+    });
+    let (mut over, mut open, mut others) = (Vec::new(), Vec::<Run>::new(), Vec::new());
+    for (port, outside) in all {
+        if let Some(outside) = outside.filter(|outside| outside.port() != port.number) {
+            others.push(format!("{outside}->{}/{}", port.number, port.protocol));
+            continue;
+        }
+        let run = Run::of(outside.map(|outside| outside.ip()), port);
+        match open.iter_mut().find(|other| other.is_of_kind(&run)) {
+            None => open.push(run),
+            Some(other) if other.last.checked_add(1) == Some(port.number) => {
+                other.last = port.number;
+            }
+            Some(other) => over.push(std::mem::replace(other, run).to_string()),
+        }
+    }
+    over.extend(open.iter().map(ToString::to_string));
+    over.extend(others);
+    over.join(", ")
+}
+
+/// Of a container that runs in a network, what nothing outside stands for.
+fn exposes(container: &ContainerSummary, port: Port) -> bool {
+    let is_up = !matches!(
+        container.state,
+        ContainerState::Created | ContainerState::Exited | ContainerState::Dead
+    );
+    let same = |published: &PublishedPort| {
+        published.port == port.number && published.protocol == port.protocol.as_str()
+    };
+    is_up && container.network.is_connected() && !container.ports.iter().any(same)
+}
+
+/// Ports that follow one another.
+struct Run {
+    host: Option<IpAddr>,
+    protocol: Protocol,
+    first: u16,
+    last: u16,
+}
+
+impl Run {
+    fn of(host: Option<IpAddr>, port: Port) -> Run {
+        Run {
+            host,
+            protocol: port.protocol,
+            first: port.number,
+            last: port.number,
+        }
+    }
+
+    fn is_of_kind(&self, other: &Run) -> bool {
+        self.host == other.host && self.protocol == other.protocol
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers = match self.first == self.last {
+            true => self.first.to_string(),
+            false => format!("{}-{}", self.first, self.last),
+        };
+        match self.host {
+            Some(IpAddr::V6(host)) => write!(f, "[{host}]:{numbers}->")?,
+            Some(IpAddr::V4(host)) => write!(f, "{host}:{numbers}->")?,
+            None => {}
+        }
+        write!(f, "{numbers}/{}", self.protocol)
+    }
 }
 
 /// Quoted, and cut to 20 columns unless the whole is wanted.
@@ -367,9 +451,28 @@ mod tests {
             host_ip: host_ip.parse().expect("an address"),
             host_port: 8080,
         };
+        let same = |port: u16| PublishedPort {
+            port,
+            host_port: port,
+            ..published("127.0.0.1")
+        };
+        let container = ContainerSummary {
+            ports: vec![
+                published("0.0.0.0"),
+                published("::"),
+                same(90),
+                same(91),
+                same(93),
+            ],
+            exposed: ["80/tcp", "53/udp", "54/udp", "91/tcp"]
+                .map(str::to_owned)
+                .into(),
+            network: NetworkMode::Bridge,
+            ..list().remove(0)
+        };
         assert_eq!(
-            ports(&[published("0.0.0.0"), published("::")]),
-            "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp"
+            ports(&container),
+            "127.0.0.1:90-91->90-91/tcp, 53-54/udp, 127.0.0.1:93->93/tcp, 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp"
         );
     }
 }

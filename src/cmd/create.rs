@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{
     Session,
-    container_flags::{ContainerFlags, write_cidfile},
+    container_flags::{ContainerFlags, follow_settings, write_cidfile},
     parse,
     progress::{Show, Stream},
     ui,
@@ -25,7 +25,7 @@ pub const VERB: Verb = Verb {
     arity: Arity::OneUnless("bundle"),
     program_after: Some(1),
     unsupported: super::unsupported::RUN,
-    class: Class::Run,
+    class: Class::Create,
     flags: Flags::augment_args,
     run: |session, matches, arguments| run(session, parse::flags(matches)?, arguments),
 };
@@ -37,7 +37,7 @@ fn run(session: &Session, flags: Flags, arguments: Vec<String>) -> Outcome {
         progress: &show,
     };
     let mut spec = flags.container.into_spec(false, arguments)?;
-    spec.resources.strict_limits |= session.settings.strict_limits;
+    follow_settings(&mut spec, &session.settings);
     let cidfile = spec.cidfile.clone();
     let engine = session.starting_engine()?;
     let id = engine.create(spec, &pull)?;

@@ -1,18 +1,23 @@
 //! Commands on several objects: one after the other, failures told and gone past.
 
-use super::{failure::Failure, ui, verb::Outcome};
+use super::{
+    failure::{Failure, exit_code},
+    ui,
+    verb::{Class, Outcome},
+};
 use crate::model::{Error, ErrorKind, Result};
 
-/// Calls `act` for every name and prints the name, as typed, where it succeeded. Exit code 1 if
-/// one failed.
+/// Calls `act` for every name and prints the name, as typed, where it succeeded. The exit code is
+/// that of the last failure.
 pub fn print_names(names: &[String], act: impl Fn(&str) -> Result<()>) -> Outcome {
-    each(names, |name| {
+    each(Class::Other, names, |name| {
         act(name)?;
         ui::line(name)
     })
 }
 
 pub fn each(
+    class: Class,
     names: &[String],
     mut act: impl FnMut(&str) -> std::result::Result<(), Failure>,
 ) -> Outcome {
@@ -22,7 +27,7 @@ pub fn each(
             Ok(()) => {}
             Err(Failure::Engine(error)) => {
                 tell(&error);
-                code = 1;
+                code = exit_code(class, error.kind());
             }
             Err(other) => return Err(other),
         }
@@ -44,7 +49,8 @@ pub fn told(names: &[String], act: impl FnOnce(&mut dyn FnMut(usize, Result<bool
             }
             Err(error) => {
                 tell(&error);
-                outcome = std::mem::replace(&mut outcome, Ok(1)).map(|_| 1);
+                let code = exit_code(Class::Other, error.kind());
+                outcome = std::mem::replace(&mut outcome, Ok(0)).map(|_| code);
             }
         };
     });
@@ -76,6 +82,7 @@ pub fn forgive_missing(force: bool, result: Result<()>) -> Result<bool> {
                         | ErrorKind::NoSuchImage
                         | ErrorKind::NoSuchVolume
                         | ErrorKind::NoSuchSecret
+                        | ErrorKind::NoSuchNetwork
                 ) =>
         {
             tell(&error);

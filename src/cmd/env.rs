@@ -54,11 +54,21 @@ pub fn xdg_runtime_dir() -> Option<PathBuf> {
     xdg("XDG_RUNTIME_DIR")
 }
 
+/// Where a shell looks for programs.
+pub fn search_path() -> Vec<PathBuf> {
+    path("PATH").map_or(Vec::new(), |all| env::split_paths(&all).collect())
+}
+
 /// Docker's and podman's ways to name the file with registry credentials.
 pub fn auth_files() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = path("REGISTRY_AUTH_FILE").into_iter().collect();
-    files.extend(path("DOCKER_CONFIG").map(|folder| folder.join("config.json")));
+    files.extend(docker_config().map(|folder| folder.join("config.json")));
     files
+}
+
+/// The folder of Docker's `config.json`.
+pub fn docker_config() -> Option<PathBuf> {
+    path("DOCKER_CONFIG")
 }
 
 /// podman's ways to name registries.conf and the folder with additions to it.
@@ -68,6 +78,36 @@ pub fn registries_conf() -> Option<PathBuf> {
 
 pub fn registries_conf_dir() -> Option<PathBuf> {
     path("CONTAINERS_REGISTRIES_CONF_DIR")
+}
+
+/// How builds show what they do, as docker's `--progress`.
+pub fn build_progress() -> Option<String> {
+    text("BUILDKIT_PROGRESS")
+}
+
+/// <https://reproducible-builds.org/specs/source-date-epoch>
+pub fn source_date_epoch() -> Option<String> {
+    text("SOURCE_DATE_EPOCH")
+}
+
+/// The socket of the user's ssh-agent(1).
+pub fn ssh_agent() -> Option<PathBuf> {
+    path("SSH_AUTH_SOCK")
+}
+
+/// Whether Docker's client would ask for Notary's signatures.
+pub fn content_trust() -> bool {
+    text("DOCKER_CONTENT_TRUST")
+        .is_some_and(|value| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
+}
+
+/// Which daemon Docker's client would talk to, and by which of its contexts.
+pub fn docker_host() -> Option<String> {
+    text("DOCKER_HOST")
+}
+
+pub fn docker_context() -> Option<String> {
+    text("DOCKER_CONTEXT")
 }
 
 pub fn default_platform() -> Option<String> {

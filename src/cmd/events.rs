@@ -7,7 +7,7 @@ use super::{
     Session,
     failure::Failure,
     filter::Filters,
-    parse,
+    go_types, parse,
     template::Inspect,
     times, ui,
     verb::{Arity, Outcome, Verb},
@@ -138,9 +138,9 @@ enum Shape {
 impl Shape {
     fn parse(format: &str) -> Result<Shape, Failure> {
         Ok(match format.replace(' ', "").as_str() {
-            // The whole has the document's keys, its parts have Go's names.
+            // The whole is without the shorthands.
             "json" | "{{json.}}" => Shape::Json,
-            _ => Shape::Template(Inspect::parse_lenient(format)?),
+            _ => Shape::Template(Inspect::parse(format)?),
         })
     }
 
@@ -148,7 +148,9 @@ impl Shape {
         match self {
             Shape::Lines => Ok(event.line(&times::nine_digits(event.time_nano))),
             Shape::Json => Ok(object(event).to_string()),
-            Shape::Template(template) => template.show(&go_names(&object(event))),
+            Shape::Template(template) => {
+                template.show(Some(go_types::EVENT), &with_shorthands(object(event)))
+            }
         }
     }
 }
@@ -169,26 +171,14 @@ fn object(event: &Event) -> Value {
     Value::Object(object)
 }
 
-/// The same by the names of Docker's Go structure, and Podman's shorthands.
-fn go_names(object: &Value) -> Value {
-    let own = |key: &str| object.get(key).cloned().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let actor = &object["Actor"];
-    let attribute = |key: &str| text(&actor["Attributes"][key]);
-    json!({
-        "Status": object.get("status").cloned().unwrap_or_else(|| json!("")),
-        "ID": text(&actor["ID"]),
-        "From": object.get("from").cloned().unwrap_or_else(|| json!("")),
-        "Type": own("Type"),
-        "Action": own("Action"),
-        "Actor": actor,
-        "Scope": own("scope"),
-        "Time": own("time"),
-        "TimeNano": own("timeNano"),
-        "Name": attribute("name"),
-        "Image": attribute("image"),
-        "Attributes": actor["Attributes"],
-    })
+/// The same with Podman's shorthands.
+fn with_shorthands(mut object: Value) -> Value {
+    let attributes = object["Actor"]["Attributes"].clone();
+    for (name, key) in [("Name", "name"), ("Image", "image")] {
+        object[name] = attributes[key].as_str().unwrap_or_default().into();
+    }
+    object["Attributes"] = attributes;
+    object
 }
 
 fn accepts(filters: &Filters, event: &Event) -> bool {

@@ -2,17 +2,19 @@
 
 use crate::model::{Error, ErrorKind};
 
-use super::{ui, verb::Class};
+use super::{called, ui, verb::Class};
 
 pub enum Failure {
     /// The engine's word.
     Engine(Error),
     /// A flag that does not exist or whose value makes no sense: 125 for every command.
     Flag(String),
+    /// The same, found by whoever reads the value.
+    Value(Error),
     /// Too many or too few arguments.
     Arity(String),
-    /// No such command.
-    UnknownCommand(String),
+    /// No such command, and the one that was probably meant.
+    UnknownCommand(String, Option<String>),
     /// A template that cannot be parsed: 64, of all numbers.
     Template(String),
     /// A message as Docker has it, with the code.
@@ -37,10 +39,17 @@ impl Failure {
     /// follows it: `("run", "[OPTIONS] IMAGE …")`.
     pub fn report(&self, class: Class, name: &str, usage: &str) -> u8 {
         match self {
-            Failure::Engine(error) => ui::error(&error.one_line(), error.hint()),
+            Failure::Engine(error) | Failure::Value(error) => {
+                ui::error(&error.one_line(), error.hint());
+            }
             Failure::Flag(message) => ui::aside(&format!("{message}\n\n{}", advice(name, usage))),
             Failure::Arity(message) => ui::error(message, None),
-            Failure::UnknownCommand(message) => ui::error(message, None),
+            Failure::UnknownCommand(message, meant) => {
+                let meant = meant
+                    .as_ref()
+                    .map(|meant| format!("did you mean `coracle {meant}`?"));
+                ui::error(message, meant.as_deref());
+            }
             Failure::Template(message) => {
                 ui::error(&format!("template parsing error: {message}"), None);
             }
@@ -49,7 +58,7 @@ impl Failure {
             Failure::BrokenPipe => {}
         }
         match self {
-            Failure::Arity(_) | Failure::UnknownCommand(_) => {
+            Failure::Arity(_) | Failure::UnknownCommand(..) => {
                 ui::aside(&format!("\n{}", advice(name, usage)));
             }
             _ => {}
@@ -60,8 +69,16 @@ impl Failure {
     fn code(&self, class: Class) -> u8 {
         match self {
             Failure::Engine(error) => exit_code(class, error.kind()),
-            Failure::Flag(_) | Failure::Refused(..) => 125,
-            Failure::Arity(_) | Failure::UnknownCommand(_) => 1,
+            Failure::Flag(_) | Failure::Value(_) | Failure::Refused(..) => 125,
+            Failure::Arity(_)
+            | Failure::UnknownCommand(..)
+            | Failure::Template(_)
+            | Failure::Plain(_, 1)
+                if called::as_podman() =>
+            {
+                125
+            }
+            Failure::Arity(_) | Failure::UnknownCommand(..) => 1,
             Failure::Template(_) => 64,
             Failure::Plain(_, code) => *code,
             Failure::BrokenPipe => BROKEN_PIPE,
@@ -70,21 +87,33 @@ impl Failure {
 }
 
 fn advice(name: &str, usage: &str) -> String {
+    let own = called::name();
     let command = if name.is_empty() {
-        "coracle".to_owned()
+        own.to_owned()
     } else {
-        format!("coracle {name}")
+        format!("{own} {name}")
     };
     format!("Usage:  {command} {usage}\n\nRun '{command} --help' for more information")
 }
 
 /// The table: which kind of failure of which class of command ends with which code.
 pub fn exit_code(class: Class, kind: ErrorKind) -> u8 {
+    let missing = matches!(
+        kind,
+        ErrorKind::NoSuchContainer
+            | ErrorKind::NoSuchImage
+            | ErrorKind::NoSuchVolume
+            | ErrorKind::NoSuchSecret
+            | ErrorKind::NoSuchNetwork
+    );
     match (class, kind) {
         (Class::Run | Class::Exec, ErrorKind::CommandNotFound) => 127,
         (Class::Run | Class::Exec, ErrorKind::CommandNotExecutable) => 126,
         // The engine's own failures are told from the program's by a code that few programs use.
-        (Class::Run, _) => 125,
-        (Class::Exec | Class::Other, _) => 1,
+        (Class::Run, _) | (Class::Create, ErrorKind::InvalidArgument) => 125,
+        (Class::Remove, _) if missing => 1,
+        (Class::Remove, ErrorKind::Conflict) if called::as_podman() => 2,
+        _ if called::as_podman() => 125,
+        (Class::Create | Class::Exec | Class::Remove | Class::Other, _) => 1,
     }
 }

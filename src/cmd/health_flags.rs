@@ -14,7 +14,7 @@ pub struct HealthFlags {
     /// check
     #[arg(long, value_name = "string")]
     health_cmd: Option<String>,
-    /// Time between two checks, 30s if nothing is said; disable checks by hand only
+    /// Time between two checks, 30s if nothing is said; disable checks by hand only (default 0s)
     #[arg(long, value_name = "duration", allow_hyphen_values = true)]
     health_interval: Option<String>,
     /// Where results are kept: local
@@ -33,10 +33,10 @@ pub struct HealthFlags {
     /// Failures in a row that make the container unhealthy, 3 if nothing is said
     #[arg(long, value_name = "int", allow_hyphen_values = true)]
     health_retries: Option<String>,
-    /// Time between two checks in the start period, 5s if nothing is said
+    /// Time between two checks in the start period, 5s if nothing is said (default 0s)
     #[arg(long, value_name = "duration", allow_hyphen_values = true)]
     health_start_interval: Option<String>,
-    /// Time after the start in which failures do not count
+    /// Time after the start in which failures do not count (default 0s)
     #[arg(long, value_name = "duration", allow_hyphen_values = true)]
     health_start_period: Option<String>,
     /// Check this first, and the container's health when it has succeeded
@@ -54,7 +54,7 @@ pub struct HealthFlags {
     /// Time after which a startup check is killed, 30s if nothing is said
     #[arg(long, value_name = "duration", allow_hyphen_values = true)]
     health_startup_timeout: Option<String>,
-    /// Time after which a check is killed, 30s if nothing is said
+    /// Time after which a check is killed, 30s if nothing is said (default 0s)
     #[arg(long, value_name = "duration", allow_hyphen_values = true)]
     health_timeout: Option<String>,
     /// Do not check the container's health, whatever the image says

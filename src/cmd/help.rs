@@ -2,25 +2,40 @@
 
 use clap::{Arg, ArgAction, Command};
 
-use super::{failure::Failure, tree, ui, verb::Verb};
+use super::{called, failure::Failure, tree, ui, verb::Verb};
 
-/// `coracle`, `coracle --help`.
+/// What is done most, in Docker's order.
+const COMMON: [&str; 12] = [
+    "run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "search", "version",
+    "info",
+];
+
+/// `coracle`, `coracle --help`. What only answers that it is not there has no place in it.
 pub fn overview(root: &Command) -> String {
-    let mut text = String::from(
-        "Usage:  coracle [OPTIONS] COMMAND\n\nRuns containers, without a daemon\n\nCommands:\n",
-    );
+    let own = called::name();
+    let mut text =
+        format!("Usage:  {own} [OPTIONS] COMMAND\n\nRuns containers, without a daemon\n");
+    let verbs = tree::VERBS.iter();
     let single: Vec<(&str, &str)> = sorted(
-        tree::VERBS
-            .iter()
+        verbs
             .flat_map(|verb| verb.spellings.iter().map(move |name| (*name, verb.about)))
             .filter(|(name, _)| !name.contains(' ')),
     );
-    text.push_str(&pairs(&single));
-    text.push_str("\nManagement Commands:\n");
-    text.push_str(&pairs(tree::GROUPS));
-    text.push_str("\nGlobal Options:\n");
-    text.push_str(&options(root));
-    text.push_str("\nRun 'coracle COMMAND --help' for more information on a command.\n");
+    let common = COMMON
+        .iter()
+        .filter_map(|common| single.iter().find(|(name, _)| name == common).copied());
+    let others = single.iter().filter(|(name, _)| !COMMON.contains(name));
+    for (heading, commands) in [
+        ("Common Commands", common.collect()),
+        ("Management Commands", tree::GROUPS.to_vec()),
+        ("Commands", others.copied().collect::<Vec<_>>()),
+    ] {
+        text.push_str(&format!("\n{heading}:\n{}", pairs(&commands)));
+    }
+    text.push_str(&format!(
+        "\nGlobal Options:\n{}\nRun '{own} COMMAND --help' for more information on a command.\n",
+        options(root)
+    ));
     text
 }
 
@@ -39,23 +54,25 @@ pub fn group(name: &str, about: &str) -> String {
                 (group == name).then_some((verb, about))
             }),
     );
+    let own = called::name();
     format!(
-        "Usage:  coracle {name} COMMAND\n\n{about}\n\nCommands:\n{}\nRun 'coracle {name} COMMAND --help' for more information on a command.\n",
+        "Usage:  {own} {name} COMMAND\n\n{about}\n\nCommands:\n{}\nRun '{own} {name} COMMAND --help' for more information on a command.\n",
         pairs(&inside)
     )
 }
 
 /// `coracle run --help`.
 pub fn verb(verb: &Verb, spelling: &str, command: &Command) -> String {
+    let own = called::name();
     let mut text = format!(
-        "Usage:  coracle {spelling} {}\n\n{}\n",
+        "Usage:  {own} {spelling} {}\n\n{}\n",
         verb.usage, verb.about
     );
     if verb.spellings.len() > 1 {
         let names: Vec<String> = verb
             .spellings
             .iter()
-            .map(|name| format!("coracle {name}"))
+            .map(|name| format!("{own} {name}"))
             .collect();
         text.push_str(&format!("\nAliases:\n  {}\n", names.join(", ")));
     }
@@ -133,7 +150,12 @@ fn about(arg: &Arg) -> String {
         && !arg.is_hide_default_value_set()
         && !default.is_empty()
     {
-        about.push_str(&format!(" (default {default})"));
+        // As Docker writes them: texts in quotes.
+        let is_text = arg
+            .get_value_names()
+            .is_some_and(|names| names[0] == "string");
+        let quote = if is_text { "\"" } else { "" };
+        about.push_str(&format!(" (default {quote}{default}{quote})"));
     }
     about
 }

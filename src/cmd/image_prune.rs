@@ -3,9 +3,7 @@
 use clap::Args;
 
 use super::{
-    Session,
-    filter::Filters,
-    parse,
+    Session, parse,
     prune::{self, Choice},
     verb::{Arity, Outcome, Verb},
 };
@@ -35,7 +33,7 @@ pub const VERB: Verb = Verb {
 
 fn run(session: &Session, flags: &Flags) -> Outcome {
     let known = [&Choice::FILTERS[..], &["dangling"]].concat();
-    let choice = Choice::new(Filters::parse(&flags.filter, &known)?)?;
+    let choice = Choice::new(prune::filters(session, &flags.filter, &known)?)?;
     let dangling = choice.filters().boolean("dangling")?;
     let all = flags.all || dangling == Some(false);
     if !flags.force {

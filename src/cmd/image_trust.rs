@@ -79,14 +79,14 @@ fn show(flags: &Flags, files: &TrustFiles, registry: Option<&str>) -> Outcome {
     if flags.raw {
         let policy = serde_json::to_value(&view.policy)
             .map_err(|cause| Failure::Plain(cause.to_string(), 125))?;
-        ui::raw(&inspect::pretty_one(&policy))?;
+        ui::json(&inspect::pretty_one(&policy))?;
         return Ok(0);
     }
     let is_wanted = |line: &&TrustLine| registry.is_none_or(|name| line.scope == name);
     let lines: Vec<&TrustLine> = view.lines.iter().filter(is_wanted).collect();
     if flags.json {
         let objects: Vec<serde_json::Value> = lines.iter().map(|line| object(line)).collect();
-        ui::raw(&inspect::pretty(&objects))?;
+        ui::json(&inspect::pretty(&objects))?;
     } else {
         let mut table = String::new();
         if !flags.noheading {

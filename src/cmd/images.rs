@@ -91,6 +91,21 @@ pub(super) const HEADINGS: &[(&str, &str)] = &[
     ("UniqueSize", "UNIQUE SIZE"),
 ];
 
+/// `--format raw`
+const RAW: &str = r"repository: {{ .Repository }}
+tag: {{.Tag}}
+image_id: {{.ID}}
+created_at: {{.CreatedAt}}
+virtual_size: {{.Size}}
+";
+const RAW_WITH_DIGEST: &str = r"repository: {{ .Repository }}
+tag: {{.Tag}}
+digest: {{.Digest}}
+image_id: {{.ID}}
+created_at: {{.CreatedAt}}
+virtual_size: {{.Size}}
+";
+
 fn run(session: &Session, flags: &Flags, name: Option<&String>) -> Outcome {
     let mut texts = flags.filter.clone();
     texts.extend(name.map(|name| format!("reference={name}")));
@@ -108,12 +123,20 @@ fn run(session: &Session, flags: &Flags, name: Option<&String>) -> Outcome {
     images.extend(lists(engine)?);
     select(&mut images, &filters, engine)?;
     sort(&mut images, &flags.sort)?;
-    if flags.quiet && format.is_none_or(|format| format == "table") {
+    // A format of the settings does not count beside --quiet, one that was asked for wins.
+    let asked = flags.format.as_deref().unwrap_or_default();
+    if flags.quiet && matches!(asked, "" | "table" | "raw") {
+        let label = if asked == "raw" { "image_id: " } else { "" };
         for image in &images {
-            ui::line(&id(image, flags.no_trunc))?;
+            ui::line(&format!("{label}{}", id(image, flags.no_trunc)))?;
         }
         return Ok(0);
     }
+    let format = match format {
+        Some("raw") if flags.digests => Some(RAW_WITH_DIGEST),
+        Some("raw") => Some(RAW),
+        other => other,
+    };
     let mut rows: Vec<Row> = images
         .iter()
         .map(|image| row(image, flags.no_trunc))
@@ -155,6 +178,7 @@ fn lists(engine: &Engine) -> Result<Vec<ImageRecord>, Failure> {
         config: list.digest,
         index: None,
         blobs: Vec::new(),
+        others: Vec::new(),
         layers: Vec::new(),
         size: 0,
         created: times::from_seconds(list.created),

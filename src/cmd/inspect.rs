@@ -5,14 +5,15 @@ use serde::Serialize;
 use serde_json::{Value, ser::PrettyFormatter};
 
 use super::{
-    Session, container_flags, each,
+    Session, called, container_flags, each,
     failure::Failure,
+    go_types,
     manifest::FarFlags,
     parse,
     progress::{Show, Stream},
     template::Inspect,
     ui,
-    verb::{Arity, Outcome, Verb},
+    verb::{Arity, Class, Outcome, Verb},
 };
 use crate::{
     engine::manifests::RemoteView,
@@ -152,7 +153,7 @@ fn far(session: &Session, flags: &ImageFlags, names: &[String]) -> Outcome {
     let platform = container_flags::platform(flags.platform.clone())?;
     let options = flags.far.options(session)?;
     let show = Show::new(Stream::Stderr, false);
-    each::each(names, |name| {
+    each::each(Class::Other, names, |name| {
         if !name.starts_with("docker://") {
             let text = format!("{name} is an image here: ask for it in another command");
             return Err(Error::invalid(text).into());
@@ -161,16 +162,40 @@ fn far(session: &Session, flags: &ImageFlags, names: &[String]) -> Outcome {
         let bytes = engine.inspect_remote(name, view, platform.as_ref(), &options, &show)?;
         // Byte for byte: its digest is the registry's.
         if view == RemoteView::Raw && template.is_none() {
-            return ui::raw(&bytes);
+            return ui::json(&bytes);
         }
         let object: Value = serde_json::from_slice(&bytes)
             .context(ErrorKind::InvalidContent, || "invalid document".to_owned())?;
         match &template {
-            Some(template) => ui::line(&template.show(&object)?),
-            None => ui::raw(&pretty_object(&object)),
+            Some(template) => ui::line(&template.show(None, &object)?),
+            None => ui::json(&pretty_object(&object)),
         }
     })
 }
+
+#[derive(Args)]
+struct NetworkFlags {
+    /// "json", or a template in Go's language
+    #[arg(long, short = 'f', value_name = "string")]
+    format: Option<String>,
+    /// Has no effect: there are no swarms to tell more of
+    #[arg(long, short = 'v')]
+    verbose: bool,
+}
+
+pub const NETWORK: Verb = Verb {
+    spellings: &["network inspect"],
+    about: "Show everything about networks",
+    usage: "[OPTIONS] NETWORK [NETWORK...]",
+    arity: Arity::AtLeast(1),
+    flags: NetworkFlags::augment_args,
+    run: |session, matches, names| {
+        let flags: NetworkFlags = parse::flags(matches)?;
+        let format = flags.format.as_deref();
+        run(session, Kind::Network, false, format, &names)
+    },
+    ..Verb::PLAIN
+};
 
 #[derive(Args)]
 struct VolumeFlags {
@@ -250,28 +275,41 @@ fn run(
     let mut failed = Vec::new();
     for name in names {
         match (look_up(session, kind, size, name), &template) {
-            (Ok(object), None) => found.push(object),
-            (Ok(object), Some(template)) => ui::line(&template.show(&object)?)?,
-            (Err(Failure::Engine(error)), _) => failed.push(error),
-            (Err(other), _) => return Err(other),
+            (Ok((_, object)), None) => found.push(object),
+            (Ok((kind, object)), Some(template)) => match template.show(Some(kind), &object) {
+                Ok(text) => ui::line(&text)?,
+                Err(failure) => failed.push(failure),
+            },
+            (Err(failure), _) => failed.push(failure),
         }
     }
     match template {
-        None => ui::raw(&pretty(&found))?,
+        None => ui::json(&pretty(&found))?,
         // Docker ends the output with an empty line when a template had nothing to show.
         Some(_) if failed.len() == names.len() => ui::line("")?,
         Some(_) => {}
     }
-    failed.iter().for_each(each::tell);
-    Ok(u8::from(!failed.is_empty()))
+    for failure in &failed {
+        match failure {
+            Failure::Engine(error) => each::tell(error),
+            Failure::Plain(message, _) => ui::error(message, None),
+            _ => {}
+        }
+    }
+    Ok(match (failed.is_empty(), called::as_podman()) {
+        (true, _) => 0,
+        (false, false) => 1,
+        (false, true) => 125,
+    })
 }
 
+/// What the name stands for, and the structure that Docker's client has for it.
 fn look_up(
     session: &Session,
     kind: Kind,
     size: bool,
     name: &str,
-) -> std::result::Result<Value, Failure> {
+) -> std::result::Result<(&'static str, Value), Failure> {
     let engine = session.engine()?;
     let missing = |result: &Result<Value>| {
         result.as_ref().is_err_and(|error| {
@@ -280,34 +318,37 @@ fn look_up(
                 ErrorKind::NoSuchContainer
                     | ErrorKind::NoSuchImage
                     | ErrorKind::NoSuchVolume
+                    | ErrorKind::NoSuchNetwork
                     | ErrorKind::InvalidArgument
             )
         })
     };
     if kind == Kind::Network {
-        // There are none of one's own; `none` and `host` are words of `--network`.
-        let text = format!("network {name} not found");
-        return Err(Error::new(ErrorKind::InvalidArgument, text).into());
+        return Ok((go_types::NETWORK, engine.inspect_network(name)?));
     }
     if kind == Kind::Volume {
-        return Ok(engine.inspect_volume(name)?);
+        return Ok((go_types::VOLUME, engine.inspect_volume(name)?));
     }
     if kind != Kind::Image {
         let container = engine.inspect_container(name, size);
         if kind == Kind::Container || !missing(&container) {
-            return Ok(container?);
+            return Ok((go_types::CONTAINER, container?));
         }
     }
     let image = engine.inspect_image(name);
     if kind == Kind::Any && missing(&image) {
-        // Containers, images, volumes: Docker's order.
+        // Containers, images, networks, volumes: Docker's order.
+        let network = engine.inspect_network(name);
+        if !missing(&network) {
+            return Ok((go_types::NETWORK, network?));
+        }
         let volume = engine.inspect_volume(name);
         if !missing(&volume) {
-            return Ok(volume?);
+            return Ok((go_types::VOLUME, volume?));
         }
         return Err(Error::new(ErrorKind::NoSuchImage, format!("no such object: {name}")).into());
     }
-    Ok(image?)
+    Ok((go_types::IMAGE, image?))
 }
 
 pub(super) fn pretty_one(object: &Value) -> Vec<u8> {

@@ -24,7 +24,13 @@ struct Flags {
     #[arg(long, short = 'l')]
     latest: bool,
     /// Signal to send, name or number
-    #[arg(long, short = 's', value_name = "string", default_value = "KILL")]
+    #[arg(
+        long,
+        short = 's',
+        value_name = "string",
+        default_value = "KILL",
+        hide_default_value = true
+    )]
     signal: String,
 }
 

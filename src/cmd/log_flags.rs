@@ -16,7 +16,7 @@ pub struct LogFlags {
     log_driver: Option<String>,
     /// Option of the log driver: max-size=10m, max-file=3, compress=true, tag=, labels=, env=,
     /// path=, mode=
-    #[arg(long, value_name = "NAME=VALUE")]
+    #[arg(long, value_name = "list")]
     log_opt: Vec<String>,
 }
 

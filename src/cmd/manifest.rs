@@ -14,7 +14,7 @@ use super::{
     progress::{Show, Stream},
     registry_flags::RegistryFlags,
     ui,
-    verb::{Arity, Outcome, Verb},
+    verb::{Arity, Class, Outcome, Verb},
 };
 use crate::{
     engine::{
@@ -102,13 +102,13 @@ struct EntryFlags {
     #[arg(long, value_name = "string")]
     arch: Option<String>,
     /// Say which features of the processor are needed
-    #[arg(long, value_name = "stringSlice", value_delimiter = ',')]
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
     features: Vec<String>,
     /// Say another operating system
     #[arg(long, value_name = "string")]
     os: Option<String>,
     /// Say which features of the operating system are needed
-    #[arg(long, value_name = "stringSlice", value_delimiter = ',')]
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
     os_features: Vec<String>,
     /// Say which version of the operating system is needed
     #[arg(long, value_name = "string")]
@@ -308,9 +308,11 @@ pub const RM: Verb = Verb {
     run: |session, matches, names| {
         let flags: RemoveFlags = parse::flags(matches)?;
         let engine = session.engine()?;
-        each::each(&names, |name| match engine.remove_manifest_list(name) {
-            Err(error) if flags.ignore && error.kind() == ErrorKind::NoSuchImage => Ok(()),
-            other => Ok(other.map(drop)?),
+        each::each(Class::Remove, &names, |name| {
+            match engine.remove_manifest_list(name) {
+                Err(error) if flags.ignore && error.kind() == ErrorKind::NoSuchImage => Ok(()),
+                other => Ok(other.map(drop)?),
+            }
         })
     },
     ..Verb::PLAIN

@@ -53,7 +53,7 @@ fn inspect(session: &Session, flags: &InspectFlags, names: &[String]) -> Outcome
                 .context(ErrorKind::InvalidContent, || "invalid manifest".to_owned())?
         }
     };
-    ui::raw(&indented(&shown, "\t"))?;
+    ui::json(&indented(&shown, "\t"))?;
     Ok(0)
 }
 

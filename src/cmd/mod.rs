@@ -11,6 +11,7 @@
 //! unsupported  Docker's flags that are not there   each      several objects, one by one
 //! chosen    --all, --filter, --latest, --cidfile   refused   commands that are not there
 //! prune     the question before cleaning up        container_filters, container_rows  `ps`
+//! listing   what lists of named things share
 //! NAME      one command: its flags, then one function
 //! ```
 //!
@@ -18,23 +19,35 @@
 //! measure: spellings, texts on standard output, exit codes.
 
 mod account_flags;
+mod build_cache_flags;
+mod build_output_flags;
+mod build_secret_flags;
+mod build_show;
+mod build_step_flags;
+mod build_unsupported;
 mod bundle_flags;
+mod called;
 mod chosen;
 mod columns;
 mod container_filters;
 mod container_flags;
 mod container_rows;
+mod csv_pairs;
 mod device_flags;
 mod each;
 mod env;
 mod failure;
 mod filter;
+mod go_types;
+mod go_values;
 mod health_flags;
 mod healthcheck;
 mod help;
+mod listing;
 mod log_flags;
 mod mount_flags;
 mod namespace_flags;
+mod network_flags;
 mod parse;
 mod process_columns;
 mod progress;
@@ -46,6 +59,7 @@ mod security_flags;
 mod settings;
 mod signing_flags;
 mod template;
+mod template_tree;
 mod terminal;
 mod times;
 mod tree;
@@ -56,9 +70,15 @@ mod verb;
 
 mod artifact;
 mod attach;
+mod build;
+mod builder;
+mod builder_prune;
 mod clone;
 mod commit;
+mod completion;
+mod config_show;
 mod container_prune;
+mod context;
 mod cp;
 mod create;
 mod diff;
@@ -84,6 +104,10 @@ mod login;
 mod logs;
 mod manifest;
 mod manifest_far;
+mod network;
+mod network_connect;
+mod network_create;
+mod network_ls;
 mod pause;
 mod port;
 mod ps;
@@ -103,6 +127,8 @@ mod spec;
 mod start;
 mod stats;
 mod stop;
+mod swarm;
+mod system_alias;
 mod system_boot;
 mod system_check;
 mod system_df;
@@ -161,6 +187,7 @@ impl Session {
 
 /// Does what the words (the program's name first) ask for.
 pub fn main(args: Vec<OsString>) -> u8 {
+    called::note(args.first().map(OsString::as_os_str));
     dispatch(args.get(1..).unwrap_or_default())
 }
 
@@ -208,6 +235,9 @@ fn dispatch(words: &[OsString]) -> u8 {
     let RootFlags::Given(flags) = globals else {
         return 0;
     };
+    if rest[0] == "__complete" {
+        return complete(*flags, &rest[1..]);
+    }
     let found = match find(rest) {
         Ok(found) => found,
         Err(code) => return code,
@@ -227,7 +257,11 @@ enum RootFlags {
 fn root_flags(root: &mut clap::Command, words: &[OsString]) -> Result<RootFlags, Failure> {
     match parse::parse(root, words, None)? {
         Parsed::Help => Ok(RootFlags::Help),
-        Parsed::Flags(matches, _) => Ok(RootFlags::Given(Box::new(parse::flags(&matches)?))),
+        Parsed::Flags(matches, _) => {
+            let flags: GlobalFlags = parse::flags(&matches)?;
+            settings::follow_habits(flags.compat.as_deref())?;
+            Ok(RootFlags::Given(Box::new(flags)))
+        }
     }
 }
 
@@ -286,15 +320,14 @@ fn unknown(command: &str, group: &str) -> u8 {
     } else {
         "COMMAND"
     };
-    Failure::UnknownCommand(format!("unknown command: coracle {command}")).report(
-        Class::Other,
-        group,
-        usage,
-    )
+    let message = format!("unknown command: {} {command}", called::name());
+    let meant = crate::model::nearest(command, tree::spellings(group)).map(str::to_owned);
+    Failure::UnknownCommand(message, meant).report(Class::Other, group, usage)
 }
 
 fn execute(globals: GlobalFlags, found: &Found) -> Outcome {
     let verb = found.verb;
+    unsupported::refuse_content_trust(verb.name(), found.words)?;
     let mut command = parse::declare(verb.name(), verb.flags);
     let words = unsupported::take_out(
         verb.unsupported,
@@ -320,6 +353,19 @@ fn execute(globals: GlobalFlags, found: &Found) -> Outcome {
             outcome
         }
     }
+}
+
+/// The words that a shell asks about: whatever is wrong with them, there is only nothing to offer.
+fn complete(flags: GlobalFlags, words: &[OsString]) -> u8 {
+    let words: Vec<String> = words
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let done = Settings::resolve(flags).and_then(|settings| {
+        let engine = OnceCell::new();
+        completion::complete(&Session { settings, engine }, &words)
+    });
+    done.unwrap_or(1)
 }
 
 fn code(result: Result<(), Failure>) -> u8 {

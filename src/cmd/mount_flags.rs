@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::env;
+use super::{env, ui};
 use crate::model::{
     ContainerSpec, Context, Error, ErrorKind, Result, human,
     mount::{self, ImageVolumes, Mount, MountSettings, MountSource},
@@ -75,14 +75,39 @@ fn mounts(volumes: &[String], mounts: &[String], tmpfs: &[String]) -> Result<Vec
     for text in mounts {
         all.push(absolute(mount::parse_mount(text)?)?);
     }
+    all.retain(|mount| !is_missing_engine_socket(mount));
     for text in tmpfs {
         all.push(mount::parse_tmpfs(text)?);
     }
     Ok(all)
 }
 
+/// Whether this is the socket of an engine that does not run here. CI systems mount it into every job;
+/// there is nothing to mount, and a folder made in its place would keep that engine from starting.
+fn is_missing_engine_socket(mount: &Mount) -> bool {
+    let MountSource::Bind { source, .. } = &mount.source else {
+        return false;
+    };
+    let path = std::path::Path::new(source);
+    let own = |below: &str| env::xdg_runtime_dir().is_some_and(|dir| path == dir.join(below));
+    let known = [
+        "/var/run/docker.sock",
+        "/run/docker.sock",
+        "/run/podman/podman.sock",
+    ];
+    let is_known =
+        known.contains(&source.as_str()) || own("docker.sock") || own("podman/podman.sock");
+    let missing = is_known && !path.exists();
+    if missing {
+        ui::notice(&format!(
+            "{source} is not mounted: there is no daemon, and no such socket"
+        ));
+    }
+    missing
+}
+
 /// A source is relative to the working directory, or to the home if it begins with `~`.
-fn absolute(mut mount: Mount) -> Result<Mount> {
+pub fn absolute(mut mount: Mount) -> Result<Mount> {
     if let MountSource::Bind { source, .. } = &mut mount.source
         && !source.starts_with('/')
     {

@@ -67,10 +67,16 @@ fn like_pflag(arg: Arg) -> Arg {
         ArgAction::SetTrue if arg.get_default_values() == ["true"] => boolean(arg, "true"),
         ArgAction::SetTrue => boolean(arg, "false"),
         ArgAction::SetFalse => boolean(arg, "true"),
-        _ if arg.is_require_equals_set() => arg.value_parser(go_bool),
+        // What has a text for its value without one has words, and not the two of a boolean alone.
+        _ if arg.is_require_equals_set() && is_boolean(&arg) => arg.value_parser(go_bool),
         ArgAction::Set | ArgAction::Append => arg.allow_hyphen_values(true),
         _ => arg,
     }
+}
+
+fn is_boolean(arg: &Arg) -> bool {
+    let names = arg.get_value_names().unwrap_or_default();
+    names.iter().all(|name| name != "policy")
 }
 
 fn boolean(arg: Arg, default: &'static str) -> Arg {
@@ -201,7 +207,7 @@ fn docker_words(command: &Command, words: &[OsString], error: &clap::Error) -> S
     let flag = context(ContextKind::InvalidArg);
     let value = context(ContextKind::InvalidValue);
     match error.kind() {
-        ErrorKind::UnknownArgument => unknown_flag(words, &flag),
+        ErrorKind::UnknownArgument => unknown_flag(command, words, &flag),
         ErrorKind::InvalidValue if value.is_empty() => missing_value(words, &flag),
         ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::NoEquals => {
             let why = std::error::Error::source(error).map_or_else(
@@ -222,9 +228,13 @@ fn docker_words(command: &Command, words: &[OsString], error: &clap::Error) -> S
     }
 }
 
-fn unknown_flag(words: &[OsString], flag: &str) -> String {
-    if flag.starts_with("--") {
-        return format!("unknown flag: {flag}");
+fn unknown_flag(command: &Command, words: &[OsString], flag: &str) -> String {
+    if let Some(long) = flag.strip_prefix("--") {
+        let there = command.get_arguments().filter(|arg| !arg.is_hide_set());
+        return match crate::model::nearest(long, there.filter_map(Arg::get_long)) {
+            Some(meant) => format!("unknown flag: {flag}\nhint: did you mean --{meant}?"),
+            None => format!("unknown flag: {flag}"),
+        };
     }
     let letter = flag.trim_start_matches('-');
     let cluster = words

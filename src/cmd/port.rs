@@ -73,7 +73,7 @@ fn run(session: &Session, flags: &Flags, mut words: Vec<String>) -> Outcome {
                 );
                 return Err(Failure::Plain(text, 1));
             }
-            fitting.iter().map(host).collect()
+            naturally_sorted(fitting.iter().map(host).collect())
         }
     };
     lines.iter().try_for_each(|line| ui::line(line))?;
@@ -99,11 +99,22 @@ fn host(port: &PublishedPort) -> String {
 }
 
 fn mappings(ports: &[PublishedPort]) -> Vec<String> {
-    let mut lines: Vec<String> = ports
-        .iter()
-        .map(|port| format!("{}/{} -> {}", port.port, port.protocol, host(port)))
-        .collect();
-    lines.sort();
+    let line = |port: &PublishedPort| format!("{}/{} -> {}", port.port, port.protocol, host(port));
+    naturally_sorted(ports.iter().map(line).collect())
+}
+
+/// Docker's order: numbers in texts by their size.
+fn naturally_sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort_by_cached_key(|line| {
+        let parts = line.split_inclusive(|letter: char| !letter.is_ascii_digit());
+        let part = |part: &str| {
+            let digits = part.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+            // What begins with a number comes before what does not, as digits do before letters.
+            let number = digits.parse().unwrap_or(u64::MAX);
+            (number, part[digits.len()..].to_owned())
+        };
+        parts.map(part).collect::<Vec<_>>()
+    });
     lines
 }
 
@@ -122,6 +133,14 @@ mod tests {
         assert_eq!(
             mappings(&[port(80, "::"), port(80, "0.0.0.0")]),
             ["80/tcp -> 0.0.0.0:8080", "80/tcp -> [::]:8080"]
+        );
+        assert_eq!(
+            mappings(&[port(443, "0.0.0.0"), port(8080, "::"), port(80, "0.0.0.0")]),
+            [
+                "80/tcp -> 0.0.0.0:8080",
+                "443/tcp -> 0.0.0.0:8080",
+                "8080/tcp -> [::]:8080"
+            ]
         );
     }
 

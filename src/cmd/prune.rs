@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, io::BufRead};
 
-use super::{failure::Failure, filter::Filters, times, ui};
+use super::{Session, failure::Failure, filter::Filters, times, ui};
 use crate::{
+    build::cache::{self, CacheEntry},
     engine::{Engine, Removed},
     model::{Result, human, image::ImageRecord},
 };
@@ -19,6 +20,25 @@ pub fn confirm(command: &str, warning: &str) -> std::result::Result<(), Failure>
     } else {
         Err(Failure::Plain(format!("{command} has been cancelled"), 1))
     }
+}
+
+/// The filters of a prune: those of the command line, and those of Docker's `config.json` that they do
+/// not say the opposite of.
+pub fn filters(
+    session: &Session,
+    given: &[String],
+    known: &[&str],
+) -> std::result::Result<Filters, Failure> {
+    let configured = session.settings.prune_filters.iter().filter(|text| {
+        let opposite = match text.split_once('=') {
+            Some(("label", value)) => format!("label!={value}"),
+            Some(("label!", value)) => format!("label={value}"),
+            _ => return true,
+        };
+        !given.contains(&opposite)
+    });
+    let all: Vec<String> = given.iter().chain(configured).cloned().collect();
+    Filters::parse(&all, known)
 }
 
 /// Which objects the filters of a prune leave.
@@ -92,6 +112,39 @@ pub fn volumes(engine: &Engine, all: bool, filters: &Filters) -> std::result::Re
         .collect();
     let (removed, bytes) = engine.prune_volumes(&names)?;
     list("Deleted Volumes:", removed.into_iter())?;
+    Ok(bytes)
+}
+
+/// The same for networks, which take no room.
+pub fn networks(engine: &Engine, choice: &Choice) -> std::result::Result<(), Failure> {
+    let names: Vec<String> = engine
+        .networks()?
+        .into_iter()
+        .filter(|network| network.custom && network.used_by.is_empty())
+        .filter(|network| choice.fits(&network.created, &network.labels))
+        .map(|network| network.name)
+        .collect();
+    let removed = engine.prune_networks(&names)?;
+    list("Deleted Networks:", removed.into_iter())
+}
+
+/// The same for what builds keep: with `all` also what images have, too. Nothing of it has labels.
+pub fn builds(engine: &Engine, all: bool, choice: &Choice) -> std::result::Result<u64, Failure> {
+    if choice.asks_for_labels() {
+        return Ok(0);
+    }
+    let old = |entry: &CacheEntry| {
+        let used = i128::from(entry.used) * 1_000_000_000;
+        choice.until.is_none_or(|moment| used < moment)
+    };
+    let mut going = cache::list(engine)?;
+    going.retain(|entry| !entry.in_use && (all || !entry.shared) && old(entry));
+    if going.is_empty() {
+        return Ok(0);
+    }
+    let bytes = cache::remove(engine, &going)?;
+    let ids = going.into_iter().map(|entry| entry.id);
+    list("Deleted build cache objects:", ids)?;
     Ok(bytes)
 }
 

@@ -89,6 +89,17 @@ const NAMESPACE_HEADINGS: &[(&str, &str)] = &[
     ("USERNS", "USERNS"),
     ("UTS", "UTS"),
 ];
+/// `--format raw`
+const RAW: &str = r"container_id: {{.ID}}
+image: {{.Image}}
+command: {{.Command}}
+created_at: {{.CreatedAt}}
+state: {{- pad .State 1 0}}
+status: {{- pad .Status 1 0}}
+names: {{.Names}}
+labels: {{- pad .Labels 1 0}}
+ports: {{- pad .Ports 1 0}}
+";
 const POD_COLUMNS: &str = r"\t{{.Pod}}\t{{.PodName}}";
 
 /// Home, the rest of a line, and of the screen: a picture is replaced in place.
@@ -153,6 +164,16 @@ impl<'a> View<'a> {
             .as_deref()
             .filter(|format| !format.is_empty())
             .or(session.settings.ps_format.as_deref());
+        if flags.quiet
+            && flags
+                .format
+                .as_deref()
+                .is_some_and(|format| !format.is_empty())
+        {
+            ui::aside(
+                "WARNING: Ignoring custom format, because both --format and --quiet are set.",
+            );
+        }
         let engine = session.engine()?;
         Ok(View {
             flags,
@@ -192,9 +213,15 @@ impl<'a> View<'a> {
     fn show(&self) -> Result<String, Failure> {
         let containers = self.containers()?;
         let whole = self.flags.no_trunc;
-        if self.flags.quiet && self.format.is_none_or(|format| format == "table") {
+        if self.flags.quiet {
+            let label = match self.format {
+                Some("raw") => "container_id: ",
+                _ => "",
+            };
             let ids = containers.iter();
-            return Ok(ids.map(|one| format!("{}\n", id(one, whole))).collect());
+            return Ok(ids
+                .map(|one| format!("{label}{}\n", id(one, whole)))
+                .collect());
         }
         if self.flags.ns {
             let rows = containers.iter().map(|one| self.namespaces(one));
@@ -214,7 +241,15 @@ impl<'a> View<'a> {
             headings: &[HEADINGS, &[("Pod", "POD ID"), ("PodName", "PODNAME")]].concat(),
             default: &format!("{table}{pods}"),
         };
-        let shown = self.format.filter(|format| *format != "table");
+        let raw = match self.flags.size {
+            true => format!("{RAW}size: {{{{.Size}}}}\n"),
+            false => RAW.to_owned(),
+        };
+        let format = match self.format {
+            Some("raw") => Some(raw.as_str()),
+            other => other,
+        };
+        let shown = format.filter(|format| *format != "table");
         let wanted = Wanted::of(shown.unwrap_or(list.default));
         let rows = containers.iter().map(|one| {
             let mut row = row(one, whole, &wanted);
@@ -224,7 +259,7 @@ impl<'a> View<'a> {
             }
             row
         });
-        let text = list.show(self.format, &rows.collect::<Vec<Row>>())?;
+        let text = list.show(format, &rows.collect::<Vec<Row>>())?;
         let is_table = shown.is_none_or(|format| format.starts_with("table"));
         self.without_headings(text, is_table)
     }

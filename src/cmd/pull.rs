@@ -9,7 +9,7 @@ use super::{
     progress::{Show, Stream},
     registry_flags::RegistryFlags,
     ui,
-    verb::{Arity, Outcome, Verb},
+    verb::{Arity, Class, Outcome, Verb},
 };
 use crate::{
     engine::{Engine, Freshness, LoadRequest, PullRequest},
@@ -29,8 +29,6 @@ struct Flags {
     arch: Option<String>,
     #[arg(long, value_name = "string", hide = true)]
     decryption_key: Option<String>,
-    #[arg(long, hide = true)]
-    disable_content_trust: bool,
     /// Operating system to choose from a multi-platform image
     #[arg(long, value_name = "string")]
     os: Option<String>,
@@ -55,6 +53,7 @@ pub const VERB: Verb = Verb {
     about: "Fetch images from a registry",
     usage: "[OPTIONS] NAME[:TAG|@DIGEST] [NAME...]",
     arity: Arity::AtLeast(1),
+    unsupported: super::unsupported::TRANSFER,
     flags: Flags::augment_args,
     run: |session, matches, names| run(session, &parse::flags(matches)?, &names),
     ..Verb::PLAIN
@@ -70,25 +69,27 @@ fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
     let freshness = freshness(&flags.policy)?;
     let platform = platform(flags)?;
     let engine = session.engine()?;
-    each::each(names, |typed| match Transport::parse(typed)? {
-        Transport::Archive(archive) => {
-            from_archive(session, engine, flags, platform.clone(), typed, &archive)
-        }
-        Transport::Registry(typed) => {
-            let request = PullRequest {
-                reference: typed.parse::<Reference>()?,
-                registry: flags.registry.options(session)?,
-                platform: platform.clone(),
-            };
-            let show = Show::new(Stream::Stdout, flags.quiet);
-            if flags.all_tags {
-                return all_tags(engine, request, freshness, &typed, &show);
+    each::each(Class::Other, names, |typed| {
+        match Transport::parse(typed)? {
+            Transport::Archive(archive) => {
+                from_archive(session, engine, flags, platform.clone(), typed, &archive)
             }
-            if parse::is_without_tag(&typed, &request.reference) {
-                show.line("Using default tag: latest");
+            Transport::Registry(typed) => {
+                let request = PullRequest {
+                    reference: typed.parse::<Reference>()?,
+                    registry: flags.registry.options(session)?,
+                    platform: platform.clone(),
+                };
+                let show = Show::new(Stream::Stdout, flags.quiet);
+                if flags.all_tags {
+                    return all_tags(engine, request, freshness, &typed, &show);
+                }
+                if parse::is_without_tag(&typed, &request.reference) {
+                    show.line("Using default tag: latest");
+                }
+                let name = one(engine, &request, freshness, &show)?;
+                ui::line(&name.to_string())
             }
-            let name = one(engine, &request, freshness, &show)?;
-            ui::line(&name.to_string())
         }
     })
 }

@@ -42,8 +42,6 @@ struct Flags {
     /// Write the digest in the registry to a file
     #[arg(long, value_name = "file")]
     digestfile: Option<PathBuf>,
-    #[arg(long, hide = true)]
-    disable_content_trust: bool,
     #[arg(long, value_name = "ints", hide = true)]
     encrypt_layer: Option<String>,
     #[arg(long, value_name = "string", hide = true)]
@@ -74,6 +72,7 @@ pub const VERB: Verb = Verb {
     about: "Send an image to a registry",
     usage: "[OPTIONS] NAME[:TAG] [DESTINATION]",
     arity: Arity::Between(1, 2),
+    unsupported: super::unsupported::TRANSFER,
     flags: Flags::augment_args,
     run: |session, matches, arguments| run(session, parse::flags(matches)?, &arguments),
     ..Verb::PLAIN

@@ -1,84 +1,61 @@
-//! Commands of Podman's that are known and not there, each with what does instead. Exit code 125,
-//! whatever stands behind them, and nothing is touched.
+//! Commands that are known and not there, each with what does instead. Exit code 125, whatever stands
+//! behind them, and nothing is touched.
 
 use super::{
     failure::Failure,
-    unsupported::NO_CHECKPOINTS,
-    verb::{Arity, Outcome, Verb},
+    verb::{Arity, Verb},
 };
 
-const NO_MOUNTS: &str =
-    "no mount outlives a command here: see `coracle cp`, `coracle export` and `coracle diff`";
-
-const NO_IMAGE_MOUNTS: &str = "no mount outlives a command here: see `coracle image ls-files`, `coracle image diff` and `coracle save`";
-
 const REFUSED: Verb = Verb {
+    usage: "[OPTIONS] [ARG...]",
     arity: Arity::AtLeast(0),
     // Whatever flags it is given, the answer is the same.
     flags: |command| command.ignore_errors(true),
     ..Verb::PLAIN
 };
 
-pub const CHECKPOINT: Verb = Verb {
-    spellings: &["container checkpoint"],
-    about: "Not supported: keep what a container does for later",
-    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    run: |_, _, _| refuse("container checkpoint", NO_CHECKPOINTS),
-    ..REFUSED
-};
+macro_rules! refused {
+    ($($($spelling:literal)|+: $name:literal => $instead:literal;)+) => {
+        pub static VERBS: &[Verb] = &[$(Verb {
+            spellings: &[$($spelling),+],
+            about: concat!("Not supported: ", $instead),
+            run: |_, _, _| Err(Failure::Refused(concat!($name, " is not supported").to_owned(), $instead)),
+            ..REFUSED
+        },)+];
+    };
+}
 
-pub const RESTORE: Verb = Verb {
-    spellings: &["container restore"],
-    about: "Not supported: go on from a checkpoint",
-    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    run: |_, _, _| refuse("container restore", NO_CHECKPOINTS),
-    ..REFUSED
-};
-
-pub const MOUNT: Verb = Verb {
-    spellings: &["container mount", "mount"],
-    about: "Not supported: show a container's files in a folder of the host",
-    usage: "[OPTIONS] [CONTAINER...]",
-    run: |_, _, _| refuse("mount", NO_MOUNTS),
-    ..REFUSED
-};
-
-pub const UNMOUNT: Verb = Verb {
-    spellings: &["container unmount", "container umount", "umount", "unmount"],
-    about: "Not supported: end what mount has begun",
-    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    run: |_, _, _| refuse("unmount", NO_MOUNTS),
-    ..REFUSED
-};
-
-pub const IMAGE_MOUNT: Verb = Verb {
-    spellings: &["image mount"],
-    about: "Not supported: show an image's files in a folder of the host",
-    usage: "[OPTIONS] [IMAGE...]",
-    run: |_, _, _| refuse("image mount", NO_IMAGE_MOUNTS),
-    ..REFUSED
-};
-
-pub const IMAGE_UNMOUNT: Verb = Verb {
-    spellings: &["image unmount", "image umount"],
-    about: "Not supported: end what image mount has begun",
-    usage: "[OPTIONS] IMAGE [IMAGE...]",
-    run: |_, _, _| refuse("image unmount", NO_IMAGE_MOUNTS),
-    ..REFUSED
-};
-
-pub const RUNLABEL: Verb = Verb {
-    spellings: &["container runlabel"],
-    about: "Not supported: run a command that an image's label says",
-    usage: "[OPTIONS] LABEL IMAGE [ARG...]",
-    run: |_, _, _| {
-        let instead = "an image does not say what is run on the host: read the label with `coracle image inspect` and run it yourself";
-        refuse("container runlabel", instead)
-    },
-    ..REFUSED
-};
-
-fn refuse(command: &str, instead: &'static str) -> Outcome {
-    let text = format!("{command} is not supported");
-    Err(Failure::Refused(text, instead))
+refused! {
+    "container checkpoint": "container checkpoint" =>
+        "freeze the container with `coracle pause`, or keep its files with `coracle commit`";
+    "container restore": "container restore" =>
+        "freeze the container with `coracle pause`, or keep its files with `coracle commit`";
+    "container mount" | "mount": "mount" =>
+        "no mount outlives a command here: see `coracle cp`, `coracle export` and `coracle diff`";
+    "container unmount" | "container umount" | "umount" | "unmount": "unmount" =>
+        "no mount outlives a command here: see `coracle cp`, `coracle export` and `coracle diff`";
+    "image mount": "image mount" =>
+        "no mount outlives a command here: see `coracle image ls-files`, `coracle image diff` and `coracle save`";
+    "image unmount" | "image umount": "image unmount" =>
+        "no mount outlives a command here: see `coracle image ls-files`, `coracle image diff` and `coracle save`";
+    "container runlabel": "container runlabel" =>
+        "an image does not say what is run on the host: read the label with `coracle image inspect` and run it yourself";
+    "volume mount" | "volume unmount" | "volume reload": "volume mount" =>
+        "no mount outlives a command here: see `coracle volume export` and `coracle volume import`";
+    "image sign": "image sign" => "see `coracle push --sign-by-sigstore-private-key`";
+    "buildx bake": "buildx bake" => "run `coracle build` once for each target";
+    "buildx imagetools": "buildx imagetools" => "see `coracle manifest`";
+    "buildx history": "buildx history" =>
+        "what builds keep is shown by `coracle builder du --verbose`";
+    "pod": "pod" =>
+        "containers share namespaces by --network, --ipc, --pid and --uts container:NAME";
+    "kube" | "play" | "generate": "kube" => "there are no pods to make of its files";
+    "machine": "machine" => "containers run on this machine's own kernel";
+    "farm": "farm" => "builds run on this machine, for other platforms with --platform";
+    "quadlet": "quadlet" => "`coracle system boot` says what starts with the machine";
+    "auto-update": "auto-update" => "pull the image, and make the container anew";
+    "unshare": "unshare" =>
+        "files of other owners are reached by `coracle cp`, `coracle export` and `coracle volume export`";
+    "remote" | "system connection": "system connection" => "there is no daemon to be connected with";
+    "system service": "system service" => "there is no daemon: each command runs containers itself";
 }

@@ -38,10 +38,10 @@ pub struct ResourceFlags {
 /// What `update` can change too.
 #[derive(Args)]
 pub struct LimitFlags {
-    /// Share of block device time, 10 to 1000
+    /// Share of block device time, 10 to 1000 (default 0)
     #[arg(long, value_name = "uint16", allow_hyphen_values = true)]
     blkio_weight: Option<String>,
-    /// The same for one device, PATH:WEIGHT
+    /// The same for one device, PATH:WEIGHT (default [])
     #[arg(long, value_name = "list")]
     blkio_weight_device: Vec<String>,
     /// Length of a scheduling period in microseconds
@@ -68,16 +68,16 @@ pub struct LimitFlags {
     /// Memory nodes that may be used
     #[arg(long, value_name = "string")]
     cpuset_mems: Option<String>,
-    /// Bytes a second read from a device, PATH:NUMBER[UNIT]
+    /// Bytes a second read from a device, PATH:NUMBER[UNIT] (default [])
     #[arg(long, value_name = "list")]
     device_read_bps: Vec<String>,
-    /// Reads a second from a device, PATH:NUMBER
+    /// Reads a second from a device, PATH:NUMBER (default [])
     #[arg(long, value_name = "list")]
     device_read_iops: Vec<String>,
-    /// Bytes a second written to a device, PATH:NUMBER[UNIT]
+    /// Bytes a second written to a device, PATH:NUMBER[UNIT] (default [])
     #[arg(long, value_name = "list")]
     device_write_bps: Vec<String>,
-    /// Writes a second to a device, PATH:NUMBER
+    /// Writes a second to a device, PATH:NUMBER (default [])
     #[arg(long, value_name = "list")]
     device_write_iops: Vec<String>,
     /// Most memory the container may use, 512m for example
@@ -89,7 +89,7 @@ pub struct LimitFlags {
     /// Most memory and swap together; -1 is no limit of swap
     #[arg(long, value_name = "bytes", allow_hyphen_values = true)]
     memory_swap: Option<String>,
-    /// Inclination to swap, 0 to 100 (cgroup version 1 only)
+    /// Inclination to swap, 0 to 100 (cgroup version 1 only) (default -1)
     #[arg(long, value_name = "int", allow_hyphen_values = true)]
     memory_swappiness: Option<String>,
     /// Most processes and threads; 0 or -1 is no limit

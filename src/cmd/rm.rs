@@ -10,7 +10,7 @@ use super::{
     each,
     failure::Failure,
     parse, ui,
-    verb::{Arity, Outcome, Verb},
+    verb::{Arity, Class, Outcome, Verb},
 };
 use crate::{engine::Engine, model::Result};
 
@@ -85,7 +85,7 @@ fn run(session: &Session, flags: &Flags, names: Vec<String>) -> Outcome {
             some => engine.stop_all(&names, None, some, &mut |_, _| {}),
         }
     }
-    each::each(&names, |name| {
+    each::each(Class::Remove, &names, |name| {
         let removed = remove(engine, name, flags);
         if each::unless_missing(flags.ignore, flags.force, removed)? {
             ui::line(name)?;

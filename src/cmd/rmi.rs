@@ -4,13 +4,13 @@ use clap::Args;
 
 use super::{
     Session, each,
-    failure::Failure,
+    failure::{Failure, exit_code},
     parse, ui,
-    verb::{Arity, Outcome, Verb},
+    verb::{Arity, Class, Outcome, Verb},
 };
 use crate::{
     engine::{Engine, Removed},
-    model::{Digest, Error, ErrorKind},
+    model::{Digest, Error, ErrorKind, Platform},
 };
 
 #[derive(Args)]
@@ -27,7 +27,8 @@ struct Flags {
     /// For Docker's sake: images have no parents
     #[arg(long, hide = true)]
     no_prune: bool,
-    #[arg(long, value_name = "string", hide = true)]
+    /// Remove an image only if it is for one of these platforms
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
     platform: Vec<String>,
 }
 
@@ -52,19 +53,19 @@ fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
         let message = "--all removes every image; name none beside it";
         return Err(Failure::Plain(message.to_owned(), 125));
     }
-    if !flags.platform.is_empty() {
-        return Err(Failure::Plain(
-            "--platform is not supported yet".to_owned(),
-            125,
-        ));
+    if flags.all && !flags.platform.is_empty() {
+        let message = "--all removes every image, of whichever platform";
+        return Err(Failure::Plain(message.to_owned(), 125));
     }
+    let texts = flags.platform.iter().filter(|text| !text.is_empty());
+    let platforms: Vec<Platform> = texts.map(|text| text.parse()).collect::<Result<_, _>>()?;
     let engine = session.engine()?;
     if flags.all {
         return remove_all(engine, flags.force);
     }
-    each::each(names, |name| {
+    each::each(Class::Remove, names, |name| {
         let mut removed = Vec::new();
-        let result = remove(engine, name, flags.force).map(|lines| removed = lines);
+        let result = remove(engine, name, flags.force, &platforms).map(|lines| removed = lines);
         match result {
             Err(error) if flags.ignore && error.kind() == ErrorKind::NoSuchImage => {}
             other => {
@@ -75,12 +76,28 @@ fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
     })
 }
 
-/// An image, or a list of manifests: `images` shows both.
-fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>, Error> {
-    let error = match engine.remove_image(name, force) {
+/// An image, or a list of manifests: `images` shows both. The members of a list are of their own.
+fn remove(
+    engine: &Engine,
+    name: &str,
+    force: bool,
+    platforms: &[Platform],
+) -> Result<Vec<Removed>, Error> {
+    let error = match engine.remove_image_for(name, force, platforms) {
         Err(error) if error.kind() == ErrorKind::NoSuchImage => error,
         other => return other,
     };
+    if !platforms.is_empty() {
+        return match engine.manifest_list(name) {
+            Ok(list) => {
+                let name = list.name.familiar();
+                let text = format!("{name} is a manifest list: --platform is for images");
+                let hint = format!("`coracle manifest remove {name} MEMBER` takes a member out");
+                Err(Error::invalid(text).with_hint(hint))
+            }
+            Err(_) => Err(error),
+        };
+    }
     match remove_list(engine, name) {
         Err(other) if other.kind() == ErrorKind::NoSuchImage => Err(error),
         other => other,
@@ -114,7 +131,7 @@ fn remove_all(engine: &Engine, force: bool) -> Outcome {
             Err(error) if error.kind() == ErrorKind::NoSuchImage => {}
             Err(error) => {
                 each::tell(&error);
-                code = 1;
+                code = exit_code(Class::Remove, error.kind());
             }
         }
     }

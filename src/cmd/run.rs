@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{
     Session,
-    container_flags::{ContainerFlags, write_cidfile},
+    container_flags::{ContainerFlags, follow_settings, write_cidfile},
     each,
     failure::Failure,
     parse,
@@ -61,7 +61,7 @@ fn run(session: &Session, flags: Flags, arguments: Vec<String>) -> Outcome {
     };
     let detach_keys = flags.keys.keys(session)?;
     let mut spec = flags.container.into_spec(flags.detach, arguments)?;
-    spec.resources.strict_limits |= session.settings.strict_limits;
+    follow_settings(&mut spec, &session.settings);
     terminal::check_tty(spec.attach.stdin, spec.tty)?;
     spec.auto_remove |= flags.rmi;
     let image = flags.rmi.then(|| spec.image.clone());

@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 use super::{
     Session, each, env,
     filter::Filters,
-    inspect, parse,
+    inspect,
+    listing::Look,
+    parse,
     removal_flags::RemovalFlags,
     template::{Inspect, List, Row},
     times, ui,
-    verb::{Arity, Outcome, Verb},
+    verb::{Arity, Class, Outcome, Verb},
 };
 use crate::{
     engine::secrets::{NewSecret, SecretBytes},
@@ -111,12 +113,8 @@ struct ListFlags {
     /// Show those that fit: name, id
     #[arg(long, short = 'f', value_name = "filter")]
     filter: Vec<String>,
-    /// "table", "table TEMPLATE", "json", or a template in Go's language
-    #[arg(long, value_name = "string")]
-    format: Option<String>,
-    /// Leave the heading out
-    #[arg(long, short = 'n')]
-    noheading: bool,
+    #[command(flatten)]
+    look: Look,
     /// Print IDs alone
     #[arg(long, short = 'q')]
     quiet: bool,
@@ -147,28 +145,13 @@ fn list(session: &Session, flags: &ListFlags) -> Outcome {
         filters.accepts("id", |prefix| secret.id.starts_with(prefix))
             && names.accept_name(&secret.name)
     });
-    if flags.quiet {
-        for secret in &secrets {
-            ui::line(&secret.id)?;
-        }
-        return Ok(0);
-    }
     let rows: Vec<Row> = secrets.iter().map(row).collect();
     let list = List {
         headings: HEADINGS,
         default: r"table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.CreatedAt}}\t{{.UpdatedAt}}",
     };
-    let text = list.show(flags.format.as_deref(), &rows)?;
-    let has_heading = flags
-        .format
-        .as_deref()
-        .is_none_or(|format| format.starts_with("table"));
-    let shown = match text.split_once('\n') {
-        Some((_, rest)) if flags.noheading && has_heading => rest,
-        _ => &text,
-    };
-    ui::raw(shown.as_bytes())?;
-    Ok(0)
+    let quiet = flags.quiet.then_some("ID");
+    flags.look.print(&list, &rows, None, quiet)
 }
 
 fn row(secret: &SecretRecord) -> Row {
@@ -210,11 +193,11 @@ pub const INSPECT: Verb = Verb {
 fn show(session: &Session, flags: &InspectFlags, names: &[String]) -> Outcome {
     let template = flags.format.as_deref().map(Inspect::parse).transpose()?;
     let mut found = Vec::new();
-    let code = each::each(names, |name| {
+    let code = each::each(Class::Other, names, |name| {
         let secret = session.engine()?.secret(name)?;
         let object = object(&secret, flags.showsecret);
         if let Some(template) = &template {
-            ui::line(&template.show(&object)?)?;
+            ui::line(&template.show(None, &object)?)?;
         } else if flags.pretty {
             ui::raw(for_people(&secret).as_bytes())?;
         } else {
@@ -223,7 +206,7 @@ fn show(session: &Session, flags: &InspectFlags, names: &[String]) -> Outcome {
         Ok(())
     })?;
     if template.is_none() && !flags.pretty {
-        ui::raw(&inspect::pretty(&found))?;
+        ui::json(&inspect::pretty(&found))?;
     }
     Ok(code)
 }
@@ -277,10 +260,12 @@ fn remove(session: &Session, flags: &RemovalFlags, names: Vec<String>) -> Outcom
     let names = flags.chosen("secret rm", names, || {
         Ok(engine.secrets()?.into_iter().map(|s| s.id).collect())
     })?;
-    each::each(&names, |name| match engine.remove_secret(name) {
-        Ok(id) => ui::line(&id),
-        Err(error) if flags.overlook(error.kind(), ErrorKind::NoSuchSecret) => Ok(()),
-        Err(error) => Err(error.into()),
+    each::each(Class::Remove, &names, |name| {
+        match engine.remove_secret(name) {
+            Ok(id) => ui::line(&id),
+            Err(error) if flags.overlook(error.kind(), ErrorKind::NoSuchSecret) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     })
 }
 

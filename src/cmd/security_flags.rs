@@ -36,10 +36,10 @@ pub struct SecurityFlags {
     /// Change the filters around the container, KEY=VALUE
     #[arg(long, value_name = "list")]
     security_opt: Vec<String>,
-    /// Set a kernel parameter of the container's own namespaces
+    /// Set a kernel parameter of the container's own namespaces (default map[])
     #[arg(long, value_name = "map")]
     sysctl: Vec<String>,
-    /// Limit a resource of each process, NAME=SOFT[:HARD]
+    /// Limit a resource of each process, NAME=SOFT[:HARD] (default [])
     #[arg(long, value_name = "ulimit")]
     ulimit: Vec<String>,
     /// Mask of modes that new files do not get
@@ -87,7 +87,7 @@ fn words(values: &[String]) -> Vec<String> {
         .collect()
 }
 
-fn add_option(security: &mut SecuritySpec, text: &str) -> Result<()> {
+pub fn add_option(security: &mut SecuritySpec, text: &str) -> Result<()> {
     let option = parse_security_option(text)?;
     let (profile, shown) = match &option {
         SecurityOption::SeccompFile(file) => {

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Deserialize;
 
-use super::{env, failure::Failure, ui};
+use super::{called, env, failure::Failure, ui};
 use crate::{
     engine::{EngineOptions, RegistryOptions},
     model::{
         Context, Error, ErrorKind, Result, TrustFiles,
+        client_config::ClientConfig,
         registry::{LoginPlaces, RegistriesFiles},
     },
 };
@@ -23,6 +24,9 @@ pub struct GlobalFlags {
     /// Configuration file, or the folder it is in
     #[arg(long, value_name = "string")]
     config: Option<PathBuf>,
+    /// Whose exit codes: docker or podman
+    #[arg(long, value_name = "string")]
+    pub compat: Option<String>,
     /// For Docker's sake: only "default" exists, there is no daemon
     #[arg(long, short = 'c', value_name = "string")]
     context: Option<String>,
@@ -60,6 +64,8 @@ struct File {
     runroot: Option<PathBuf>,
     storage_driver: Option<String>,
     storage_options: Option<Vec<String>>,
+    /// `tproxy` or `tun`.
+    network_backend: Option<String>,
     log_level: Option<String>,
     /// Default of `--detach-keys`.
     detach_keys: Option<String>,
@@ -73,6 +79,8 @@ struct File {
     ps_format: Option<String>,
     images_format: Option<String>,
     volumes_format: Option<String>,
+    networks_format: Option<String>,
+    stats_format: Option<String>,
     /// `true` is `--strict-limits` for every container.
     strict_limits: Option<bool>,
 }
@@ -82,6 +90,7 @@ pub struct Settings {
     runroot: Option<PathBuf>,
     storage_driver: Option<String>,
     storage_options: Vec<String>,
+    network_backend: Option<String>,
     tls_verify: Option<bool>,
     authfile: Option<PathBuf>,
     signature_policy: Option<PathBuf>,
@@ -91,55 +100,165 @@ pub struct Settings {
     pub ps_format: Option<String>,
     pub images_format: Option<String>,
     pub volumes_format: Option<String>,
+    pub networks_format: Option<String>,
+    pub stats_format: Option<String>,
     pub strict_limits: bool,
+    /// `NAME=VALUE` for containers and steps of builds.
+    pub proxies: Vec<String>,
+    pub prune_filters: Vec<String>,
+    /// Each setting that somebody made, its value and by what, for `config show`.
+    pub origins: Vec<(&'static str, String, String)>,
+}
+
+/// Which of several sources has a setting.
+struct Picker {
+    own_file: String,
+    dockers_file: String,
+    origins: Vec<(&'static str, String, String)>,
+}
+
+impl Picker {
+    /// The first that has it: the flag, the variable `CORACLE_NAME`, config.toml, Docker's config.json.
+    fn pick<T: Clone>(
+        &mut self,
+        key: &'static str,
+        sources: [Option<T>; 4],
+        show: impl FnOnce(&T) -> String,
+    ) -> Option<T> {
+        let (place, value) = sources
+            .into_iter()
+            .enumerate()
+            .find_map(|(place, value)| Some((place, value?)))?;
+        let origin = match place {
+            0 => format!("--{key}"),
+            1 => format!("CORACLE_{}", variable(key)),
+            2 => self.own_file.clone(),
+            _ => self.dockers_file.clone(),
+        };
+        self.origins.push((key, show(&value), origin));
+        Some(value)
+    }
+
+    fn text(
+        &mut self,
+        key: &'static str,
+        flag: Option<String>,
+        own: Option<String>,
+        dockers: Option<String>,
+    ) -> Option<String> {
+        let sources = [flag, env::setting(&variable(key)), own, dockers];
+        self.pick(key, sources, Clone::clone)
+    }
+
+    /// How a list looks: no variable says so.
+    fn format(
+        &mut self,
+        key: &'static str,
+        own: Option<String>,
+        dockers: Option<String>,
+    ) -> Option<String> {
+        self.pick(key, [None, None, own, dockers], Clone::clone)
+    }
+
+    fn switch(
+        &mut self,
+        key: &'static str,
+        variable: Option<bool>,
+        own: Option<bool>,
+    ) -> Option<bool> {
+        self.pick(key, [None, variable, own, None], ToString::to_string)
+    }
+
+    fn list(&mut self, key: &'static str, sources: [Option<Vec<String>>; 4]) -> Vec<String> {
+        let found = self.pick(key, sources, |all| all.join(","));
+        found.unwrap_or_default()
+    }
+
+    fn path(
+        &mut self,
+        key: &'static str,
+        flag: Option<PathBuf>,
+        own: Option<PathBuf>,
+    ) -> Option<PathBuf> {
+        let variable = env::setting(&variable(key)).map(PathBuf::from);
+        self.pick(key, [flag, variable, own, None], |path| {
+            path.display().to_string()
+        })
+    }
+}
+
+fn filled(all: Vec<String>) -> Option<Vec<String>> {
+    Some(all).filter(|all| !all.is_empty())
+}
+
+/// `STORAGE_DRIVER` for `storage-driver`.
+fn variable(key: &str) -> String {
+    key.replace('-', "_").to_ascii_uppercase()
 }
 
 impl Settings {
     /// Also sets the log level: from here on the `log` crate speaks.
     pub fn resolve(flags: GlobalFlags) -> std::result::Result<Self, Failure> {
-        refuse_daemons(&flags)?;
         let config_folder = flags.config.clone().filter(|path| path.is_dir());
-        let file = read_file(flags.config.as_deref())?;
-        let level = if flags.debug {
-            Some("debug".to_owned())
-        } else {
-            flags
-                .log_level
-                .or(env::setting("LOG_LEVEL"))
-                .or(file.log_level)
+        let own = read_file(flags.config.as_deref())?;
+        let dockers_file = dockers_file(config_folder.as_deref());
+        let dockers = dockers_file
+            .as_deref()
+            .map(read_dockers)
+            .unwrap_or_default();
+        refuse_daemons(&flags, dockers.current_context.as_deref())?;
+        let shown =
+            |path: Option<PathBuf>| path.map_or(String::new(), |path| path.display().to_string());
+        let mut from = Picker {
+            own_file: shown(config_file(flags.config.as_deref())),
+            dockers_file: shown(dockers_file),
+            origins: Vec::new(),
         };
+        let debug = flags.debug.then(|| "debug".to_owned());
+        let level = from.text("log-level", debug.or(flags.log_level), own.log_level, None);
         ui::log_to_stderr(log_level(level.as_deref())?);
-        let env_path = |name| env::setting(name).map(PathBuf::from);
-        let storage_options = if !flags.storage_opt.is_empty() {
-            flags.storage_opt
-        } else if let Some(text) = env::setting("STORAGE_OPTS") {
-            text.split(',').map(str::to_owned).collect()
-        } else {
-            file.storage_options.unwrap_or_default()
-        };
+        let options = env::setting("STORAGE_OPTS");
+        let options = options.map(|text| text.split(',').map(str::to_owned).collect());
+        let options = [
+            filled(flags.storage_opt),
+            options,
+            own.storage_options,
+            None,
+        ];
+        let verify = env::setting("TLS_VERIFY").map(|text| text != "0" && text != "false");
+        let proxies = filled(dockers.proxy_variables());
+        let filters = filled(dockers.prune_filters);
+        let driver = flags.storage_driver;
         Ok(Settings {
-            root: flags.root.or_else(|| env_path("ROOT")).or(file.root),
-            runroot: flags
-                .runroot
-                .or_else(|| env_path("RUNROOT"))
-                .or(file.runroot),
-            storage_driver: flags
-                .storage_driver
-                .or_else(|| env::setting("STORAGE_DRIVER"))
-                .or(file.storage_driver),
-            storage_options,
-            tls_verify: match env::setting("TLS_VERIFY") {
-                Some(text) => Some(text != "0" && text != "false"),
-                None => file.tls_verify,
-            },
-            authfile: env_path("AUTHFILE").or(file.authfile),
-            signature_policy: env_path("SIGNATURE_POLICY").or(file.signature_policy),
+            root: from.path("root", flags.root, own.root),
+            runroot: from.path("runroot", flags.runroot, own.runroot),
+            storage_driver: from.text("storage-driver", driver, own.storage_driver, None),
+            storage_options: from.list("storage-options", options),
+            network_backend: from.text("network-backend", None, own.network_backend, None),
+            tls_verify: from.switch("tls-verify", verify, own.tls_verify),
+            authfile: from.path("authfile", None, own.authfile),
+            signature_policy: from.path("signature-policy", None, own.signature_policy),
             config_folder,
-            detach_keys: env::setting("DETACH_KEYS").or(file.detach_keys),
-            ps_format: file.ps_format,
-            images_format: file.images_format,
-            volumes_format: file.volumes_format,
-            strict_limits: file.strict_limits.unwrap_or(false),
+            detach_keys: from.text("detach-keys", None, own.detach_keys, dockers.detach_keys),
+            ps_format: from.format("ps-format", own.ps_format, dockers.ps_format),
+            images_format: from.format("images-format", own.images_format, dockers.images_format),
+            volumes_format: from.format(
+                "volumes-format",
+                own.volumes_format,
+                dockers.volumes_format,
+            ),
+            networks_format: from.format(
+                "networks-format",
+                own.networks_format,
+                dockers.networks_format,
+            ),
+            stats_format: from.format("stats-format", own.stats_format, dockers.stats_format),
+            strict_limits: from
+                .switch("strict-limits", None, own.strict_limits)
+                .unwrap_or(false),
+            proxies: from.list("proxies", [None, None, None, proxies]),
+            prune_filters: from.list("prune-filters", [None, None, None, filters]),
+            origins: from.origins,
         })
     }
 
@@ -149,6 +268,7 @@ impl Settings {
             runroot: self.runroot.clone(),
             storage_driver: self.storage_driver.clone(),
             storage_options: self.storage_options.clone(),
+            network_backend: self.network_backend.clone(),
             home: env::home(),
             xdg_data_home: env::xdg_data_home(),
             xdg_runtime_dir: env::xdg_runtime_dir(),
@@ -241,21 +361,44 @@ pub fn registries_files() -> RegistriesFiles {
     }
 }
 
-fn refuse_daemons(flags: &GlobalFlags) -> std::result::Result<(), Failure> {
-    let flag = if !flags.host.is_empty() {
-        "-H/--host"
-    } else if flags
-        .context
-        .as_deref()
-        .is_some_and(|name| name != "default")
-    {
-        "-c/--context"
-    } else {
-        return Ok(());
+/// Whose exit codes are wanted, before anything can fail with one.
+pub fn follow_habits(flag: Option<&str>) -> std::result::Result<(), Failure> {
+    let word = flag.map(str::to_owned).or_else(|| env::setting("COMPAT"));
+    match word {
+        Some(word) if !called::set_habits(&word) => Err(Failure::Flag(format!(
+            "invalid argument {word:?} for \"--compat\" flag: it is docker or podman"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn refuse_daemons(
+    flags: &GlobalFlags,
+    current_context: Option<&str>,
+) -> std::result::Result<(), Failure> {
+    let from_env: Vec<String> = env::docker_host().into_iter().collect();
+    let (host, by) = match flags.host.as_slice() {
+        [] => (from_env.as_slice(), "DOCKER_HOST"),
+        given => (given, "-H/--host"),
     };
-    Err(Failure::Plain(
-        format!("{flag} names a daemon, and coracle has none: it runs containers itself, here"),
-        125,
+    // The engine of this machine is this program.
+    let far = host.iter().find(|host| !host.starts_with("unix://"));
+    let context = flags.context.clone().map(|name| (name, "-c/--context"));
+    let context = context.or_else(|| Some((env::docker_context()?, "DOCKER_CONTEXT")));
+    let context =
+        context.or_else(|| Some((current_context?.to_owned(), "config.json's currentContext")));
+    let (what, by) = match (far, context) {
+        (Some(far), _) => (far.clone(), by),
+        (None, Some((name, by))) if !matches!(name.as_str(), "default" | "") && host.is_empty() => {
+            (name, by)
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure::Refused(
+        format!(
+            "{by} names the daemon {what}, and coracle has none: it runs containers itself, here"
+        ),
+        "leave it out, or unset the variable",
     ))
 }
 
@@ -277,18 +420,49 @@ fn log_level(text: Option<&str>) -> std::result::Result<log::LevelFilter, Failur
     })
 }
 
-fn read_file(named: Option<&Path>) -> Result<File> {
-    let path = match named {
-        Some(path) if path.is_dir() => path.join("config.toml"),
-        Some(path) => path.to_owned(),
+/// Where config.toml would be.
+fn config_file(named: Option<&Path>) -> Option<PathBuf> {
+    match named {
+        Some(path) if path.is_dir() => Some(path.join("config.toml")),
+        Some(path) => Some(path.to_owned()),
         None => {
             let folder =
                 env::xdg_config_home().or_else(|| env::home().map(|home| home.join(".config")));
-            match folder {
-                Some(folder) => folder.join("coracle/config.toml"),
-                None => return Ok(File::default()),
-            }
+            folder.map(|folder| folder.join("coracle/config.toml"))
         }
+    }
+}
+
+/// Docker's own: in the folder that `--config` or DOCKER_CONFIG names, or in the home.
+fn dockers_file(named: Option<&Path>) -> Option<PathBuf> {
+    let folder = named.map(Path::to_owned).or_else(env::docker_config);
+    let folder = folder.or_else(|| env::home().map(|home| home.join(".docker")));
+    folder.map(|folder| folder.join("config.json"))
+}
+
+/// As with Docker's client a file that cannot be read is told of, and no failure.
+fn read_dockers(path: &Path) -> ClientConfig {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(cause) if is_absent(&cause) => return ClientConfig::default(),
+        Err(cause) => {
+            ui::notice(&format!("cannot read {}: {cause}", path.display()));
+            return ClientConfig::default();
+        }
+    };
+    ClientConfig::parse(&text).unwrap_or_else(|error| {
+        ui::notice(&format!(
+            "{} has no effect: {}",
+            path.display(),
+            error.one_line()
+        ));
+        ClientConfig::default()
+    })
+}
+
+fn read_file(named: Option<&Path>) -> Result<File> {
+    let Some(path) = config_file(named) else {
+        return Ok(File::default());
     };
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,

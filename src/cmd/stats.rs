@@ -79,6 +79,7 @@ fn run(session: &Session, flags: &Flags, mut names: Vec<String>) -> Outcome {
         return Err(Failure::Plain(text.to_owned(), 125));
     }
     let format = flags.format.as_deref().filter(|format| !format.is_empty());
+    let format = format.or(session.settings.stats_format.as_deref());
     // A template that is wrong is told at once.
     LIST.show(format, &[])?;
     if flags.chosen.any() {

@@ -4,7 +4,9 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    Session, parse,
+    Session,
+    failure::Failure,
+    parse,
     progress::{Show, Stream},
     registry_flags::RegistryFlags,
     template, ui,
@@ -46,7 +48,10 @@ pub const VERB: Verb = Verb {
     ..Verb::PLAIN
 };
 
-/// Exit code 1 if something is broken and was not mended.
+/// What could not be looked at mostly has one cause; `--format json` has all of it.
+const MOST_UNKNOWN: usize = 10;
+
+/// Exit code 1 if something is broken and was not mended, or could not be looked at.
 fn run(session: &Session, flags: &Flags) -> Outcome {
     let options = StoreCheckOptions {
         repair: flags.repair,
@@ -64,19 +69,28 @@ fn run(session: &Session, flags: &Flags) -> Outcome {
         None | Some("") => text(&checks)?,
         Some("json") => {
             let all: Vec<Value> = checks.iter().map(as_json).collect();
-            ui::line(&serde_json::to_string_pretty(&all).unwrap_or_default())?;
+            let text = serde_json::to_string_pretty(&all).unwrap_or_default();
+            ui::json(format!("{text}\n").as_bytes())?;
         }
         Some(format) => {
             for check in &checks {
-                ui::line(&template::object(format, &as_json(check))?)?;
+                ui::line(&template::object(format, None, &as_json(check))?)?;
             }
         }
     }
-    let broken = checks.iter().any(|check| check.health == Health::Broken);
-    Ok(u8::from(broken))
+    let any = |health| checks.iter().any(|check| check.health == health);
+    if any(Health::Broken) {
+        return Ok(1);
+    }
+    if any(Health::Unknown) {
+        // What nobody has seen is not known to be sound.
+        let text = "the check is not complete: not everything could be looked at";
+        return Err(Failure::Plain(text.to_owned(), 1));
+    }
+    Ok(0)
 }
 
-fn text(checks: &[StoreCheck]) -> std::result::Result<(), super::failure::Failure> {
+fn text(checks: &[StoreCheck]) -> std::result::Result<(), Failure> {
     let wide = checks
         .iter()
         .map(|check| check.name.len())
@@ -97,12 +111,15 @@ fn text(checks: &[StoreCheck]) -> std::result::Result<(), super::failure::Failur
         for finding in &check.findings {
             ui::line(&format!("         {:wide$}  {}", "", told(finding)))?;
         }
-        for unknown in &check.unknown {
+        for unknown in check.unknown.iter().take(MOST_UNKNOWN) {
             ui::line(&format!(
                 "         {:wide$}  could not look: {}",
                 "",
                 plain(unknown)
             ))?;
+        }
+        if let Some(more @ 1..) = check.unknown.len().checked_sub(MOST_UNKNOWN) {
+            ui::line(&format!("         {:wide$}  … and {more} more", ""))?;
         }
     }
     Ok(())

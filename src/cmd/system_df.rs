@@ -1,6 +1,6 @@
 //! `system df`: what the store takes on the disk.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -74,7 +74,7 @@ fn run(session: &Session, flags: &Flags) -> Outcome {
             ui::raw(list.show(format, &sums(&usage))?.as_bytes())?;
         }
         (true, None | Some("table")) => ui::raw(verbose(&usage)?.as_bytes())?,
-        (true, Some(format)) => ui::line(&template::object(format, &document(&usage))?)?,
+        (true, Some(format)) => ui::line(&template::object(format, None, &document(&usage))?)?,
     }
     Ok(0)
 }
@@ -103,7 +103,7 @@ fn sums(usage: &UsageReport) -> Vec<Row> {
         row("Images", &usage.images),
         row("Containers", &usage.containers),
         row("Local Volumes", &usage.volumes),
-        row("Build Cache", &UsageSum::default()),
+        row("Build Cache", &usage.builds),
     ]
 }
 
@@ -119,7 +119,11 @@ fn verbose(usage: &UsageReport) -> Result<String, Failure> {
     )?);
     text.push_str("\nLocal Volumes space usage:\n\n");
     text.push_str(&table(VOLUME_HEADINGS, VOLUME_TABLE, &volume_rows(usage))?);
-    text.push_str("\nBuild cache usage: 0B\n\n");
+    let _ = write!(
+        text,
+        "\nBuild cache usage: {}\n\n",
+        human::size(usage.builds.bytes)
+    );
     text.push_str(CACHE_TABLE);
     Ok(text)
 }

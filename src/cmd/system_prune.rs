@@ -5,7 +5,6 @@ use clap::Args;
 use super::{
     Session,
     failure::Failure,
-    filter::Filters,
     parse,
     prune::{self, Choice},
     verb::{Arity, Outcome, Verb},
@@ -29,7 +28,7 @@ struct Flags {
 
 pub const VERB: Verb = Verb {
     spellings: &["system prune"],
-    about: "Remove stopped containers and unused images",
+    about: "Remove stopped containers, unused networks, images and build cache",
     usage: "[OPTIONS]",
     arity: Arity::None,
     flags: Flags::augment_args,
@@ -38,7 +37,7 @@ pub const VERB: Verb = Verb {
 };
 
 fn run(session: &Session, flags: &Flags) -> Outcome {
-    let choice = Choice::new(Filters::parse(&flags.filter, &Choice::FILTERS)?)?;
+    let choice = Choice::new(prune::filters(session, &flags.filter, &Choice::FILTERS)?)?;
     if flags.volumes && choice.filters().has("until") {
         return Err(Failure::Plain(
             "ERROR: The \"until\" filter is not supported with \"--volumes\"".to_owned(),
@@ -50,15 +49,17 @@ fn run(session: &Session, flags: &Flags) -> Outcome {
     }
     let engine = session.engine()?;
     let mut bytes = prune::containers(engine, &choice)?;
+    prune::networks(engine, &choice)?;
     if flags.volumes {
         bytes += prune::volumes(engine, false, choice.filters())?;
     }
     bytes += prune::images(engine, flags.all, &choice)?;
+    bytes += prune::builds(engine, flags.all, &choice)?;
     prune::total(bytes)?;
     Ok(0)
 }
 
-/// Docker's list. Networks and a build cache are never there to be removed.
+/// Docker's list.
 fn warning(flags: &Flags) -> String {
     let mut kinds = vec![
         "all stopped containers",

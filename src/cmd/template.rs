@@ -2,23 +2,25 @@
 //!
 //! Two families, as in Docker. Lists ([`List`]) have rows of texts: `json` is one compact object
 //! a line, `table TEMPLATE` aligns and has a header, and fields are Docker's names or nothing.
-//! Objects ([`inspected`], [`object`]) are JSON documents whose fields are found by their JSON
-//! keys (`.Id`) and by the names of Docker's Go structures (`.ID`).
+//! Objects ([`Inspect`], [`object`]) are JSON documents. A template sees one first as the structure
+//! of Docker's client that it is ([`super::go_types`]), where fields have Go's names (`.ID`) and what
+//! JSON leaves out is zero; if that fails, as the document (`.Id`), where a key that is not there is
+//! a failure; and at last, which Docker does not, with the names of both.
 //!
-//! The template engine knows no methods, so `.Label "key"` is rewritten to `call .Label "key"`
-//! and the row carries a function under that name.
+//! Templates are rewritten before they run ([`super::template_tree`]), because the engine knows
+//! neither Go's types nor methods.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, LazyLock},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use gotmpl::{MissingKey, Template, TemplateError, Value};
+use gotmpl::{Template, TemplateError, Value};
 use serde_json::Value as Json;
 
-use super::{columns, failure::Failure};
-
-type Map = BTreeMap<Arc<str>, Value>;
+use super::{
+    columns,
+    failure::Failure,
+    go_values::{self, Map, string},
+    template_tree::{self, EACH, FIELD, MAIN, SHOW},
+};
 
 /// One line of a list: fields in Docker's names, all of them texts.
 pub struct Row {
@@ -33,7 +35,7 @@ pub struct List<'a> {
 }
 
 impl List<'_> {
-    /// The whole output, newlines included.
+    /// The whole output, newlines included. A template that does not parse is code 1 in a list.
     pub fn show(&self, format: Option<&str>, rows: &[Row]) -> Result<String, Failure> {
         let format = match format {
             None | Some("" | "table") => self.default,
@@ -45,10 +47,14 @@ impl List<'_> {
         });
         let source = table.unwrap_or(format).trim();
         let source = source.replace("\\t", "\t").replace("\\n", "\n");
-        let template = parse(&source)?;
+        let failed = |message| Failure::Plain(format!("template parsing error: {message}"), 1);
+        let template = compile(&source, Missing::Fails, Functions::Rows).map_err(failed)?;
         let mut text = String::new();
         if table.is_some() {
-            text.push_str(&execute(&template, &self.header())?);
+            let template = compile(&source, Missing::IsNothing, Functions::Headings);
+            // As far as it comes: what a heading is no value for is not worth a failure.
+            let template = template.map_err(failed)?;
+            let _ = template.execute_template_fmt(&mut text, MAIN, &self.header());
             text.push('\n');
         }
         for row in rows {
@@ -108,229 +114,196 @@ fn row_value(row: &Row) -> Value {
             Ok(string(labels.get(key).map_or("", String::as_str)))
         })),
     );
-    Value::Map(Arc::new(map))
+    let json = json_line(row).trim_end().to_owned();
+    go_values::row("*formatter.Context", map, json)
 }
 
 /// A template for `inspect`, parsed before any object is looked at: a mistake in it is code 64.
 pub struct Inspect {
-    template: Option<Template>,
+    template: Option<Box<Templates>>,
+}
+
+struct Templates {
+    of_structures: Template,
+    of_documents: Template,
 }
 
 impl Inspect {
     /// `json` or a template.
     pub fn parse(format: &str) -> Result<Self, Failure> {
-        let template = match format {
-            "json" => None,
-            source => Some(parse(source)?),
-        };
-        Ok(Inspect { template })
-    }
-
-    /// A template for objects some of whose maps have keys that others lack: what is missing there is
-    /// `<no value>`.
-    pub fn parse_lenient(source: &str) -> Result<Self, Failure> {
-        let template = with_functions(Template::new(""))
-            .missing_key(MissingKey::Invalid)
-            .parse(&call_methods(source))
-            .map_err(|error| Failure::Template(error.to_string()))?;
+        if format == "json" {
+            return Ok(Inspect { template: None });
+        }
+        let compile = |missing| compile(format, missing, Functions::Rows);
         Ok(Inspect {
-            template: Some(template),
+            template: Some(Box::new(Templates {
+                of_structures: compile(Missing::IsNothing).map_err(Failure::Template)?,
+                of_documents: compile(Missing::Fails).map_err(Failure::Template)?,
+            })),
         })
     }
 
-    /// One object as text, without a newline.
-    pub fn show(&self, object: &Json) -> Result<String, Failure> {
-        let Some(template) = &self.template else {
+    /// One object as text, without a newline. `kind` is the structure that Docker's client has for it.
+    pub fn show(&self, kind: Option<&str>, object: &Json) -> Result<String, Failure> {
+        let Some(templates) = &self.template else {
             return Ok(object.to_string());
         };
-        // The keys alone first, so that `{{json .}}` is the document; what needs Go's names has
-        // both.
-        match template.execute_to_string(&from_json(object)) {
-            Ok(text) => Ok(text),
-            Err(_) => {
-                let mut renamed = object.clone();
-                add_go_names(&mut renamed);
-                execute(template, &from_json(&renamed))
-            }
+        let as_structure = |keys| {
+            let kind = kind?;
+            let value = go_values::typed(kind, Some(object), keys);
+            execute(&templates.of_structures, &value).ok()
+        };
+        if let Some(text) = as_structure(false) {
+            return Ok(text);
         }
+        execute(&templates.of_documents, &go_values::untyped(object))
+            .or_else(|failure| as_structure(true).ok_or(failure))
     }
 }
 
-/// `version --format` and `info --format`.
-pub fn object(format: &str, object: &Json) -> Result<String, Failure> {
-    Inspect::parse(format)?.show(object)
+/// `version --format`, `info --format` and the like.
+pub fn object(format: &str, kind: Option<&str>, object: &Json) -> Result<String, Failure> {
+    Inspect::parse(format)?.show(kind, object)
 }
 
-/// JSON keys that Docker's Go structures spell otherwise.
-const GO_NAMES: &[(&str, &str)] = &[
-    ("Id", "ID"),
-    ("ParentId", "ParentID"),
-    ("HostIp", "HostIP"),
-    ("ApiVersion", "APIVersion"),
-    ("Dns", "DNS"),
-    ("DnsOptions", "DNSOptions"),
-    ("DnsSearch", "DNSSearch"),
-    ("CpuShares", "CPUShares"),
-    ("CpuPeriod", "CPUPeriod"),
-    ("CpuQuota", "CPUQuota"),
-    ("CpuRealtimePeriod", "CPURealtimePeriod"),
-    ("CpuRealtimeRuntime", "CPURealtimeRuntime"),
-    ("CpuCount", "CPUCount"),
-    ("CpuPercent", "CPUPercent"),
-    ("NanoCpus", "NanoCPUs"),
-    ("CpuCfsPeriod", "CPUCfsPeriod"),
-    ("CpuCfsQuota", "CPUCfsQuota"),
+/// What a key is that a map does not have. A structure's field that is not there always fails.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    IsNothing,
+    Fails,
+}
+
+/// The functions of headings leave them alone, but for `pad`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Functions {
+    Rows,
+    Headings,
+}
+
+/// Docker's additions to Go's own functions.
+const FUNCTIONS: &[&str] = &[
+    "join", "json", "lower", "pad", "split", "title", "truncate", "upper",
 ];
 
-/// Fields of Go's structures that JSON leaves out when they are nil, so that
-/// `{{if .State.Health}}` is false rather than a failure.
-const NIL_FIELDS: &[(&str, &[&str])] = &[
-    ("State", &["Health"]),
-    (
-        "Config",
-        &[
-            "ExposedPorts",
-            "Healthcheck",
-            "StopTimeout",
-            "StopSignal",
-            "Shell",
-        ],
-    ),
-    (
-        "HostConfig",
-        &[
-            "Annotations",
-            "Init",
-            "Mounts",
-            "Runtime",
-            "Sysctls",
-            "Tmpfs",
-            "StorageOpt",
-        ],
-    ),
-];
-
-fn add_go_names(value: &mut Json) {
-    match value {
-        Json::Object(map) => {
-            for (parent, fields) in NIL_FIELDS {
-                if let Some(Json::Object(inner)) = map.get_mut(*parent) {
-                    for field in *fields {
-                        inner.entry(*field).or_insert(Json::Null);
-                    }
-                }
-            }
-            for (json, go) in GO_NAMES {
-                if let Some(value) = map.get(*json).cloned() {
-                    map.insert((*go).to_owned(), value);
-                }
-            }
-            // The keys of labels are the user's.
-            for (key, value) in map.iter_mut() {
-                if key != "Labels" {
-                    add_go_names(value);
-                }
-            }
-        }
-        Json::Array(items) => items.iter_mut().for_each(add_go_names),
-        _ => {}
-    }
-}
-
-fn string(text: &str) -> Value {
-    Value::String(Arc::from(text))
-}
-
-/// What null becomes: false, without elements, and a failure when a field of it is asked for, as
-/// Go's nil pointers, slices and maps are. The engine's own nil would print `<no value>` there,
-/// and scripts rely on `{{.State.Health.Status}}` failing for want of a health check.
-static NIL: LazyLock<Arc<Map>> = LazyLock::new(Arc::default);
-
-fn from_json(json: &Json) -> Value {
-    match json {
-        Json::Null => Value::Map(Arc::clone(&NIL)),
-        Json::Bool(bool) => Value::Bool(*bool),
-        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(int), _) => Value::Int(int),
-            (None, Some(uint)) => Value::Uint(uint),
-            (None, None) => Value::Float(number.as_f64().unwrap_or_default()),
-        },
-        Json::String(text) => string(text),
-        Json::Array(items) => Value::List(items.iter().map(from_json).collect()),
-        Json::Object(map) => Value::Map(Arc::new(
-            map.iter()
-                .map(|(key, value)| (Arc::from(key.as_str()), from_json(value)))
-                .collect(),
-        )),
-    }
-}
-
-fn to_json(value: &Value) -> Json {
-    match value {
-        Value::Bool(bool) => (*bool).into(),
-        Value::Int(int) => (*int).into(),
-        Value::Uint(uint) => (*uint).into(),
-        Value::Float(float) => (*float).into(),
-        Value::String(text) => (&**text).into(),
-        Value::List(items) => items.iter().map(to_json).collect(),
-        Value::Map(map) if Arc::ptr_eq(map, &NIL) => Json::Null,
-        Value::Map(map) => Json::Object(
-            map.iter()
-                .filter(|(_, value)| !value.is_function())
-                .map(|(key, value)| (key.to_string(), to_json(value)))
-                .collect(),
-        ),
-        _ => Json::Null,
-    }
-}
-
-fn parse(source: &str) -> Result<Template, Failure> {
-    with_functions(Template::new(""))
-        .missing_key(MissingKey::Error)
-        .parse(&call_methods(source))
-        .map_err(|error| Failure::Template(error.to_string()))
+fn compile(source: &str, missing: Missing, functions: Functions) -> Result<Template, String> {
+    let template = with_functions(with_values(Template::new(""), missing));
+    let template = match functions {
+        Functions::Rows => template,
+        Functions::Headings => FUNCTIONS
+            .iter()
+            .filter(|name| **name != "pad")
+            .fold(template, |template, name| {
+                template.func(name, |args| argument(args, 0).cloned())
+            }),
+    };
+    template_tree::parse(source, template, FUNCTIONS)
 }
 
 fn execute(template: &Template, value: &Value) -> Result<String, Failure> {
     template
-        .execute_to_string(value)
-        .map_err(|error| match error {
-            TemplateError::UndefinedFunction(name) => {
-                Failure::Template(format!("template: :1: function {name:?} not defined"))
-            }
-            other => Failure::Plain(format!("template: {other}"), 1),
+        .execute_template_to_string(MAIN, value)
+        .map_err(|error| {
+            let message = match error {
+                TemplateError::Exec(message) => message,
+                other => other.to_string(),
+            };
+            let place = if message.starts_with(':') { "" } else { ": " };
+            let message = format!("template parsing error: template: {place}{message}");
+            Failure::Plain(message.replacen(": : ", ": ", 1), 1)
         })
 }
 
-/// Writes `call` before `.Label` where it begins a call: `{{.Label "x"}}`, `($.Label "x")`.
-fn call_methods(source: &str) -> String {
-    let mut text = String::with_capacity(source.len() + 8);
-    let mut rest = source;
-    while let Some(at) = rest.find(".Label") {
-        let (before, after) = rest.split_at(at);
-        let argument = after[6..].trim_start();
-        let (before, dollar) = match before.strip_suffix('$') {
-            Some(before) => (before, "$"),
-            None => (before, ""),
-        };
-        let is_call = argument.len() < after.len() - 6
-            && argument.starts_with(['"', '`', '$', '.', '('])
-            && before.ends_with(['{', '-', '(', ' ', '\t', '|']);
-        text.push_str(before);
-        text.push_str(if is_call { "call " } else { "" });
-        text.push_str(dollar);
-        text.push_str(".Label");
-        rest = &after[6..];
-    }
-    text.push_str(rest);
-    text
+/// What the rewritten tree calls, and those of Go's functions that have to know its values.
+fn with_values(template: Template, missing: Missing) -> Template {
+    template
+        .func(FIELD, move |args| {
+            let [Value::String(place), value, names @ ..] = args else {
+                return Err(TemplateError::Exec("field of nothing".to_owned()));
+            };
+            let mut value = value.clone();
+            for name in names.iter().filter_map(Value::as_str) {
+                value = field(&value, name, missing)
+                    .map_err(|error| TemplateError::Exec(format!("{place}: {error}")))?;
+            }
+            Ok(value)
+        })
+        .func(SHOW, |args| match argument(args, 0)? {
+            value @ (Value::Map(_) | Value::List(_)) => Ok(string(&go_values::text(value))),
+            other => Ok(other.clone()),
+        })
+        .func(EACH, |args| {
+            let value = argument(args, 0)?;
+            if go_values::type_of(value).is_some() || go_values::is_nil_pointer(value) {
+                let text = go_values::text(value);
+                return Err(TemplateError::Exec(format!(
+                    "range can't iterate over {text}"
+                )));
+            }
+            Ok(value.clone())
+        })
+        .func("len", |args| match (argument(args, 0)?, args.len()) {
+            (value, 1) if go_values::type_of(value).is_none() && value.len().is_some() => {
+                let length = value.len().unwrap_or_default();
+                Ok(Value::Int(i64::try_from(length).unwrap_or(i64::MAX)))
+            }
+            (value, _) => Err(TemplateError::Exec(format!(
+                "error calling len: len of type {}",
+                type_name(value)
+            ))),
+        })
+        .func("index", move |args| {
+            let mut value = argument(args, 0)?.clone();
+            for key in &args[1..] {
+                value = element(&value, key, missing)?;
+            }
+            Ok(value)
+        })
 }
 
-/// Docker's additions to Go's own functions.
+fn type_name(value: &Value) -> &str {
+    go_values::type_of(value).unwrap_or_else(|| value.type_name())
+}
+
+fn field(value: &Value, name: &str, missing: Missing) -> Result<Value, String> {
+    let fails = missing == Missing::Fails;
+    match (value.field(name), value) {
+        (Some(found), _) => Ok(found.clone()),
+        (None, _) if go_values::is_nil_pointer(value) => {
+            Err(format!("nil pointer evaluating a nil pointer's {name}"))
+        }
+        (None, Value::Map(_)) if go_values::type_of(value).is_none() && fails => {
+            Err(format!("map has no entry for key {name:?}"))
+        }
+        (None, Value::Nil) if fails => Err(format!("nil data; no entry for key {name:?}")),
+        (None, Value::Nil) => Ok(Value::Nil),
+        (None, Value::Map(_)) if go_values::type_of(value).is_none() => Ok(Value::Nil),
+        (None, _) => Err(format!(
+            "can't evaluate field {name} in type {}",
+            type_name(value)
+        )),
+    }
+}
+
+fn element(value: &Value, key: &Value, missing: Missing) -> gotmpl::Result<Value> {
+    let is_opaque = go_values::type_of(value).is_some() || go_values::is_nil_pointer(value);
+    match (value, key) {
+        _ if is_opaque => Err(TemplateError::Exec(format!(
+            "error calling index: can't index item of type {}",
+            type_name(value)
+        ))),
+        // Documents have no types: nothing is what nothing is known of.
+        (Value::Map(map), Value::String(key)) if missing == Missing::IsNothing => Ok(map
+            .get(key)
+            .cloned()
+            .unwrap_or_else(|| go_values::zero_of(map))),
+        _ => value.index(key),
+    }
+}
+
 fn with_functions(template: Template) -> Template {
     template
         .func("json", |args| {
-            Ok(string(&to_json(argument(args, 0)?).to_string()))
+            Ok(string(&go_values::json_text(argument(args, 0)?)))
         })
         .func("split", |args| {
             let (text, separator) = (text(args, 0)?, text(args, 1)?);
@@ -344,7 +317,7 @@ fn with_functions(template: Template) -> Template {
         })
         .func("join", |args| match argument(args, 0)? {
             Value::List(items) => {
-                let words: Vec<String> = items.iter().map(ToString::to_string).collect();
+                let words: Vec<String> = items.iter().map(go_values::text).collect();
                 Ok(string(&words.join(&text(args, 1)?)))
             }
             other => Err(TemplateError::Exec(format!(
@@ -414,7 +387,7 @@ fn title(text: &str) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{super::go_types, *};
 
     fn list(format: &str) -> Result<String, u8> {
         let rows = [
@@ -444,12 +417,18 @@ mod tests {
 
     fn inspect(format: &str) -> Result<String, String> {
         let object = json!({
-            "Id": "sha256:abc", "RepoTags": ["a:1", "b:2"], "Name": "/web",
+            "Id": "sha256:abc", "Args": ["a:1", "b:2"], "Name": "/web", "Coracle": "ours",
             "State": {"Running": true, "Pid": 7},
-            "Config": {"Labels": {"a.b": "c", "Id": "mine"}},
-            "NetworkSettings": {"Ports": {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}},
+            "HostConfig": {
+                "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+                "CapAdd": null, "PidsLimit": null, "CpuShares": 3,
+            },
+            "Config": {"Labels": {"a.b": "c", "Id": "mine"}, "Entrypoint": null, "ExposedPorts": null},
+            "NetworkSettings": {
+                "Ports": {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}], "81/tcp": null},
+            },
         });
-        super::object(format, &object).map_err(|failure| match failure {
+        super::object(format, Some(go_types::CONTAINER), &object).map_err(|failure| match failure {
             Failure::Template(message) | Failure::Plain(message, _) => message,
             _ => String::new(),
         })
@@ -484,10 +463,102 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_in_a_list_template_have_dockers_codes() {
-        assert_eq!(list("{{"), Err(64));
-        assert_eq!(list("{{.Nope}}"), Err(1));
-        assert_eq!(list("{{nope .ID}}"), Err(64));
+    fn headings_stay_what_they_are() {
+        for (format, headings) in [
+            (
+                r"table {{truncate .ID 2}}\t{{.Names | lower}}",
+                "CONTAINER ID   NAMES",
+            ),
+            (
+                r"table {{json .ID}}\t{{title .Names}}",
+                "CONTAINER ID   NAMES",
+            ),
+            (r"table {{if .ID}}{{.ID}}{{else}}N/A{{end}}", "CONTAINER ID"),
+            (r#"table {{join (split .Names ",") "+"}}"#, "NAMES"),
+            (r"table {{pad .ID 1 0}}x", " CONTAINER IDx"),
+        ] {
+            let shown = list(format).unwrap_or_default();
+            assert_eq!(shown.lines().next(), Some(headings), "{format}");
+        }
+    }
+
+    #[test]
+    fn mistakes_in_a_list_template_are_1_and_in_others_64() {
+        for mistake in ["{{", "{{.Nope}}", "{{nope .ID}}", "table {{"] {
+            assert_eq!(list(mistake), Err(1), "{mistake}");
+        }
+        for mistake in [
+            "{{",
+            "{{nope .ID}}",
+            "{{define \"x\"}}a{{end}}{{define \"x\"}}b{{end}}",
+        ] {
+            let failure = Inspect::parse(mistake).err();
+            assert!(matches!(failure, Some(Failure::Template(_))), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_says_where_it_is() {
+        assert_eq!(
+            inspect("{{.Name}} {{.Nope}}").unwrap_err(),
+            "template parsing error: template: :1:12: executing \"\" at <.Nope>: map has no entry for key \"Nope\""
+        );
+        assert_eq!(inspect("{{").unwrap_err(), "template: :1: unclosed action");
+        assert_eq!(
+            inspect("{{nope .Name}}").unwrap_err(),
+            "template: :1: function \"nope\" not defined"
+        );
+    }
+
+    /// What Docker 28 prints for the same container.
+    #[test]
+    fn values_are_those_of_gos_structures() {
+        for (format, expected) in [
+            ("{{.HostConfig.RestartPolicy}}", "{no 0}"),
+            ("{{.ID}} {{.HostConfig.CPUShares}}", "sha256:abc 3"),
+            (
+                "{{json .HostConfig.RestartPolicy}}",
+                r#"{"Name":"no","MaximumRetryCount":0}"#,
+            ),
+            (
+                "{{.HostConfig.CapAdd}} {{json .HostConfig.CapAdd}}",
+                "[] null",
+            ),
+            (
+                "{{.HostConfig.PidsLimit}} {{.HostConfig.Init}}",
+                "<nil> <nil>",
+            ),
+            (
+                "{{.Config.ExposedPorts}} {{.Config.Entrypoint}}",
+                "map[] []",
+            ),
+            ("{{.Config.Healthcheck}}{{.Config.StopSignal}}", "<nil>"),
+            (
+                "{{.NetworkSettings.Ports}}",
+                "map[80/tcp:[{0.0.0.0 8080}] 81/tcp:[]]",
+            ),
+            ("{{printf \"%v|%s\" .Args .Name}}", "[a:1 b:2]|/web"),
+            ("{{.HostConfig.RestartPolicy | printf \"%v\"}}", "{no 0}"),
+            ("{{.SizeRw}} {{.RestartCount}} {{.Coracle}}", "<nil> 0 ours"),
+            (
+                "{{.Config.Labels.none}}|{{index .Config.Labels \"none\"}}|",
+                "<no value>||",
+            ),
+            ("{{len .Args}}{{len .HostConfig.CapAdd}}", "20"),
+            ("{{range .HostConfig.CapAdd}}x{{else}}none{{end}}", "none"),
+            // The document, where the structure has no such name.
+            (
+                "{{.Id}} {{.HostConfig.RestartPolicy}}",
+                "sha256:abc map[MaximumRetryCount:0 Name:no]",
+            ),
+            ("{{.Id}} {{.Config.Entrypoint}}", "sha256:abc <no value>"),
+            (
+                "{{range $key, $value := .HostConfig.RestartPolicy}}{{$key}} {{end}}",
+                "MaximumRetryCount Name ",
+            ),
+        ] {
+            assert_eq!(inspect(format).as_deref(), Ok(expected), "{format}");
+        }
     }
 
     #[test]
@@ -496,8 +567,8 @@ mod tests {
             ("{{.Id}} {{.Name}}", "sha256:abc /web"),
             ("{{.Id}} {{.ID}}", "sha256:abc sha256:abc"),
             ("{{.ID}} {{.State.Pid}}", "sha256:abc 7"),
-            ("{{json .RepoTags}}", r#"["a:1","b:2"]"#),
-            ("{{join .RepoTags \",\"}}", "a:1,b:2"),
+            ("{{json .Args}}", r#"["a:1","b:2"]"#),
+            ("{{join .Args \",\"}}", "a:1,b:2"),
             ("{{index .Config.Labels \"a.b\"}}", "c"),
             ("{{index .Config.Labels \"Id\"}}{{.ID}}", "minesha256:abc"),
             (
@@ -512,10 +583,9 @@ mod tests {
                 "{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}",
                 "none",
             ),
-            ("{{range .RepoTags}}{{println .}}{{end}}", "a:1\nb:2\n"),
+            ("{{range .Args}}{{println .}}{{end}}", "a:1\nb:2\n"),
             ("{{.State.Running}}", "true"),
             ("{{.ID}} {{json .State.Health}}", "sha256:abc null"),
-            ("{{.ID}}{{range .State.Health}}x{{end}}", "sha256:abc"),
             (
                 "{{title (lower \"HELLO wOrld\")}}|{{pad \"x\" 1 2}}|{{truncate \"abc\" 2}}",
                 "Hello World| x  |ab",
@@ -529,17 +599,31 @@ mod tests {
     fn a_field_that_is_not_there_fails() {
         assert!(inspect("{{.State.Health.Status}}").is_err());
         assert!(inspect("{{.Nope}}").is_err());
+        assert!(inspect("{{range .State.Health}}x{{end}}").is_err());
+        assert!(
+            inspect("{{len .State}}").is_ok(),
+            "a document's objects have a length"
+        );
         assert!(inspect("{{pad \"x\" 99999999 0}}").is_err());
     }
 
     #[test]
-    fn only_calls_are_rewritten() {
-        assert_eq!(call_methods("{{.Label \"x\"}}"), "{{call .Label \"x\"}}");
-        assert_eq!(call_methods("{{$.Label `x`}}"), "{{call $.Label `x`}}");
-        assert_eq!(
-            call_methods("{{(.Label \"x\")}}"),
-            "{{(call .Label \"x\")}}"
-        );
-        assert_eq!(call_methods("{{.Labels}} .Label"), "{{.Labels}} .Label");
+    fn methods_are_called_wherever_they_stand() {
+        for format in [
+            r#"{{.Label "a.b-c"}}"#,
+            "{{$.Label `a.b-c`}}",
+            r#"{{(.Label "a.b-c")}}"#,
+            r#"{{"a.b-c" | .Label}}"#,
+            r#"{{with .}}{{$x := .}}{{$x.Label "a.b-c"}}{{end}}"#,
+            r#"{{if eq (.Label "a.b-c") "1"}}1{{end}}"#,
+            r#"{{define "x"}}{{.Label "a.b-c"}}{{end}}{{template "x" .}}"#,
+        ] {
+            let shown = list(format);
+            assert_eq!(
+                shown.as_deref().map(|text| text.lines().next()),
+                Ok(Some("1")),
+                "{format}"
+            );
+        }
     }
 }

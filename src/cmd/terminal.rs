@@ -13,7 +13,7 @@ const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 
 #[derive(Args)]
 pub struct DetachFlags {
-    /// Keys that leave the container running (default ctrl-p,ctrl-q)
+    /// Keys that leave the container running, ctrl-p,ctrl-q if nothing is said
     #[arg(long, value_name = "string")]
     detach_keys: Option<String>,
 }

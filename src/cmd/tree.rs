@@ -4,22 +4,31 @@
 //! command is a file with a `VERB` and a line here.
 
 use super::{
-    artifact, attach, clone, commit, container_prune, cp, create, diff, doctor, events, exec,
-    exists, export, export_store, healthcheck, history, image_files, image_prune, image_scp,
-    image_trust, images, import, info, init, inspect, kill, load, login, logs, manifest,
-    manifest_far, pause, port, ps, pull, push, refused, rename, restart, rm, rmi, run, save,
-    search, secret, spec, start, stats, stop, system_boot, system_check, system_df, system_migrate,
-    system_prune, system_reset, system_resume, tag, top, untag, update, verb::Verb, version,
-    volume, volume_archive, volume_ls, volume_prune, wait,
+    artifact, attach, build, builder, builder_prune, clone, commit, completion, config_show,
+    container_prune, context, cp, create, diff, doctor, events, exec, exists, export, export_store,
+    healthcheck, history, image_files, image_prune, image_scp, image_trust, images, import, info,
+    init, inspect, kill, load, login, logs, manifest, manifest_far, network, network_connect,
+    network_create, network_ls, pause, port, ps, pull, push, refused, rename, restart, rm, rmi,
+    run, save, search, secret, spec, start, stats, stop, swarm, system_alias, system_boot,
+    system_check, system_df, system_migrate, system_prune, system_reset, system_resume, tag, top,
+    untag, update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
 pub const GROUPS: &[(&str, &str)] = &[
     ("artifact", "Commands on artifacts: files in registries"),
+    ("builder", "Commands on builds"),
+    (
+        "buildx",
+        "Commands on builds, by the names of docker's plugin",
+    ),
+    ("config", "Commands on settings"),
     ("container", "Commands on containers"),
+    ("context", "Commands on contexts: ways to reach daemons"),
     ("healthcheck", "Commands on health checks"),
     ("image", "Commands on images"),
     ("manifest", "Commands on manifest lists"),
+    ("network", "Commands on networks"),
     ("secret", "Commands on secrets"),
     ("system", "Commands on the engine"),
     ("volume", "Commands on volumes"),
@@ -44,6 +53,7 @@ pub static VERBS: &[&Verb] = &[
     &images::VERB,
     &pull::VERB,
     &push::VERB,
+    &build::VERB,
     &rmi::VERB,
     &tag::VERB,
     &load::VERB,
@@ -76,13 +86,6 @@ pub static VERBS: &[&Verb] = &[
     &exists::IMAGE,
     &init::VERB,
     &init::CLEANUP,
-    &refused::CHECKPOINT,
-    &refused::RESTORE,
-    &refused::MOUNT,
-    &refused::UNMOUNT,
-    &refused::IMAGE_MOUNT,
-    &refused::IMAGE_UNMOUNT,
-    &refused::RUNLABEL,
     &export::VERB,
     &volume_ls::VERB,
     &volume::CREATE,
@@ -92,6 +95,16 @@ pub static VERBS: &[&Verb] = &[
     &volume::EXISTS,
     &volume_archive::EXPORT,
     &volume_archive::IMPORT,
+    &network_ls::VERB,
+    &network_create::VERB,
+    &inspect::NETWORK,
+    &network::REMOVE,
+    &network_ls::PRUNE,
+    &network_connect::CONNECT,
+    &network_connect::DISCONNECT,
+    &network::EXISTS,
+    &network::UPDATE,
+    &network::RELOAD,
     &secret::CREATE,
     &secret::LS,
     &secret::INSPECT,
@@ -125,20 +138,59 @@ pub static VERBS: &[&Verb] = &[
     &info::VERB,
     &system_resume::VERB,
     &system_boot::VERB,
+    &system_alias::VERB,
     &system_df::VERB,
     &untag::VERB,
+    &config_show::VERB,
+    &context::LS,
+    &context::SHOW,
+    &context::INSPECT,
+    &context::USE,
+    &context::CREATE,
+    &context::UPDATE,
+    &context::EXPORT,
+    &context::IMPORT,
+    &context::RM,
+    &builder_prune::DU,
+    &builder_prune::PRUNE,
+    &builder::LS,
+    &builder::INSPECT,
+    &builder::CREATE,
+    &builder::USE,
+    &builder::STOP,
+    &builder::RM,
+    &builder::VERSION,
+    &completion::VERB,
     &doctor::VERB,
     &version::VERB,
 ];
 
+/// Those that act, and behind them those that only answer.
+pub fn all() -> impl Iterator<Item = &'static Verb> {
+    let act = VERBS.iter().copied();
+    act.chain(swarm::VERBS).chain(refused::VERBS)
+}
+
 /// The command of exactly this spelling, and the spelling.
 pub fn find(spelling: &str) -> Option<(&'static Verb, &'static str)> {
-    VERBS.iter().find_map(|verb| {
+    all().find_map(|verb| {
         let spelling = verb.spellings.iter().find(|name| **name == spelling)?;
-        Some((*verb, *spelling))
+        Some((verb, *spelling))
     })
 }
 
 pub fn group(name: &str) -> Option<(&'static str, &'static str)> {
     GROUPS.iter().find(|(group, _)| *group == name).copied()
+}
+
+/// What may be typed: below a group, or, if it is empty, as the first word.
+pub fn spellings(group: &str) -> impl Iterator<Item = &'static str> {
+    let groups = GROUPS.iter().map(|(name, _)| *name);
+    let verbs = all().flat_map(|verb| verb.spellings).copied();
+    verbs
+        .chain(groups)
+        .filter(move |spelling| match spelling.split_once(' ') {
+            Some((its, _)) => its == group,
+            None => group.is_empty(),
+        })
 }

@@ -8,7 +8,7 @@ use std::{
     os::fd::BorrowedFd,
 };
 
-use super::{env, failure::Failure};
+use super::{called, env, failure::Failure};
 
 /// Columns of a help text when standard output is not a terminal.
 const PLAIN_WIDTH: usize = 80;
@@ -18,15 +18,43 @@ pub fn line(text: &str) -> Result<(), Failure> {
     raw(format!("{text}\n").as_bytes())
 }
 
+/// Lines to standard output that are somebody else's words.
+pub fn lines(text: &str) -> Result<(), Failure> {
+    raw(quiet(text).as_bytes())
+}
+
 /// Bytes to standard output, flushed.
 pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     written(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
+/// A JSON document to standard output: byte for byte into a pipe or file. In front of a terminal what
+/// would steer it is written as JSON's escapes, which mean the same: encoders escape but U+0000 to U+001F.
+pub fn json(document: &[u8]) -> Result<(), Failure> {
+    match stdout_is_terminal() {
+        true => raw(escaped(&String::from_utf8_lossy(document)).as_bytes()),
+        false => raw(document),
+    }
+}
+
 /// Standard output, for whoever writes an archive to it.
 pub fn output() -> impl Write {
     io::stdout()
+}
+
+/// Standard error, for whoever draws on it.
+pub fn error_output() -> impl Write {
+    io::stderr()
+}
+
+/// Columns and rows of the terminal behind standard error.
+pub fn error_size() -> (usize, usize) {
+    let plain = (PLAIN_WIDTH, 24);
+    match rustix::termios::tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
+        _ => plain,
+    }
 }
 
 /// Standard output as a file of its own, for whoever lets the kernel copy to it.
@@ -49,6 +77,11 @@ pub fn raw_error(bytes: &[u8]) {
     let _ = io::stderr().lock().write_all(bytes);
 }
 
+/// Lines to standard error, made harmless as messages are.
+pub fn aside_lines(text: &str) {
+    aside(&quiet(text));
+}
+
 /// One line to standard error: progress of a run, answers that are not results.
 pub fn aside(text: &str) {
     raw_error(format!("{text}\n").as_bytes());
@@ -60,7 +93,7 @@ pub fn notice(text: &str) {
         format!(
             "{} {}\n",
             mark("note:", "33", io::stderr().is_terminal()),
-            quiet(text)
+            quiet(&called::in_own_words(text))
         )
         .as_bytes(),
     );
@@ -69,12 +102,13 @@ pub fn notice(text: &str) {
 /// What failed, and what to do about it.
 pub fn error(text: &str, hint: Option<&str>) {
     let terminal = io::stderr().is_terminal();
-    let mut message = format!("{} {}\n", mark("coracle:", "31", terminal), quiet(text));
+    let who = format!("{}:", called::name());
+    let mut message = format!("{} {}\n", mark(&who, "31", terminal), quiet(text));
     if let Some(hint) = hint {
         message.push_str(&format!(
             "{} {}\n",
             mark("hint:", "36", terminal),
-            quiet(hint)
+            quiet(&called::in_own_words(hint))
         ));
     }
     raw_error(message.as_bytes());
@@ -85,9 +119,25 @@ pub fn error(text: &str, hint: Option<&str>) {
 fn quiet(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if turns || (c.is_control() && !matches!(c, '\n' | '\t')) {
+        if steers(c) {
             shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+fn steers(c: char) -> bool {
+    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || (c.is_control() && !matches!(c, '\n' | '\t'))
+}
+
+fn escaped(document: &str) -> String {
+    let mut shown = String::with_capacity(document.len());
+    for c in document.chars() {
+        if steers(c) {
+            shown.push_str(&format!("\\u{:04x}", u32::from(c)));
         } else {
             shown.push(c);
         }
@@ -175,5 +225,14 @@ mod tests {
             quiet("no \u{1b}[2J\u{9b}\r\u{202e}file\n\tmore ü"),
             "no \\u{1b}[2J\\u{9b}\\r\\u{202e}file\n\tmore ü"
         );
+    }
+
+    #[test]
+    fn documents_cannot_steer_a_terminal_and_mean_the_same() {
+        let document = "{\n\t\"a\": \"\u{9b}2J\u{7f}\u{202e}ü\"}\n";
+        let shown = escaped(document);
+        assert_eq!(shown, "{\n\t\"a\": \"\\u009b2J\\u007f\\u202eü\"}\n");
+        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(value(&shown), value(document));
     }
 }

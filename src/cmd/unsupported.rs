@@ -9,7 +9,7 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, Command};
 
-use super::{failure::Failure, parse, ui};
+use super::{env, failure::Failure, parse, ui};
 
 pub struct Unsupported {
     pub long: &'static str,
@@ -27,15 +27,13 @@ pub struct Unsupported {
 pub enum Answer {
     /// An error.
     Refuse,
-    /// Go on, with loopback alone.
-    NoNetwork,
     /// Go on, it has no effect.
     Ignore,
 }
 
-use Answer::{Ignore, NoNetwork, Refuse};
+use Answer::{Ignore, Refuse};
 
-const fn valued(long: &'static str, answer: Answer) -> Unsupported {
+pub const fn valued(long: &'static str, answer: Answer) -> Unsupported {
     Unsupported {
         long,
         short: None,
@@ -47,7 +45,7 @@ const fn valued(long: &'static str, answer: Answer) -> Unsupported {
 }
 
 /// Refused for good, or for want of what it is about.
-const fn refused(long: &'static str, instead: &'static str) -> Unsupported {
+pub const fn refused(long: &'static str, instead: &'static str) -> Unsupported {
     Unsupported {
         instead,
         ..valued(long, Refuse)
@@ -61,25 +59,7 @@ const fn only_windows(long: &'static str, instead: &'static str) -> Unsupported 
     }
 }
 
-const fn harmless(
-    long: &'static str,
-    answer: Answer,
-    harmless: &'static [&'static str],
-) -> Unsupported {
-    Unsupported {
-        harmless,
-        ..valued(long, answer)
-    }
-}
-
-const fn short(letter: char, flag: Unsupported) -> Unsupported {
-    Unsupported {
-        short: Some(letter),
-        ..flag
-    }
-}
-
-const fn boolean(long: &'static str, answer: Answer) -> Unsupported {
+pub const fn boolean(long: &'static str, answer: Answer) -> Unsupported {
     Unsupported {
         valued: false,
         harmless: &["false", "0", "f", "F", "FALSE", "False"],
@@ -87,8 +67,20 @@ const fn boolean(long: &'static str, answer: Answer) -> Unsupported {
     }
 }
 
+const NO_CONTENT_TRUST: &str = "content trust (Notary) is not checked: policy.json asks for signatures of sigstore's, see `coracle image trust show`";
+
+/// `=false` asks for signatures of Docker's Notary: a protection that was asked for and is not there is
+/// an error.
+pub const CONTENT_TRUST: Unsupported = Unsupported {
+    harmless: &["true", "1", "t", "T", "TRUE", "True"],
+    instead: NO_CONTENT_TRUST,
+    ..boolean("disable-content-trust", Refuse)
+};
+
+/// `pull`'s and `push`'s share.
+pub static TRANSFER: &[Unsupported] = &[CONTENT_TRUST];
+
 pub static RUN: &[Unsupported] = &[
-    valued("add-host", NoNetwork),
     refused("arch", "--platform linux/ARCH chooses the image"),
     refused("chrootdirs", ""),
     refused(
@@ -98,16 +90,7 @@ pub static RUN: &[Unsupported] = &[
     only_windows("cpu-count", "only Windows has it; on Linux it is --cpus"),
     only_windows("cpu-percent", "only Windows has it; on Linux it is --cpus"),
     refused("decryption-key", ""),
-    Unsupported {
-        harmless: &["true", "false"],
-        ..boolean("disable-content-trust", Ignore)
-    },
-    valued("dns", NoNetwork),
-    valued("dns-opt", NoNetwork),
-    valued("dns-option", NoNetwork),
-    valued("dns-search", NoNetwork),
-    valued("expose", NoNetwork),
-    harmless("hosts-file", NoNetwork, &["none"]),
+    CONTENT_TRUST,
     refused("init-ctr", "there are no pods"),
     only_windows(
         "io-maxbandwidth",
@@ -117,17 +100,10 @@ pub static RUN: &[Unsupported] = &[
         "io-maxiops",
         "only Windows has it; on Linux it is --device-read-iops and --device-write-iops",
     ),
-    valued("ip", NoNetwork),
-    valued("ip6", NoNetwork),
     Unsupported {
         harmless: &["default", ""],
         ..refused("isolation", "default is the only isolation on Linux")
     },
-    valued("link", NoNetwork),
-    valued("link-local-ip", NoNetwork),
-    valued("mac-address", NoNetwork),
-    valued("net-alias", NoNetwork),
-    valued("network-alias", NoNetwork),
     refused("os", "--platform OS/ARCH chooses the image"),
     refused("pod", "there are no pods"),
     refused("pod-id-file", "there are no pods"),
@@ -142,8 +118,6 @@ pub static RUN: &[Unsupported] = &[
             "only 0, 1 and 2 are open in a container; bind a file or a socket with -v",
         )
     },
-    short('p', valued("publish", NoNetwork)),
-    short('P', boolean("publish-all", NoNetwork)),
     refused("rdt-class", ""),
     refused("requires", "start the other containers first"),
     // This program is the runtime, and carries out itself what it would ask another for.
@@ -232,8 +206,23 @@ pub static START: &[Unsupported] = &[
     refused("checkpoint-dir", NO_CHECKPOINTS),
 ];
 
-pub const NO_CHECKPOINTS: &str =
+const NO_CHECKPOINTS: &str =
     "freeze the container with `coracle pause`, or keep its files with `coracle commit`";
+
+/// The same wish by DOCKER_CONTENT_TRUST. The flag outweighs it where it stands before all arguments and
+/// values.
+pub fn refuse_content_trust(verb: &str, words: &[OsString]) -> Result<(), Failure> {
+    let asks = ["run", "create", "pull", "push", "build"].contains(&verb) && env::content_trust();
+    let mut flags = words
+        .iter()
+        .map_while(|word| word.to_str())
+        .take_while(|word| word.starts_with('-'));
+    if asks && !flags.any(|word| word.starts_with("--disable-content-trust")) {
+        let text = "DOCKER_CONTENT_TRUST asks for what is not supported".to_owned();
+        return Err(Failure::Refused(text, NO_CONTENT_TRUST));
+    }
+    Ok(())
+}
 
 /// The words without the flags of the table, after a notice about those that were taken out.
 /// Looks no further than the `count`-th argument.
@@ -268,12 +257,7 @@ pub fn take_out(
         rest = &rest[used..];
     }
     sieve.kept.extend_from_slice(rest);
-    notice(
-        &sieve.dropped,
-        NoNetwork,
-        ": the container gets a loopback interface only",
-    );
-    notice(&sieve.dropped, Ignore, "");
+    notice(&sieve.dropped);
     Ok(sieve.kept)
 }
 
@@ -396,11 +380,10 @@ fn is_letter_alone(arg: &Arg, rest: &str) -> bool {
     }
 }
 
-fn notice(dropped: &[&Unsupported], answer: Answer, why: &str) {
+fn notice(dropped: &[&Unsupported]) {
     let (plain, explained): (Vec<&Unsupported>, Vec<&Unsupported>) = dropped
         .iter()
         .copied()
-        .filter(|flag| flag.answer == answer)
         .partition(|flag| flag.instead.is_empty());
     for flag in explained {
         ui::notice(&format!("--{} has no effect: {}", flag.long, flag.instead));
@@ -411,7 +394,7 @@ fn notice(dropped: &[&Unsupported], answer: Answer, why: &str) {
         .collect();
     match names.as_slice() {
         [] => {}
-        [name] => ui::notice(&format!("{name} has no effect yet{why}")),
-        names => ui::notice(&format!("{} have no effect yet{why}", names.join(", "))),
+        [name] => ui::notice(&format!("{name} has no effect yet")),
+        names => ui::notice(&format!("{} have no effect yet", names.join(", "))),
     }
 }

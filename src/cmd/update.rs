@@ -51,8 +51,8 @@ pub const VERB: Verb = Verb {
 fn run(session: &Session, flags: Flags, names: Vec<String>) -> Outcome {
     let restart = flags.restart.as_deref();
     let restart = restart.map(str::parse::<RestartPolicy>).transpose()?;
-    let changes = flags.limits.into_resources()?;
-    let env = container_flags::environment(&[], &flags.env)?;
+    let changes = flags.limits.into_resources().map_err(Failure::Value)?;
+    let env = container_flags::environment(&[], &flags.env).map_err(Failure::Value)?;
     let only_limits = env.is_empty() && flags.unsetenv.is_empty() && flags.ulimit.is_empty();
     if changes == Resources::default() && restart.is_none() && !flags.health.any() && only_limits {
         let text = "You must provide one or more flags when using this command.";
@@ -71,7 +71,7 @@ fn run(session: &Session, flags: Flags, names: Vec<String>) -> Outcome {
         flags.health.change(&mut spec.health)
     };
     // Before anything is changed.
-    change(&mut ContainerSpec::default())?;
+    change(&mut ContainerSpec::default()).map_err(Failure::Value)?;
     let names = flags.chosen.names(session, "update", names)?;
     let engine = session.engine()?;
     each::print_names(&names, |name| {

@@ -2,7 +2,7 @@
 
 use clap::ArgMatches;
 
-use super::{Session, chosen, failure::Failure, unsupported::Unsupported};
+use super::{Session, called, chosen, failure::Failure, unsupported::Unsupported};
 
 /// The exit code, or why there is none.
 pub type Outcome = Result<u8, Failure>;
@@ -44,10 +44,14 @@ pub enum Arity {
 /// Which column of the exit code table counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Starts a container: `run`, `create`.
+    /// Starts a container: `run`.
     Run,
+    /// Makes one: `create`.
+    Create,
     /// Starts a program in one: `exec`.
     Exec,
+    /// Takes things away.
+    Remove,
     Other,
 }
 
@@ -93,6 +97,9 @@ impl Arity {
             }
             _ => return Ok(()),
         };
-        Err(Failure::Arity(format!("'coracle {name}' {wants}")))
+        Err(Failure::Arity(format!(
+            "'{} {name}' {wants}",
+            called::name()
+        )))
     }
 }

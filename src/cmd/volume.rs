@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     Session, each, parse, ui,
-    verb::{Arity, Outcome, Verb},
+    verb::{Arity, Class, Outcome, Verb},
 };
 use crate::{
     engine::volumes::VolumeRequest,
@@ -27,7 +27,7 @@ struct CreateFlags {
     /// Set a label, KEY=VALUE
     #[arg(long, short = 'l', value_name = "list")]
     label: Vec<String>,
-    /// Option of the driver: type, device or o, as mount(8) takes them
+    /// Option of the driver: type, device or o, as mount(8) takes them (default map[])
     #[arg(long, short = 'o', value_name = "map")]
     opt: Vec<String>,
     /// Give the volume's directory to this user
@@ -116,7 +116,7 @@ fn remove(session: &Session, flags: &RemoveFlags, mut names: Vec<String>) -> Out
         names = volumes.into_iter().map(|volume| volume.name).collect();
     }
     let engine = session.engine()?;
-    each::each(&names, |name| {
+    each::each(Class::Remove, &names, |name| {
         // As with Docker, one that is not there is as good as removed.
         match engine.remove_volume(name) {
             Err(error) if flags.force && error.kind() == ErrorKind::NoSuchVolume => {}

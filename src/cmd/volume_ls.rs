@@ -6,9 +6,9 @@ use super::{
     Session,
     failure::Failure,
     filter::Filters,
+    listing::{Look, Marks, label_text},
     parse,
     template::{List, Row},
-    times, ui,
     verb::{Arity, Outcome, Verb},
 };
 use crate::{engine::volumes::VolumeSummary, model::volume::LOCAL};
@@ -18,12 +18,8 @@ struct Flags {
     /// Show those that fit: dangling, driver, label, label!, name, since, until
     #[arg(long, short = 'f', value_name = "filter")]
     filter: Vec<String>,
-    /// "table", "table TEMPLATE", "json", or a template in Go's language
-    #[arg(long, value_name = "string")]
-    format: Option<String>,
-    /// Leave the headings out
-    #[arg(long, short = 'n')]
-    noheading: bool,
+    #[command(flatten)]
+    look: Look,
     /// Print names alone
     #[arg(long, short = 'q')]
     quiet: bool,
@@ -56,72 +52,41 @@ const HEADINGS: &[(&str, &str)] = &[
     ("Availability", "AVAILABILITY"),
 ];
 
+const LIST: List<'_> = List {
+    headings: HEADINGS,
+    default: r"table {{.Driver}}\t{{.Name}}",
+};
+
 fn run(session: &Session, flags: &Flags) -> Outcome {
     let filters = Filters::parse(&flags.filter, FILTERS)?;
-    let format = flags
-        .format
-        .as_deref()
-        .filter(|format| !format.is_empty())
-        .or(session.settings.volumes_format.as_deref());
     let mut volumes = session.engine()?.volumes()?;
     select(&mut volumes, &filters)?;
-    if flags.quiet && format.is_none_or(|format| format == "table") {
-        for volume in &volumes {
-            ui::line(&volume.name)?;
-        }
-        return Ok(0);
-    }
     let rows: Vec<Row> = volumes.iter().map(row).collect();
-    let list = List {
-        headings: HEADINGS,
-        default: r"table {{.Driver}}\t{{.Name}}",
-    };
-    let text = list.show(format, &rows)?;
-    let is_table = format.is_none_or(|format| format.starts_with("table"));
-    let text = match text.split_once('\n') {
-        Some((_, rest)) if flags.noheading && is_table => rest,
-        _ => &text,
-    };
-    ui::raw(text.as_bytes())?;
-    Ok(0)
+    let configured = session.settings.volumes_format.as_deref();
+    let quiet = flags.quiet.then_some("Name");
+    flags.look.print(&LIST, &rows, configured, quiet)
 }
 
 /// Keeps those that fit; shared with `volume prune`.
 pub fn select(volumes: &mut Vec<VolumeSummary>, filters: &Filters) -> Result<(), Failure> {
-    let dangling = filters.boolean("dangling")?;
-    let (since, until) = (moment(filters, "since")?, moment(filters, "until")?);
+    let marks = Marks::new(filters)?;
     let names = filters.patterns("name");
     volumes.retain(|volume| {
-        let created = times::nanoseconds(&volume.created);
-        dangling.is_none_or(|wanted| volume.used_by.is_empty() == wanted)
+        marks.accept(volume.used_by.is_empty(), &volume.created, &volume.labels)
             && filters.accepts("driver", |driver| driver == LOCAL)
             && names.accept_name(&volume.name)
-            && filters.accepts_labels(&volume.labels)
-            && filters.refuses_no_label(&volume.labels)
-            && since.is_none_or(|moment| created >= moment)
-            && until.is_none_or(|moment| created < moment)
     });
     Ok(())
 }
 
-fn moment(filters: &Filters, key: &str) -> Result<Option<i128>, Failure> {
-    let last = filters.values(key).last();
-    Ok(last.map(times::parse_moment).transpose()?)
-}
-
 fn row(volume: &VolumeSummary) -> Row {
-    let labels: Vec<String> = volume
-        .labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
     let unknown = || "N/A".to_owned();
     Row {
         fields: vec![
             ("Availability", unknown()),
             ("Driver", LOCAL.to_owned()),
             ("Group", unknown()),
-            ("Labels", labels.join(",")),
+            ("Labels", label_text(&volume.labels)),
             ("Links", unknown()),
             ("Mountpoint", volume.mountpoint.clone()),
             ("Name", volume.name.clone()),

@@ -3,9 +3,7 @@
 use clap::Args;
 
 use super::{
-    Session,
-    filter::Filters,
-    parse, prune,
+    Session, parse, prune,
     verb::{Arity, Outcome, Verb},
 };
 
@@ -35,7 +33,7 @@ pub const VERB: Verb = Verb {
 const FILTERS: &[&str] = &["all", "label", "label!", "since", "until"];
 
 fn run(session: &Session, flags: &Flags) -> Outcome {
-    let filters = Filters::parse(&flags.filter, FILTERS)?;
+    let filters = prune::filters(session, &flags.filter, FILTERS)?;
     let all = flags.all || filters.boolean("all")?.unwrap_or(false);
     if !flags.force {
         let which = if all { "all" } else { "anonymous" };

@@ -6,7 +6,7 @@ use super::{
     Session,
     chosen::Choice,
     each, parse, ui,
-    verb::{Arity, Outcome, Verb},
+    verb::{Arity, Class, Outcome, Verb},
 };
 use crate::{
     engine::Engine,
@@ -68,7 +68,7 @@ fn run(session: &Session, flags: &Flags, names: Vec<String>) -> Outcome {
         ui::line(&code.to_string())?;
         return Ok(0);
     }
-    each::each(&names, |name| {
+    each::each(Class::Other, &names, |name| {
         let code = match wait(engine, name, &conditions) {
             Err(error) if flags.ignore && error.kind() == ErrorKind::NoSuchContainer => NOT_THERE,
             other => other?,

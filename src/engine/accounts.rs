@@ -26,6 +26,9 @@ impl Engine {
             let record = self.store.resolve_secret(&wanted.secret)?;
             found.secrets.push((wanted.way.clone(), record.data));
         }
+        found
+            .secrets
+            .extend(spec.account.given_secrets.iter().cloned());
         Ok(found)
     }
 }

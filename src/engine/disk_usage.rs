@@ -2,7 +2,7 @@
 //!
 //! Everything of the store belongs to one row, so their sum is what du(1) says of the root: blobs,
 //! layers, downloads and the store's own records to the images; a container's folder to the containers; a
-//! volume's to the volumes. Of images, what no container needs can be freed (`image prune -a`); of
+//! volume's to the volumes; and what only the cache of builds names to that. Of images, what no container needs can be freed (`image prune -a`); of
 //! containers, those that do not run; of volumes, those that no container names.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::{ContainerSummary, Engine, volumes::VolumeSummary};
 use crate::{
     model::{Digest, Result, container::ContainerState, image::ImageRecord, index::ManifestKind},
-    storage::usage::DiskUsage,
+    storage::{builds::StepRecord, usage::DiskUsage},
 };
 
 /// One row.
@@ -40,6 +40,7 @@ pub struct UsageReport {
     pub images: UsageSum,
     pub containers: UsageSum,
     pub volumes: UsageSum,
+    pub builds: UsageSum,
     /// Newest first.
     pub each_image: Vec<ImageUsage>,
     pub each_container: Vec<(ContainerSummary, u64)>,
@@ -79,17 +80,45 @@ impl Engine {
                 kept.extend(digests.map(|digest| digest.hex().to_owned()));
             }
         }
+        let steps: Vec<StepRecord> = self
+            .store
+            .build_steps()?
+            .into_iter()
+            .map(|step| step.record)
+            .collect();
+        let named: HashSet<&Digest> = records.iter().flat_map(parts).collect();
+        let of_builds = only_of_builds(&steps, &named, &kept);
+        let build_bytes = usage.builds
+            + of_builds
+                .iter()
+                .map(|digest| bytes_of(&usage, digest))
+                .sum::<u64>();
+        kept.extend(of_builds.iter().map(|digest| digest.hex().to_owned()));
+        let in_images = steps.iter().filter(|step| {
+            let layer = step.layer.as_ref();
+            layer.is_some_and(|layer| named.contains(&layer.chain_id))
+        });
+        let builds = UsageSum {
+            total: steps.len(),
+            active: in_images.count(),
+            bytes: build_bytes,
+            reclaimable: build_bytes,
+        };
         let ids: HashSet<&Digest> = active.iter().map(|record| &record.config).collect();
         let images = UsageSum {
             total: each_image.len(),
             active: ids.len(),
-            bytes: usage.total() - sum(usage.containers.values()) - sum(usage.volumes.values()),
+            bytes: usage.total()
+                - sum(usage.containers.values())
+                - sum(usage.volumes.values())
+                - build_bytes,
             reclaimable: usage.staged + free(&usage, &kept),
         };
         Ok(UsageReport {
             images,
             containers: container_sum(&usage, &each_container),
             volumes: volume_sum(&usage, &each_volume),
+            builds,
             each_image,
             each_container,
             each_volume,
@@ -127,6 +156,22 @@ fn volume_sum(usage: &DiskUsage, each: &[(VolumeSummary, u64)]) -> UsageSum {
     }
 }
 
+/// What goes with the cache of builds: no image has it.
+fn only_of_builds<'s>(
+    steps: &'s [StepRecord],
+    named: &HashSet<&Digest>,
+    kept: &HashSet<String>,
+) -> HashSet<&'s Digest> {
+    let layers = steps.iter().filter_map(|step| step.layer.as_ref());
+    let digests = layers.flat_map(|layer| {
+        let blob = layer.blob.as_ref().map(|(blob, _)| blob);
+        [&layer.chain_id].into_iter().chain(blob)
+    });
+    digests
+        .filter(|digest| !named.contains(digest) && !kept.contains(digest.hex()))
+        .collect()
+}
+
 /// What the image is made of in the store, each once.
 fn parts(record: &ImageRecord) -> HashSet<&Digest> {
     let documents = [&record.manifest, &record.config];
@@ -134,6 +179,7 @@ fn parts(record: &ImageRecord) -> HashSet<&Digest> {
         .into_iter()
         .chain(&record.index)
         .chain(&record.blobs)
+        .chain(&record.others)
         .chain(&record.layers)
         .collect()
 }

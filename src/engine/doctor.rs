@@ -12,6 +12,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+mod networks;
+
 use super::{Check, Engine, Health, cgroup::Abilities, machine};
 use crate::{
     model::{
@@ -67,6 +69,7 @@ impl Engine {
             proc_mounts(rootless),
             proc_visibility(),
         ]);
+        checks.extend(self.network_checks());
         checks
     }
 

@@ -36,9 +36,13 @@ pub(super) struct User {
 enum Namespace {
     /// This process is where it was started.
     Outside,
-    Pending(user_namespace::Pending),
+    /// With it who waits for it to be named, if anybody may.
+    Pending(user_namespace::Pending, Option<Naming>),
     Inside,
 }
+
+/// The run root and its lock, see [`Store::make_namespace_alone`].
+type Naming = (OwnedFd, OwnedFd);
 
 impl User {
     pub(super) fn detect() -> Result<User> {
@@ -113,8 +117,38 @@ impl User {
         self.mode != UserMode::Root
     }
 
+    /// Whether this process has not entered any yet.
+    pub(super) fn may_choose_namespace(&self) -> bool {
+        self.has_namespace() && matches!(*self.namespace.borrow(), Namespace::Outside)
+    }
+
     /// Joins a living namespace of the user's or begins a new one; see [`Self::finish_namespace`].
     pub(super) fn begin_namespace(&self, store: &Store) -> Result<()> {
+        self.begin(store, None)
+    }
+
+    /// The same for a container whose neighbours have to be in the same one: of those that are started
+    /// at once one makes it, and the others join it.
+    pub(super) fn begin_common_namespace(&self, store: &Store) -> Result<()> {
+        let (uids, gids) = match &self.mode {
+            UserMode::Root => return Ok(()),
+            UserMode::Rootless { uids, gids } => (uids.clone(), gids.clone()),
+            UserMode::SingleId { uid, gid, .. } => (id_map(*uid, &[]), id_map(*gid, &[])),
+        };
+        let (uids, gids) = (kernel_ranges(&uids), kernel_ranges(&gids));
+        let mut naming = None;
+        if !join_living(store, &uids, &gids) {
+            naming = store.make_namespace_alone();
+            if naming.is_none() || !join_living(store, &uids, &gids) {
+                return self.begin(store, naming);
+            }
+        }
+        *self.namespace.borrow_mut() = Namespace::Inside;
+        drop(naming);
+        Ok(())
+    }
+
+    fn begin(&self, store: &Store, naming: Option<Naming>) -> Result<()> {
         let mut namespace = self.namespace.borrow_mut();
         if !matches!(*namespace, Namespace::Outside) {
             return Ok(());
@@ -123,6 +157,7 @@ impl User {
             UserMode::Root => Namespace::Inside,
             UserMode::SingleId { uid, gid, .. } => {
                 user_namespace::enter_single_id(*uid, *gid).map_err(namespace_refused)?;
+                name(naming)?;
                 Namespace::Inside
             }
             UserMode::Rootless { uids, gids } => {
@@ -132,6 +167,7 @@ impl User {
                 } else {
                     Namespace::Pending(
                         user_namespace::begin(&uids, &gids).map_err(namespace_refused)?,
+                        naming,
                     )
                 }
             }
@@ -181,7 +217,9 @@ impl User {
     /// Waits until the ids of a namespace that was begun are mapped.
     pub(super) fn finish_namespace(&self) -> Result<()> {
         let mut namespace = self.namespace.borrow_mut();
-        if let Namespace::Pending(pending) = std::mem::replace(&mut *namespace, Namespace::Inside) {
+        if let Namespace::Pending(pending, naming) =
+            std::mem::replace(&mut *namespace, Namespace::Inside)
+        {
             pending.finish().map_err(|cause| {
                 Error::new(
                     ErrorKind::Unsupported,
@@ -190,6 +228,7 @@ impl User {
                 .with_source(cause)
                 .with_hint("install the package uidmap; `coracle doctor` says more")
             })?;
+            name(naming)?;
         }
         Ok(())
     }
@@ -282,6 +321,15 @@ fn kernel_ranges(ranges: &[IdRange]) -> Vec<user_namespace::IdRange> {
         count: range.count,
     };
     ranges.iter().map(convert).collect()
+}
+
+/// Until the supervisor is named this process is.
+fn name(naming: Option<Naming>) -> Result<()> {
+    let Some((runroot, _lock)) = naming else {
+        return Ok(());
+    };
+    let own = process::own_host_pid().system(|| "cannot identify this process".to_owned())?;
+    Store::name_namespace_holder_in(&runroot, own)
 }
 
 /// Joins the namespace of the process that was named last. A stale name costs one failed open.

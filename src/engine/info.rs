@@ -3,10 +3,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Engine, cgroup, containers, machine};
+use super::{Engine, cgroup, machine};
 use crate::{
     model::{
-        Digest, Result, cdi,
+        DOCKER_VERSION, Digest, Result, cdi,
         container::ContainerState,
         host::{IdRange, UserMode},
     },
@@ -53,9 +53,9 @@ impl Engine {
 
     fn objects(&self) -> Result<Value> {
         let (mut running, mut paused) = (0, 0);
-        let containers = self.store.containers()?;
-        for (directory, _) in &containers {
-            match containers::state_of(directory)? {
+        let containers = self.containers(true, false)?;
+        for container in &containers {
+            match container.state {
                 ContainerState::Running => running += 1,
                 ContainerState::Paused => paused += 1,
                 _ => {}
@@ -85,12 +85,16 @@ impl Engine {
             let user_xattr = self.user.has_namespace();
             status.push(json!(["userxattr", user_xattr.to_string()]));
         }
+        let networks = match self.user.mode() {
+            UserMode::Root => vec!["bridge", "host", "ipvlan", "macvlan", "null"],
+            _ => vec!["bridge", "host", "null"],
+        };
         Ok(json!({
             "Driver": driver.name(),
             "DriverStatus": status,
             "Plugins": {
                 "Volume": ["local"],
-                "Network": ["host", "none"],
+                "Network": networks,
                 "Authorization": null,
                 "Log": ["json-file", "none"],
             },
@@ -131,7 +135,7 @@ impl Engine {
             "Name": machine::kernel().hostname,
             "Labels": [],
             "ExperimentalBuild": false,
-            "ServerVersion": env!("CARGO_PKG_VERSION"),
+            "ServerVersion": DOCKER_VERSION,
         })
     }
 
@@ -181,6 +185,14 @@ impl Engine {
 
     fn own_facts(&self) -> Result<Value> {
         let cgroups = self.cgroup_abilities();
+        let network = self.network_backend();
+        let missing = network.as_ref().map(|network| &network.missing);
+        let missing = missing
+            .filter(|missing| !missing.is_empty())
+            .map(|missing| {
+                let missing = missing.iter();
+                missing.map(|one| one.why.clone()).collect::<Vec<_>>()
+            });
         let (mode, why, uids, gids) = match self.user.mode() {
             UserMode::Root => ("root", "started by root".to_owned(), None, None),
             UserMode::Rootless { uids, gids } => {
@@ -191,6 +203,7 @@ impl Engine {
             UserMode::SingleId { why, .. } => ("single-id", why.clone(), None, None),
         };
         Ok(json!({
+            "Version": env!("CARGO_PKG_VERSION"),
             "Mode": mode,
             "Why": why,
             "UidMap": uids,
@@ -205,6 +218,8 @@ impl Engine {
                 "LegacyControllers": cgroups.legacy_controllers,
                 "WhyNone": cgroups.why_none,
             },
+            "NetworkBackend": network.and_then(|network| network.name),
+            "NetworkMissing": missing,
             "AppArmor": machine::has_apparmor(),
         }))
     }

@@ -36,6 +36,11 @@ pub fn stored_login(options: &RegistryOptions, key: &str) -> Result<Option<Store
     Registry::new(options).stored_login(key)
 }
 
+/// The name that an auth file has for `key`. No program is asked: this is for a line of `info`.
+pub fn user_in_files(options: &RegistryOptions, key: &str) -> Option<String> {
+    Registry::new(options).user_in_files(key)
+}
+
 /// Forgets what is kept for `key`; whether something was.
 pub fn log_out(options: &RegistryOptions, key: &str) -> Result<bool> {
     Registry::new(options).forget_login(key)

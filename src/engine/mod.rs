@@ -5,12 +5,14 @@
 mod accounts;
 pub mod artifacts;
 mod boot;
+pub mod builds;
 pub mod bundle;
 pub mod cgroup;
 pub mod containers;
 mod devices;
 mod disk_usage;
 mod doctor;
+mod downloads;
 mod events;
 mod identity;
 pub mod images;
@@ -18,6 +20,7 @@ mod info;
 pub mod logins;
 mod machine;
 pub mod manifests;
+pub mod networks;
 pub mod plan;
 pub mod requests;
 mod reset;
@@ -30,6 +33,7 @@ pub mod volumes;
 use std::path::{Path, PathBuf};
 
 pub use crate::model::RegistryOptions;
+pub use crate::registry::{DownloadRequest, Downloaded};
 pub use crate::storage::Migrated;
 pub use boot::{Boot, BootOptions, Init};
 pub use containers::{Change, ChangeKind, Copied, CopyEnd, CopyRequest};
@@ -57,7 +61,7 @@ pub use reset::Reset;
 pub use store_check::{Finding, Outcome, StoreCheck, StoreCheckOptions};
 
 use crate::{
-    model::{Error, ErrorKind, Platform, Reference, Result, host::UserMode},
+    model::{Error, ErrorKind, Platform, Reference, Result, backend::Backend, host::UserMode},
     storage::{Driver, Store, unpack::Privilege},
 };
 
@@ -72,6 +76,8 @@ pub struct EngineOptions {
     pub storage_driver: Option<String>,
     /// `--storage-opt NAME=VALUE`.
     pub storage_options: Vec<String>,
+    /// `tproxy` or `tun` ([`crate::model::backend`]); chosen automatically if absent.
+    pub network_backend: Option<String>,
     /// The user's home and XDG folders, read from the environment by `cmd::env`.
     pub home: Option<PathBuf>,
     pub xdg_data_home: Option<PathBuf>,
@@ -162,6 +168,7 @@ pub struct Engine {
     pub(crate) store: Store,
     /// `--storage-driver`, if it was given.
     pub(crate) forced_driver: Option<Driver>,
+    pub(crate) network_backend: Option<Backend>,
     user: identity::User,
     /// The socket of an ordinary user's D-Bus, where it would be.
     user_bus: Option<PathBuf>,
@@ -187,6 +194,8 @@ impl Engine {
             .as_deref()
             .map(Driver::parse)
             .transpose()?;
+        let network_backend = options.network_backend.as_deref();
+        let network_backend = network_backend.map(str::parse).transpose()?;
         let mut store = open(&root, &runroot)?;
         let additional = options.additional_stores()?;
         if !additional.is_empty() {
@@ -201,6 +210,7 @@ impl Engine {
         Ok(Engine {
             store,
             forced_driver,
+            network_backend,
             user,
             user_bus,
         })

@@ -163,9 +163,9 @@ pub struct ContainerSummary {
     pub platform: Platform,
     /// Bytes of the writable layer and of the image; measured only when asked for.
     pub size: Option<ContainerSize>,
-    /// `80/tcp`, as the image says.
+    /// `80/tcp`, as the image and the user say.
     pub exposed: Vec<String>,
-    /// Those that can be reached from outside; none, as long as there are no networks.
+    /// Those that can be reached from outside, now.
     pub ports: Vec<PublishedPort>,
     pub restart: RestartPolicy,
     /// Of the first process, as the host counts; 0 if there is none.

@@ -26,8 +26,9 @@ impl EngineOptions {
 }
 
 impl Engine {
-    /// Stops and removes all containers, then everything that the store has. `None` if there is no
-    /// store. Interrupted, it can be called again, and any other command works.
+    /// Stops and removes all containers, then the networks' traces in the kernel and everything that
+    /// the store has. `None` if there is no store. Interrupted, it can be called again, and any other
+    /// command works.
     ///
     /// # Errors
     /// [`crate::model::ErrorKind::Conflict`] if something lies there that is no store of ours.
@@ -43,6 +44,10 @@ impl Engine {
                 Err(_) if engine.store.container(dir.id()).is_err() => {}
                 outcome => outcome?,
             }
+        }
+        if let Err(error) = engine.forget_all_in_kernel() {
+            // Without the rights, or on a kernel without networks, there is nothing to be removed.
+            log::debug!("{}", error.one_line());
         }
         engine.enter_user_namespace()?;
         let left = engine.store.remove_all()?;

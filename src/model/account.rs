@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Error, Result,
-    secret::SecretUse,
+    secret::{SecretBytes, SecretUse, SecretWay},
     user::{Id, UserSpec},
 };
 
@@ -33,6 +33,9 @@ pub struct AccountSpec {
     /// `--unsetenv-all`
     pub unset_all: bool,
     pub secrets: Vec<SecretUse>,
+    /// Secrets that are in no store: of a step of a build. They are in no record either.
+    #[serde(skip)]
+    pub given_secrets: Vec<(SecretWay, SecretBytes)>,
 }
 
 /// What a template of `--passwd-entry` may name.

@@ -8,11 +8,16 @@ use serde::{Deserialize, Serialize};
 use super::{
     Digest, Error, ErrorKind, Platform, Result,
     account::AccountSpec,
+    attachment::Attachment,
     device::DeviceSpec,
+    dns::DnsSpec,
     health::HealthSpec,
     log::LogSpec,
     mount::{Mount, MountSettings},
     namespace::{self, Namespaces, Placement},
+    network::{DEFAULT_NETWORK, is_default_name},
+    private_network::PrivateNetwork,
+    publish::{Port, PortMapping},
     resources::Resources,
     restart::RestartPolicy,
     security::SecuritySpec,
@@ -133,6 +138,17 @@ pub struct ContainerSpec {
     pub mounts: Vec<Mount>,
     pub mount_settings: MountSettings,
     pub network: NetworkMode,
+    /// `-p`: ports of it that stand for ports of the host.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<PortMapping>,
+    /// `-P`: all exposed ports are published, each on any that is free.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub publish_all: bool,
+    /// `--expose`, besides the image's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exposed: Vec<Port>,
+    #[serde(skip_serializing_if = "DnsSpec::is_empty")]
+    pub dns: DnsSpec,
     pub namespaces: Namespaces,
     pub user_namespace: UserNamespace,
     pub security: SecuritySpec,
@@ -198,9 +214,23 @@ pub enum RootRequest {
     /// A folder of the host (`--rootfs`), by its absolute path. As an `overlay` it is only read,
     /// and what the container writes lies in the container's own folder.
     Directory { path: PathBuf, overlay: bool },
+    /// Layers of the store, lowest first, by their chain ids: a step of a build. What is written lies
+    /// in `upper` of `changes`, beside which an empty `work` is. The container is nobody's but the
+    /// process's that starts it: it is killed with that, and no list shows it.
+    Layers {
+        layers: Vec<Digest>,
+        changes: PathBuf,
+    },
     /// An OCI runtime bundle (`--bundle`): its `config.json` says everything, and is kept as it
     /// was when the container was made.
     Bundle { path: PathBuf },
+}
+
+impl RootRequest {
+    /// Of a step of a build.
+    pub fn is_step(&self) -> bool {
+        matches!(self, RootRequest::Layers { .. })
+    }
 }
 
 /// Which streams the command that starts the container shows, for `inspect`.
@@ -230,6 +260,13 @@ pub enum NetworkMode {
     Container(String),
     /// That which a file stands for, like `/run/netns/NAME`.
     Path(String),
+    /// The default network, with everything left to the engine.
+    Bridge,
+    /// Networks by name; the default network is called `bridge` among them. Empty once the container
+    /// was disconnected from all.
+    Networks(Vec<Attachment>),
+    /// A network of its own with a way out, that no other container is in.
+    Private(PrivateNetwork),
 }
 
 /// What lasts of a container from `create` to `rm`: the file `containers/ID/record.json`. Replaced
@@ -346,12 +383,14 @@ impl fmt::Display for ContainerState {
 }
 
 impl NetworkMode {
-    /// `none`, `host`, `container:NAME` or `ns:PATH`; everything else is named as not there yet by
-    /// the caller.
+    /// One of the modes that have a word of their own; `None` for names of networks, with or without
+    /// options. `private` has Podman's names of the programs that made such a network, too.
     pub fn parse(text: &str) -> Result<Option<Self>> {
         match text {
             "none" => Ok(Some(NetworkMode::None)),
             "host" => Ok(Some(NetworkMode::Host)),
+            "default" => Ok(Some(NetworkMode::Bridge)),
+            _ if is_default_name(text) => Ok(Some(NetworkMode::Bridge)),
             "" => Err(Error::new(
                 ErrorKind::InvalidArgument,
                 "invalid network \"\": a name is missing",
@@ -367,9 +406,26 @@ impl NetworkMode {
                 None if text.starts_with("ns:") => Err(Error::invalid(format!(
                     "invalid network mode {text:?}: the path must be absolute"
                 ))),
-                None => Ok(None),
+                None => Ok(PrivateNetwork::parse(text)?.map(NetworkMode::Private)),
             },
         }
+    }
+
+    /// The networks to be attached to, the default one by its name; none for the other modes.
+    pub fn attachments(&self) -> Vec<Attachment> {
+        match self {
+            NetworkMode::Bridge => vec![Attachment::to(DEFAULT_NETWORK)],
+            NetworkMode::Networks(attachments) => attachments.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the container gets a way to others in a network namespace of its own.
+    pub fn is_connected(&self) -> bool {
+        matches!(
+            self,
+            NetworkMode::Bridge | NetworkMode::Networks(_) | NetworkMode::Private(_)
+        )
     }
 }
 
@@ -380,6 +436,14 @@ impl fmt::Display for NetworkMode {
             NetworkMode::Host => f.write_str("host"),
             NetworkMode::Container(whose) => write!(f, "container:{whose}"),
             NetworkMode::Path(path) => write!(f, "ns:{path}"),
+            NetworkMode::Bridge => f.write_str(DEFAULT_NETWORK),
+            // As Docker has it, that of the first.
+            NetworkMode::Networks(attachments) => f.write_str(
+                attachments
+                    .first()
+                    .map_or(DEFAULT_NETWORK, |first| &first.network),
+            ),
+            NetworkMode::Private(_) => f.write_str("private"),
         }
     }
 }

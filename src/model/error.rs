@@ -19,6 +19,7 @@ pub enum ErrorKind {
     NoSuchImage,
     NoSuchVolume,
     NoSuchSecret,
+    NoSuchNetwork,
     /// A blob or layer that a record names is not in the store.
     NoSuchBlob,
     /// The name is taken by another object.
@@ -55,6 +56,8 @@ pub enum ErrorKind {
     Permission,
     /// A wait took longer than it may.
     Timeout,
+    /// A program that a build has run has failed.
+    BuildFailed,
     /// Any other failing system call or broken invariant.
     System,
 }
@@ -97,6 +100,12 @@ impl Error {
         self
     }
 
+    /// The same, of another kind.
+    #[must_use]
+    pub fn of_kind(self, kind: ErrorKind) -> Self {
+        Error { kind, ..self }
+    }
+
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
@@ -120,6 +129,43 @@ impl Error {
             source = cause.source();
         }
         one_visible_line(&line)
+    }
+}
+
+/// An [`Error`] as it crosses from one process of ours to another: its whole chain is one line.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Failure {
+    pub kind: ErrorKind,
+    pub message: String,
+    /// Of a process that was started by an older command: none.
+    #[serde(default)]
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// The message is cut to so many bytes.
+    #[must_use]
+    pub fn within(mut self, bytes: usize) -> Self {
+        self.message
+            .truncate(self.message.floor_char_boundary(bytes));
+        self
+    }
+
+    pub fn into_error(self) -> Error {
+        Error {
+            hint: self.hint,
+            ..Error::new(self.kind, self.message)
+        }
+    }
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        Failure {
+            kind: error.kind,
+            message: error.one_line(),
+            hint: error.hint.clone(),
+        }
     }
 }
 

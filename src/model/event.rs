@@ -1,4 +1,4 @@
-//! What has happened to a container, an image or a volume: one event, in Docker's JSON shape and as
+//! What has happened to a container, an image, a volume or a network: one event, in Docker's JSON shape and as
 //! Docker's line of text.
 //!
 //! | type | actions |
@@ -6,6 +6,7 @@
 //! | container | create attach start die stop kill restart pause unpause rename update destroy oom detach resize top copy archive-path extract-to-dir export commit prune `exec_create: …` `exec_start: …` exec_die exec_detach `health_status: …` |
 //! | image | pull push tag untag delete load import save prune |
 //! | volume | create mount unmount destroy prune |
+//! | network | create connect disconnect update destroy prune |
 //!
 //! An attribute is a text. A container's labels are attributes, so a label named `image` hides
 //! nothing: `image` and `name` are set after them.

@@ -148,6 +148,10 @@ pub struct ImageRecord {
     pub index: Option<Digest>,
     /// Compressed layer blobs, lowest first.
     pub blobs: Vec<Digest>,
+    /// Of the images for other platforms that the index names, if they were built here along with this
+    /// one: manifests, configurations and compressed layers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Digest>,
     /// Chain ids of the unpacked layers, lowest first.
     pub layers: Vec<Digest>,
     /// Bytes of all layers unpacked, as `docker images` shows it.

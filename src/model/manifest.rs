@@ -38,6 +38,13 @@ impl Format {
         }
     }
 
+    pub fn index_type(self) -> &'static str {
+        match self {
+            Format::Oci => OCI_INDEX,
+            Format::Docker => DOCKER_INDEX,
+        }
+    }
+
     pub fn config_type(self) -> &'static str {
         match self {
             Format::Oci => OCI_CONFIG,

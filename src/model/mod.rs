@@ -4,14 +4,19 @@
 //! every other room may use these types and every test may compare them.
 
 pub mod account;
+pub mod address_pool;
+pub mod attachment;
 pub mod auth_file;
+pub mod backend;
 pub mod capability;
 pub mod cdi;
+pub mod client_config;
 pub mod condition;
 pub mod container;
 pub mod device;
 pub mod device_program;
 pub mod digest;
+pub mod dns;
 pub mod env;
 pub mod error;
 pub mod event;
@@ -29,9 +34,13 @@ pub mod manifest;
 pub mod mount;
 pub mod names;
 pub mod namespace;
+pub mod nearest;
+pub mod network;
 pub mod platform;
 pub mod policy;
+pub mod private_network;
 pub mod process;
+pub mod publish;
 pub mod reference;
 pub mod registries;
 pub mod registries_d;
@@ -44,16 +53,23 @@ pub mod security;
 pub mod signal;
 pub mod sink;
 pub mod source;
+pub mod step_cache;
 pub mod transport;
 pub mod user;
 pub mod user_namespace;
 pub mod volume;
 
+/// The release of Docker whose commands, outputs and objects are the measure. Scripts ask for it, to
+/// know what they may use.
+pub const DOCKER_VERSION: &str = "28.2.2";
+
 pub use container::{ContainerId, ContainerSpec};
 pub use digest::Digest;
-pub use error::{Context, Error, ErrorKind, Result};
+pub use error::{Context, Error, ErrorKind, Failure, Result};
+pub use nearest::nearest;
 pub use platform::Platform;
 pub use reference::Reference;
 pub use registry::{RegistryOptions, TrustFiles};
 pub use sink::{BlobSink, Opening};
 pub use source::BlobSource;
+pub use transport::LayoutImage;

@@ -168,7 +168,10 @@ impl Namespaces {
                 IpcMode::Path(path) => NamespaceMode::Path(path.clone()),
             },
             NamespaceKind::Network => match network {
-                NetworkMode::None => NamespaceMode::Private,
+                NetworkMode::None
+                | NetworkMode::Bridge
+                | NetworkMode::Networks(_)
+                | NetworkMode::Private(_) => NamespaceMode::Private,
                 NetworkMode::Host => NamespaceMode::Host,
                 NetworkMode::Container(whose) => NamespaceMode::Container(whose.clone()),
                 NetworkMode::Path(path) => NamespaceMode::Path(path.clone()),

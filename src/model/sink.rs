@@ -42,9 +42,9 @@ pub trait BlobSink: Send {
     /// Forgets everything received: the next `write` is the blob's first byte.
     fn restart(&mut self) -> Result<()>;
 
-    /// All bytes were delivered: whether they are the right ones. If not although the producer did
-    /// its part, that is because of bytes from an earlier attempt: the sink has forgotten
-    /// everything, and wants it once more. Called once more then, and that is the last time.
+    /// All bytes were delivered: whether they are the right ones. If not, that is because of bytes
+    /// from an earlier attempt, or because this producer has other ones: the sink has forgotten
+    /// everything, and wants it once more, from [`Self::open`] on.
     fn verify(&mut self) -> Result<bool> {
         Ok(true)
     }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::{Error, ErrorKind, Reference, Result};
+use super::{Digest, Error, ErrorKind, Reference, Result};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -29,6 +29,17 @@ pub enum ArchiveKind {
     OciFolder,
     /// Files beside each other, as `skopeo copy` writes `dir:`.
     DockerFolder,
+}
+
+/// Which image of an OCI layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayoutImage {
+    /// The one that is called `latest`, or the only one.
+    Any,
+    /// `org.opencontainers.image.ref.name`
+    Tag(String),
+    /// Of a manifest or an index.
+    Digest(Digest),
 }
 
 const ARCHIVES: [(&str, ArchiveKind); 4] = [

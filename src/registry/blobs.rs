@@ -58,7 +58,10 @@ const PROGRESS: u64 = 1 << 20;
 enum Piece {
     Bytes(Vec<Bytes>),
     Restart,
-    Finish,
+    /// All is there. If it is wrong, there may be right bytes elsewhere.
+    Finish {
+        has_choice: bool,
+    },
 }
 
 /// Fetches all of `blobs`, the largest first; returns when every sink has finished, or with the
@@ -89,14 +92,12 @@ pub(super) async fn fetch<'scope, 'env, 'sink: 'scope>(
                     size: blob.size,
                     lines,
                 };
-                match delivery.run(blob.sink, on_retry).await? {
-                    Consumed::Done => Ok(()),
-                    // Bytes that were there before had spoilt it. Now all of them are new.
-                    Consumed::Again(sink) => match delivery.run(sink, on_retry).await? {
-                        Consumed::Done => Ok(()),
-                        Consumed::Again(_) => Err(delivery.ended_early()),
-                    },
+                let mut sink = blob.sink;
+                // Ends: each time there are fewer bytes from elsewhere, or fewer places.
+                while let Consumed::Again(again) = delivery.run(sink, on_retry).await? {
+                    sink = again;
                 }
+                Ok(())
             }
         })
         .collect();
@@ -116,6 +117,7 @@ pub(super) struct BlobPlace<'a> {
 /// One blob on its way from the registry into its sink.
 struct Delivery<'d, 'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
+    /// Those that were not passed over; the first is asked.
     places: &'d [BlobPlace<'d>],
     digest: Digest,
     size: u64,
@@ -141,18 +143,23 @@ impl<'scope> Delivery<'_, 'scope, '_> {
                 _ => None,
             };
         }
-        let delivered = match opened {
-            Some(Opened::At(offset)) if !self.places.is_empty() => {
+        let mut of_one_place = false;
+        let delivered = match (opened, self.places) {
+            (Some(Opened::At(offset)), [place, others @ ..]) => {
                 let mut download = Download {
-                    place: self.places[0],
-                    others: &self.places[1..],
+                    place: *place,
+                    others,
                     what: format!("blob {}", self.digest),
                     path: format!("blobs/{}", self.digest),
                     size: self.size,
                     offset,
+                    of_one_place: offset == 0,
                     pieces,
                 };
-                download.run(on_retry).await
+                let delivered = download.run(on_retry).await;
+                of_one_place = download.of_one_place;
+                self.places = &self.places[others.len() - download.others.len()..];
+                delivered
             }
             // It has ended, and says why.
             _ => Ok(()),
@@ -160,7 +167,13 @@ impl<'scope> Delivery<'_, 'scope, '_> {
         drop(line);
         // The consumer's complaint explains the producer's, never the other way round.
         match (outcome.await, delivered) {
-            (Ok(Ok(consumed)), Ok(())) => Ok(consumed),
+            (Ok(Ok(consumed)), Ok(())) => {
+                if of_one_place && matches!(consumed, Consumed::Again(_)) {
+                    log::info!("mirror passed over: its blob {} is damaged", self.digest);
+                    self.places = &self.places[1..];
+                }
+                Ok(consumed)
+            }
             (Ok(Err(Stopped::Sink(error))), _) | (_, Err(error)) => Err(error),
             _ => Err(self.ended_early()),
         }
@@ -235,7 +248,6 @@ fn consume<'sink>(
     }
     let offset = sink.received();
     opened.blocking_send(Opened::At(offset)).map_err(gone)?;
-    let mut resumed = offset > 0;
     while let Some(piece) = queue.blocking_recv() {
         match piece {
             Piece::Bytes(batch) => {
@@ -243,12 +255,9 @@ fn consume<'sink>(
                     sink.write(&bytes)?;
                 }
             }
-            Piece::Restart => {
-                resumed = false;
-                sink.restart()?;
-            }
-            Piece::Finish => {
-                if resumed && !sink.verify()? {
+            Piece::Restart => sink.restart()?,
+            Piece::Finish { has_choice } => {
+                if has_choice && !sink.verify()? {
                     return Ok(Consumed::Again(sink));
                 }
                 sink.finish()?;
@@ -270,6 +279,8 @@ struct Download<'a> {
     size: u64,
     /// What `received` of the sink is once the queue is empty.
     offset: u64,
+    /// All of it is from `place`: nothing was there before, or is from one that was passed over.
+    of_one_place: bool,
     pieces: mpsc::Sender<Piece>,
 }
 
@@ -306,6 +317,7 @@ impl Download<'_> {
                     if let Some((next, others)) = self.others.split_first() {
                         log::info!("mirror passed over: {}", failure.error.one_line());
                         (self.place, self.others) = (*next, others);
+                        self.of_one_place = self.offset == 0;
                         continue;
                     }
                     if self.offset >= farthest.saturating_add(PROGRESS) {
@@ -316,7 +328,8 @@ impl Download<'_> {
                 }
             }
         }
-        let _ = self.hand_over(Piece::Finish).await;
+        let has_choice = !self.of_one_place || !self.others.is_empty();
+        let _ = self.hand_over(Piece::Finish { has_choice }).await;
         Ok(())
     }
 
@@ -443,6 +456,7 @@ impl Download<'_> {
 
     async fn restart(&mut self) -> Result<(), Broken> {
         self.offset = 0;
+        self.of_one_place = true;
         self.hand_over(Piece::Restart).await
     }
 

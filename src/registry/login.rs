@@ -9,7 +9,10 @@ use super::{
     endpoint,
     session::{Ask, Repository, Whole},
 };
-use crate::model::{Error, ErrorKind, Reference, Result, auth_file::StoredLogin};
+use crate::model::{
+    Error, ErrorKind, Reference, Result,
+    auth_file::{StoredLogin, normal_key},
+};
 
 impl Registry {
     /// Asks a registry (`host[:port]`) whether it takes the login. Gives what is to be kept: the
@@ -77,6 +80,16 @@ impl Registry {
     pub fn stored_login(&self, key: &str) -> Result<Option<StoredLogin>> {
         let order = &self.registries()?.credential_helpers;
         credentials::stored(&any_repository(key)?, &self.options, order)
+    }
+
+    /// The user that an auth file names for `key`, whatever helpers there are.
+    pub fn user_in_files(&self, key: &str) -> Option<String> {
+        let files = auth_files::all(&self.options);
+        let mut files = files
+            .iter()
+            .filter_map(|path| auth_files::read_among(path, &self.options).ok().flatten());
+        let login = files.find_map(|file| file.login_at(normal_key(key)).ok().flatten())?;
+        Some(login.user().to_owned()).filter(|user| !user.is_empty())
     }
 
     /// Keeps a login; says where.

@@ -14,7 +14,7 @@
 //!   credential_programs docker-credential-NAME            search    the repositories of a registry
 //! auth          challenges, tokens                        login     is it us? and keeping that
 //! configuration registries.conf from its files            proxy     which one, and when none
-//!                                                         referrers who refers to a document
+//! download      any file by its URL                       referrers who refers to a document
 //! ```
 //!
 //! From `oci_distribution` (the crate `oci-client`) come the protocol's types: [`RegistryAuth`] with its redacting
@@ -35,6 +35,7 @@ mod blobs;
 mod configuration;
 mod credential_programs;
 mod credentials;
+mod download;
 mod endpoint;
 mod failure;
 mod login;
@@ -60,6 +61,7 @@ use blobs::BlobPlace;
 pub use blobs::BlobRequest;
 pub use configuration::{read as read_registries, registries};
 use credentials::Credentials;
+pub use download::{DownloadRequest, Downloaded};
 pub use referrers::referrers_reference;
 use reqwest::{
     Method,
@@ -518,6 +520,11 @@ impl Registry {
         })
     }
 
+    /// For what is no registry's.
+    fn plain_session(&self) -> &Session {
+        &self.session
+    }
+
     fn runtime(&self) -> Result<&Runtime> {
         if let Some(runtime) = self.runtime.get() {
             return Ok(runtime);
@@ -604,6 +611,14 @@ impl BlobSink for Memory<'_> {
     fn restart(&mut self) -> Result<()> {
         self.bytes.clear();
         Ok(())
+    }
+
+    fn verify(&mut self) -> Result<bool> {
+        let right = verify(self.bytes, &self.digest, "").is_ok();
+        if !right {
+            self.bytes.clear();
+        }
+        Ok(right)
     }
 
     fn finish(self: Box<Self>) -> Result<()> {

@@ -683,7 +683,7 @@ impl Session {
         self.retrying(&ask.what, on_retry, attempt).await
     }
 
-    fn client(&self, origin: &Origin) -> Result<Client> {
+    pub fn client(&self, origin: &Origin) -> Result<Client> {
         if let Some(client) = self.clients.borrow().get(origin) {
             return Ok(client.clone());
         }
@@ -698,8 +698,11 @@ impl Session {
         let what = || format!("cannot set up the HTTP client for {origin}");
         let roots = match self.roots.get() {
             Some(roots) => roots,
-            // Never read for plain http: it takes a millisecond.
-            None if origin.scheme == Scheme::Http => &RootCertStore::empty(),
+            // Never read for plain http where nobody is to be trusted anyway: it takes a millisecond.
+            // A proxy before it may speak TLS.
+            None if origin.scheme == Scheme::Http && self.options.tls_verify == Some(false) => {
+                &RootCertStore::empty()
+            }
             None => {
                 let read = tls::roots(&self.options)?;
                 self.roots.get_or_init(|| read)

@@ -5,12 +5,16 @@
 //! below), its layers are copied. A container whose root is a copy stays one; nothing is remembered
 //! for others, since a refusal may be one container's own matter.
 
-use std::path::PathBuf;
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
+};
 
 use rustix::fs::Mode;
 
 use super::{
-    ContainerDir, Lease, Store,
+    Lease, Store,
+    containers::make_overlay_folders,
     copy::{self, Content, Owners},
     lease::exists,
 };
@@ -56,21 +60,37 @@ impl Store {
 }
 
 impl Lease<'_> {
-    /// Makes the container's `rootfs/` from its layers (lowest first) if it is not there. It is
+    /// A new folder of the lease with `upper/` and `work/` for an overlay on a layer, and where it is.
+    pub fn make_overlay(&self, top_layer: Option<&Digest>) -> Result<(PathBuf, OwnedFd)> {
+        let what = || "cannot make a staging directory".to_owned();
+        let name = self.fresh_name("overlay");
+        let before = rustix::process::umask(Mode::empty());
+        let made = rustix::fs::mkdirat(self.dir(), &name, Mode::RWXU)
+            .and_then(|()| rustix::fs::openat(self.dir(), &name, super::FOLDER, Mode::empty()))
+            .system(what)
+            .and_then(|folder| {
+                make_overlay_folders(self.store(), folder.as_fd(), top_layer)?;
+                Ok((self.path().join(&name), folder))
+            });
+        rustix::process::umask(before);
+        made
+    }
+
+    /// Makes `rootfs/` in the container's folder from its layers (lowest first) if it is not there. It is
     /// staged in the lease and appears by one rename, so an interrupted copy is begun anew. The
     /// caller holds the container's lock, and is in the user namespace that can give files away.
     ///
     /// With `ids` its files are owned by those of the container instead of the engine's.
     pub fn copy_rootfs(
         &self,
-        container: &ContainerDir,
+        container: BorrowedFd<'_>,
         chain_ids: &[Digest],
         ids: Option<&IdMaps>,
     ) -> Result<()> {
-        if exists(container.fd(), "rootfs")? {
+        if exists(container, "rootfs")? {
             return Ok(());
         }
-        let what = || format!("cannot make the root of container {:?}", container.id());
+        let what = || "cannot make the root of the container".to_owned();
         let name = self.fresh_name("rootfs");
         rustix::fs::mkdirat(self.dir(), &name, Mode::RWXU).system(what)?;
         let open = |path: &str, dir| rustix::fs::openat(dir, path, super::FOLDER, Mode::empty());
@@ -80,6 +100,6 @@ impl Lease<'_> {
         let trees = self.store().layer_folders(chain_ids)?;
         copy::apply_layers(&trees, &rootfs, owners.as_ref(), Content::Copied)
             .system(|| "cannot copy the image's layers".to_owned())?;
-        rustix::fs::renameat(self.dir(), &name, container.fd(), "rootfs").system(what)
+        rustix::fs::renameat(self.dir(), &name, container, "rootfs").system(what)
     }
 }

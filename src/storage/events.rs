@@ -25,6 +25,7 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::fs::FileExt,
     },
+    sync::atomic::Ordering,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -51,6 +52,9 @@ const BEGINNING: &[u8] = b"{\"Type\":\"";
 impl Store {
     /// Writes down what has happened, all at one moment: now. Best effort; see the head.
     pub fn note_events(&self, events: impl IntoIterator<Item = Event>) {
+        if self.events_muted.load(Ordering::Relaxed) {
+            return;
+        }
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |time| time.as_nanos());
@@ -65,6 +69,11 @@ impl Store {
         if let Err(error) = self.append(&lines, look_at_size) {
             log::debug!("an event is lost: {error}");
         }
+    }
+
+    /// From here on nothing is written down: a step of a build is no container to anybody.
+    pub fn mute_events(&self) {
+        self.events_muted.store(true, Ordering::Relaxed);
     }
 
     /// [`Self::note_events`] of one.

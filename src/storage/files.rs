@@ -59,6 +59,16 @@ pub fn write_readable(dir: impl AsFd, name: &str, bytes: &[u8]) -> Result<()> {
     write_with_mode(dir, name, bytes, Mode::from(0o644)).map(drop)
 }
 
+/// Writes other text into a file that is mounted somewhere: the same inode, and never shorter than
+/// both texts while others read it. Never flushed.
+pub fn rewrite(dir: impl AsFd, name: &str, bytes: &[u8]) -> Result<()> {
+    let what = || format!("cannot write {name}");
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(dir, name, flags, Mode::empty()).system(what)?;
+    write_all(&file, bytes).system(what)?;
+    rustix::fs::ftruncate(&file, bytes.len() as u64).system(what)
+}
+
 fn write_with_mode(dir: impl AsFd, name: &str, bytes: &[u8], mode: Mode) -> Result<OwnedFd> {
     let what = || format!("cannot write {name}");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;

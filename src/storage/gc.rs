@@ -1,11 +1,13 @@
 //! Garbage collection by reachability.
 //!
 //! Kept are: what an image record names (manifest, configuration, index, blobs, layers), what the
-//! record of an index or artifact needs, the
+//! record of an index or artifact needs, what steps of builds have made ([`super::builds`]), the
 //! configuration and layers of every container and those of the images it mounts, and what live
 //! leases claim. Everything else in
 //! `blobs/` and `layers/` goes; so do records that a power cut has destroyed, names of containers
-//! that are not there, and downloads that nobody went on with for a day.
+//! that are not there, and downloads that nobody went on with for a day. A container whose record was
+//! damaged later stays, with the files that it wrote: `system check` tells of it, and removes it if
+//! it is forced to.
 //!
 //! It has two parts. Under the exclusive lock, things are taken out of sight: one rename each,
 //! blobs before layers (so whoever finds an image's configuration finds its layers too). Then,
@@ -27,7 +29,9 @@ use rustix::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    Store, containers, delete, files,
+    Store,
+    builds::STEP_BLOBS,
+    containers, delete, files,
     files::Stored,
     lease::exists,
     locks::{ExclusiveLock, ObjectLock, try_lock_file},
@@ -101,6 +105,7 @@ struct Ruins {
     images: Vec<String>,
     manifests: Vec<String>,
     containers: Vec<ContainerId>,
+    build_steps: Vec<String>,
 }
 
 impl Store {
@@ -134,7 +139,7 @@ impl Store {
         self.note_orphans(marked.orphans);
         self.unlink_dead_names(&marked.names)?;
         self.unlink_old_partials()?;
-        for folder in ["blobs/sha256", "blobs/sha512"] {
+        for folder in ["blobs/sha256", "blobs/sha512", STEP_BLOBS] {
             self.bury_blobs(folder, &marked.digests, &mut garbage)?;
         }
         self.bury_layers(&marked.digests, &mut garbage)?;
@@ -203,6 +208,9 @@ impl Store {
         let Some(manifests) = self.mark_manifests(&mut ruins)? else {
             return Ok(None);
         };
+        let Some(steps) = self.mark_build_steps(&mut ruins.build_steps)? else {
+            return Ok(None);
+        };
         let configs: HashSet<&Digest> = images.iter().map(|image| &image.config).collect();
         let named: HashSet<&Digest> = images.iter().flat_map(|image| &image.layers).collect();
         let orphans = containers.iter().any(|container| {
@@ -212,10 +220,12 @@ impl Store {
                 || mounted.any(|layer| !named.contains(layer))
         });
         let mut digests: HashSet<String> = self.leased()?.iter().map(hex).collect();
+        digests.extend(steps.iter().map(hex));
         for image in &images {
             digests.extend([&image.manifest, &image.config].map(hex));
             digests.extend(image.index.iter().map(hex));
             digests.extend(image.blobs.iter().chain(&image.layers).map(hex));
+            digests.extend(image.others.iter().map(hex));
         }
         for manifest in &manifests {
             digests.insert(hex(&manifest.digest));
@@ -259,7 +269,9 @@ impl Store {
                 Stored::Good(record) => records.push(record),
                 Stored::Foreign(_) => return Ok(None),
                 Stored::Missing | Stored::Damaged => {
-                    if !ObjectLock::is_held(dir.fd(), "lock")? {
+                    if containers::was_never_written(dir.fd())?
+                        && !ObjectLock::is_held(dir.fd(), "lock")?
+                    {
                         ruins.containers.push(id);
                     }
                 }
@@ -283,7 +295,7 @@ impl Store {
             let grave = self.bury("containers", id.as_str()).system(what)?;
             garbage.graves.extend(grave);
         }
-        Ok(())
+        self.unlink_dead_steps(&ruins.build_steps)
     }
 
     /// Only a hint, so a full disk is no failure: the next collection will note it again.

@@ -38,6 +38,20 @@ pub struct LayerFacts {
     /// layer, so images do not name the layers below.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub opaque_root: bool,
+    /// The boot in which a build made it, as long as it was never flushed: in any other it does not
+    /// count. See [`super::builds`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unflushed: Option<String>,
+}
+
+impl LayerFacts {
+    /// Whether a power cut may have taken something of it.
+    fn is_doubtful(&self) -> Result<bool> {
+        Ok(match &self.unflushed {
+            None => false,
+            Some(then) => *then != super::builds::boot()?,
+        })
+    }
 }
 
 impl Store {
@@ -51,7 +65,10 @@ impl Store {
     /// As [`Self::has_layer`], in additional stores not looked for.
     pub fn has_own_layer(&self, chain_id: &Digest) -> Result<bool> {
         let stored = files::read_json::<LayerFacts>(&self.root, &facts_place(chain_id))?;
-        Ok(stored.good().is_some())
+        match stored.good() {
+            Some(facts) => Ok(!facts.is_doubtful()?),
+            None => Ok(false),
+        }
     }
 
     /// # Errors
@@ -83,7 +100,17 @@ impl Store {
         self.folder(&format!("{}/tree", place(chain_id)))
     }
 
-    pub(super) fn layer_folders(&self, chain_ids: &[Digest]) -> Result<Vec<OwnedFd>> {
+    /// The root of a layer's tree.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBlob`] if the layer is not there or damaged.
+    pub fn open_layer(&self, chain_id: &Digest) -> Result<OwnedFd> {
+        self.layer_facts(chain_id)?;
+        self.layer_folder(chain_id)
+    }
+
+    /// The roots of layers' trees.
+    pub fn layer_folders(&self, chain_ids: &[Digest]) -> Result<Vec<OwnedFd>> {
         chain_ids
             .iter()
             .map(|chain_id| self.layer_folder(chain_id))
@@ -93,7 +120,10 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::NoSuchBlob`] if the layer is not there or damaged.
     pub fn layer_facts(&self, chain_id: &Digest) -> Result<LayerFacts> {
-        if let Some(facts) = files::read_json(&self.root, &facts_place(chain_id))?.good() {
+        let facts = files::read_json::<LayerFacts>(&self.root, &facts_place(chain_id))?;
+        if let Some(facts) = facts.good()
+            && !facts.is_doubtful()?
+        {
             return Ok(facts);
         }
         self.additional_layer(&place(chain_id))

@@ -38,7 +38,7 @@ use crate::{
 pub struct Lease<'store> {
     store: &'store Store,
     name: String,
-    dir: OwnedFd,
+    pub(super) dir: OwnedFd,
     _lock: ObjectLock,
     keep: Mutex<std::fs::File>,
     count: AtomicU64,
@@ -178,7 +178,11 @@ impl Lease<'_> {
 
     /// The look and the claim, both under the shared lock: a collection runs entirely before (then
     /// the thing is gone) or entirely after (then it sees the claim).
-    fn claim(&self, digest: &Digest, look: impl FnOnce() -> Result<bool>) -> Result<bool> {
+    pub(super) fn claim(
+        &self,
+        digest: &Digest,
+        look: impl FnOnce() -> Result<bool>,
+    ) -> Result<bool> {
         let _shared = self.store.lock_shared()?;
         let there = look()?;
         if there {
@@ -216,6 +220,9 @@ impl Lease<'_> {
     ) -> Result<()> {
         let shared = self.settle(blobs, layers)?;
         if !images.is_empty() {
+            // Those that a build made and nobody has flushed: that is done now.
+            let named = images.iter().flat_map(|image| &image.layers);
+            self.store.acknowledge_layers(named)?;
             self.store.put_images(&shared, images)?;
         }
         Ok(())

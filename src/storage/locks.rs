@@ -121,7 +121,7 @@ impl Store {
 
 /// `flock` knows no time limit, and a signal to interrupt it would be the whole process's; so
 /// this asks again and again, at most every 50 ms. Contention is rare and short.
-fn wait_for(file: &OwnedFd, operation: FlockOperation, what: &str) -> Result<()> {
+pub(super) fn wait_for(file: &OwnedFd, operation: FlockOperation, what: &str) -> Result<()> {
     let holders = || describe_holders(file);
     ask_until(what, &holders, || {
         match rustix::fs::flock(file, operation) {

@@ -24,7 +24,10 @@
 //!   shifted/TOP-MAPS/         an image's tree with the owners of a container's own ids
 //!   volumes/NAME/             appears by one rename; see [`volumes`]
 //!   events/journal journal.1  what has happened; see [`events`]
+//!   builds/                   what steps of builds have made, with the first build; see [`builds`]
+//!   builds/urls/              what URLs of builds held; see [`url_copies`]
 //!   secrets/NAME              one SecretRecord a secret; there with the first
+//!   networks/NAME             one Network a network; there with the first, see [`networks`]
 //!   names/NAME                symlink to ID; counts only if that container's record says so
 //!   partial/HEX-SIZE          a blob whose download was begun; locked while someone writes it, read
 //!                             by all others that want it; see [`blobs`]. HEX+: about to replace it
@@ -34,6 +37,7 @@
 //!   orphans                   there while a container keeps an image that was removed
 //! RUNROOT (0700)              sockets, sizes of layers ([`usage`]), the user namespace's handle, what was found out about the
 //!                             machine: gone at reboot, and that is right
+//!   networks/ID/ ports/ID     who has which addresses and ports of the host; see [`network_leases`], `published_ports`
 //! ```
 //!
 //! **Who appears how.** Content (blobs, layers) is immutable and named by digest. A set of blobs,
@@ -57,7 +61,9 @@
 //!    container is executed. Waited for, with nothing but object locks held.
 //!
 //! The directories `shifted/` (who makes a tree) and `containers/` (who chooses ids) are locked
-//! before the store lock; `secrets/` (who changes any) and `containers/ID/` (who changes its limits)
+//! before the store lock; `networks/` (who changes any) before `RUNROOT/networks/ID/lock` (who takes or
+//! gives back addresses), which may be waited for with a container's lock held and before which that of
+//! the store is not taken; `secrets/` (who changes any) and `containers/ID/` (who changes its limits)
 //! with nothing locked after them; `events/`, by who rotates the journal, is only tried.
 //!
 //! Readers take none: what they open is either whole or not there.
@@ -78,7 +84,10 @@
 //! and what it kept alive goes with the garbage collection that follows.
 
 mod additional;
+mod below;
 pub mod blobs;
+pub mod build_caches;
+pub mod builds;
 pub mod changes;
 pub mod check;
 pub mod containers;
@@ -94,20 +103,26 @@ pub mod layers;
 pub mod lease;
 pub mod locks;
 pub mod manifests;
-mod merge;
+mod member_view;
+pub mod merge;
+pub mod network_leases;
+pub mod networks;
 pub mod new_layer;
 pub mod pack;
+pub mod published_ports;
 mod reset;
 pub mod secrets;
 mod shared;
 pub mod shifted;
 pub mod unpack;
+pub mod url_copies;
 pub mod usage;
 pub mod volumes;
 
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
 };
 
 use crate::model::{Context, Error, ErrorKind, Reference, Result};
@@ -117,6 +132,7 @@ use rustix::{
 };
 
 pub use additional::Opener;
+pub use below::{Below, Listed};
 pub use blobs::{BlobWriter, StagedBlob};
 pub use containers::{ContainerDir, ContainerLock, StagedContainer};
 pub use driver::Driver;
@@ -151,6 +167,8 @@ pub struct Store {
     short_names: Option<ShortNames>,
     /// Read-only ones, see [`additional`].
     additional: Vec<additional::Additional>,
+    /// Nothing that this process does is an event.
+    events_muted: AtomicBool,
 }
 
 /// What a name that was typed without a registry may mean; asked only when the store does not have
@@ -191,6 +209,7 @@ impl Store {
             runroot_path: runroot.to_owned(),
             short_names: None,
             additional: Vec::new(),
+            events_muted: AtomicBool::new(false),
         };
         match store.read_format()? {
             // An empty one was being written when the power failed.
@@ -215,6 +234,7 @@ impl Store {
             runroot_path: runroot.to_owned(),
             short_names: None,
             additional: Vec::new(),
+            events_muted: AtomicBool::new(false),
         })
     }
 
@@ -274,15 +294,39 @@ impl Store {
     /// Names the process `pid` as one whose user namespace others of the user may join. Several
     /// supervisors may do so at once, so each stages its own file; the last one stays.
     pub fn name_namespace_holder(&self, pid: i32) -> Result<()> {
+        Self::name_namespace_holder_in(&self.runroot, pid)
+    }
+
+    /// The same by who has only the run root.
+    pub fn name_namespace_holder_in(runroot: &OwnedFd, pid: i32) -> Result<()> {
         let what = || "cannot name the user namespace's holder".to_owned();
         let staged = format!(".userns.{pid}");
         files::write_new(
-            &self.runroot,
+            runroot,
             &staged,
             pid.to_string().as_bytes(),
             Durability::Volatile,
         )?;
-        rustix::fs::renameat(&self.runroot, staged, &self.runroot, NAMESPACE_HOLDER).system(what)
+        rustix::fs::renameat(runroot, staged, runroot, NAMESPACE_HOLDER).system(what)
+    }
+
+    /// The run root and its lock of who makes a user namespace that others are to join. Nobody waits
+    /// long: without the lock each makes her own.
+    pub fn make_namespace_alone(&self) -> Option<(OwnedFd, OwnedFd)> {
+        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mode = Mode::from(0o600);
+        let lock = rustix::fs::openat(&self.runroot, "userns.lock", flags, mode).ok()?;
+        let begun = std::time::Instant::now();
+        loop {
+            match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Some((self.runroot.try_clone().ok()?, lock)),
+                Err(Errno::WOULDBLOCK | Errno::INTR) if begun.elapsed() < PATIENCE => {
+                    std::thread::sleep(PATIENCE / 4000);
+                }
+                Err(_) => return None,
+            }
+        }
     }
 
     /// Who was named last; it may be gone.

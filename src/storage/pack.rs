@@ -13,7 +13,7 @@
 use std::{
     collections::HashMap,
     ffi::{CStr, OsStr},
-    io::{self, Read, Write},
+    io::{self, BufWriter, Read, Write},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -25,6 +25,7 @@ use rustix::{
     fs::{AtFlags, FileType, Mode, Stat},
     io::Errno,
 };
+use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
 
 use super::{
@@ -32,7 +33,10 @@ use super::{
     copy::{is_opaque, is_whiteout},
     unpack::STAT_XATTR,
 };
-use crate::sys::{file_copy, in_root};
+use crate::{
+    model::Digest,
+    sys::{file_copy, in_root},
+};
 
 /// Deeper trees need more descriptors than a process may have.
 const DEEPEST: usize = 800;
@@ -53,6 +57,29 @@ pub fn pack_layer(tree: BorrowedFd<'_>, with_root: bool, out: impl Write) -> io:
     packer.style = Style::Layer { with_root };
     packer.folder_as(tree, b"")?;
     packer.finish()
+}
+
+/// The digest of what [`pack_layer`] writes: the layer's diff id.
+pub fn digest_layer(tree: BorrowedFd<'_>, with_root: bool) -> io::Result<Digest> {
+    let mut hash = BufWriter::with_capacity(256 << 10, Hashing(Sha256::new()));
+    pack_layer(tree, with_root, &mut hash)?;
+    let Hashing(hash) = hash
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error)?;
+    Ok(Digest::sha256(hash.finalize()))
+}
+
+struct Hashing(Sha256);
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -372,14 +399,16 @@ impl<'a, W: Write> Packer<'a, W> {
 }
 
 /// What [`STAT_XATTR`] says.
-struct StandIn {
-    uid: u32,
-    gid: u32,
-    device: Option<(EntryType, u32, u32)>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StandIn {
+    pub uid: u32,
+    pub gid: u32,
+    /// Sort, major, minor.
+    pub device: Option<(EntryType, u32, u32)>,
 }
 
 impl StandIn {
-    fn parse(value: &[u8]) -> Option<StandIn> {
+    pub fn parse(value: &[u8]) -> Option<StandIn> {
         let text = std::str::from_utf8(value).ok()?;
         let mut words = text.split(' ');
         let uid = words.next()?.parse().ok()?;

@@ -15,12 +15,14 @@ use super::{FOLDERS, Store, delete, files, format::Format};
 use crate::model::{Context, Error, ErrorKind, Result};
 
 /// In this order: what refers before what is referred to.
-const CONTENT: [&str; 15] = [
+const CONTENT: [&str; 17] = [
     "names",
+    "builds",
     "containers",
     "images",
     "manifests",
     "secrets",
+    "networks",
     "events",
     "shifted",
     "volumes",
@@ -34,7 +36,7 @@ const CONTENT: [&str; 15] = [
 ];
 
 /// What is ours in a run root.
-const OF_RUN: [&str; 3] = ["containers", "userns", "hinted"];
+const OF_RUN: [&str; 5] = ["containers", "networks", "ports", "userns", "hinted"];
 
 fn is_ours(name: &str) -> bool {
     CONTENT.contains(&name) || matches!(name, "format" | "lost+found")

@@ -153,10 +153,10 @@ impl Store {
     }
 }
 
-/// What a killed maker left: with the lock held nobody is writing. No secret's name begins with a
-/// dot.
-fn unlink_staged(folder: &FolderLock) -> Result<()> {
-    let what = || "cannot sweep secrets/".to_owned();
+/// What a killed maker left: with the lock held nobody is writing. No name of a secret or network
+/// begins with a dot.
+pub(super) fn unlink_staged(folder: &FolderLock) -> Result<()> {
+    let what = || "cannot remove staged files".to_owned();
     // An own descriptor: one can be listed once.
     let listing =
         rustix::fs::openat(folder.dir(), ".", super::FOLDER, Mode::empty()).system(what)?;

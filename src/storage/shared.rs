@@ -4,8 +4,9 @@
 //! 0644, and `format`, being readable by all, says that this is so ([`Store::is_shared`]). What others
 //! have no business with (containers, volumes, names, secrets) is as closed as anywhere.
 //!
-//! The modes are given after the content has appeared, and all of them each time: whatever an
-//! interruption leaves closed, the next export opens. Times of the store's own files are 0, so that
+//! `format` gets its mode before there is any content: an export that was interrupted is known as one,
+//! and can be repeated. The other modes are given after the content has appeared, and all of them
+//! each time: whatever an interruption leaves closed, the next export opens. The root is opened last. Times of the store's own files are 0, so that
 //! the same images make the same store.
 
 use std::path::Path;
@@ -19,12 +20,12 @@ use super::{FOLDER, Store, files, locks::SharedLock};
 use crate::model::{Context, Error, ErrorKind, Result, image::ImageRecord};
 
 const FOLDERS: [&str; 6] = [
-    ".",
     "blobs",
     "blobs/sha256",
     "blobs/sha512",
     "layers",
     "images",
+    ".",
 ];
 
 impl Store {
@@ -43,6 +44,7 @@ impl Store {
             )
             .with_hint("name a folder that is empty, or a store that was exported before"));
         }
+        store.show("format", 0o644)?;
         Ok(store)
     }
 
@@ -78,12 +80,11 @@ impl Store {
                 self.show(folder, 0o700)?;
             }
         }
-        // Last: it says that the rest can be read.
         self.show("lock", 0o600)?;
+        self.show("format", 0o644)?;
         for folder in FOLDERS {
             self.show(folder, 0o755)?;
         }
-        self.show("format", 0o644)?;
         rustix::fs::syncfs(&self.root).system(|| "cannot flush the store".to_owned())
     }
 

@@ -39,6 +39,8 @@ pub struct DiskUsage {
     pub containers: BTreeMap<String, u64>,
     /// By name.
     pub volumes: BTreeMap<String, u64>,
+    /// What builds keep beside layers and blobs.
+    pub builds: u64,
     /// Downloads that were begun, and what other commands stage at the moment.
     pub staged: u64,
     /// Records, the journal, folders.
@@ -50,7 +52,7 @@ impl DiskUsage {
         let maps = [&self.blobs, &self.layers, &self.shifted];
         let contents = maps.into_iter().flat_map(HashMap::values);
         let objects = self.containers.values().chain(self.volumes.values());
-        contents.chain(objects).sum::<u64>() + self.staged + self.records
+        contents.chain(objects).sum::<u64>() + self.builds + self.staged + self.records
     }
 }
 
@@ -87,6 +89,7 @@ impl Store {
                     let all = self.measure_each(&name, &mut usage.records)?;
                     usage.staged += all.iter().map(|(_, bytes)| bytes).sum::<u64>();
                 }
+                "builds" => usage.builds += self.measure(&name)?,
                 _ => usage.records += self.measure(&name)?,
             }
         }

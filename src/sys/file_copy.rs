@@ -140,6 +140,15 @@ pub fn attributes(entry: (BorrowedFd<'_>, &CStr)) -> Result<Vec<(Vec<u8>, Vec<u8
     )
 }
 
+/// Whether a file has no extended attribute at all.
+pub fn is_plain(file: BorrowedFd<'_>) -> Result<bool> {
+    match rustix::fs::flistxattr(file, &mut [0_u8; 0]) {
+        Ok(length) => Ok(length == 0),
+        Err(Errno::OPNOTSUPP) => Ok(true),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Those of an open file or directory.
 pub fn attributes_of(file: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     attributes_by(
@@ -152,14 +161,20 @@ fn attributes_by(
     list: impl Fn(&mut [u8]) -> Result<usize>,
     get: impl Fn(&[u8], &mut [u8]) -> Result<usize>,
 ) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut names = vec![0; 64 << 10];
-    let length = match list(&mut names) {
-        Ok(length) => length,
+    // Most have none, or few.
+    let (mut few, mut many) = ([0; 256], Vec::new());
+    let names = match list(&mut few) {
+        Ok(length) => &few[..length],
         Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        Err(Errno::RANGE) => {
+            many.resize(64 << 10, 0);
+            let length = list(&mut many)?;
+            &many[..length]
+        }
         Err(errno) => return Err(errno),
     };
     let mut found = Vec::new();
-    for name in names[..length].split(|&byte| byte == 0) {
+    for name in names.split(|&byte| byte == 0) {
         let ours = OVERLAY_PREFIXES
             .iter()
             .any(|prefix| name.starts_with(prefix));

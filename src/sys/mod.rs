@@ -11,19 +11,25 @@
 )]
 
 pub mod bpf;
+pub mod datagram;
 pub mod entry;
 pub mod exec;
 pub mod file_copy;
 pub mod fork;
 pub mod in_root;
 pub mod json_bytes;
+pub mod landlock;
 pub mod mount;
+pub mod netlink;
+pub mod netns;
 pub mod nss;
 pub mod packet;
 pub mod poll;
 pub mod process;
 pub mod seccomp;
 pub mod signals;
+pub mod socket;
 pub mod tree_removal;
 pub mod tree_size;
+pub mod tun;
 pub mod user_namespace;

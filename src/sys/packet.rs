@@ -40,6 +40,17 @@ pub fn listen(directory: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// [`listen`], in place of a socket that nobody listens to any more.
+pub fn listen_anew(directory: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    match listen(&directory, name) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            rustix::fs::unlinkat(&directory, name, rustix::fs::AtFlags::empty())?;
+            listen(&directory, name)
+        }
+        other => other,
+    }
+}
+
 /// Connects to the socket `name` in `directory`.
 pub fn connect(directory: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket_with(
@@ -49,6 +60,15 @@ pub fn connect(directory: impl AsFd, name: &str) -> io::Result<OwnedFd> {
         None,
     )?;
     rustix::net::connect(&socket, &address(&directory, name)?)?;
+    Ok(socket)
+}
+
+/// A listening stream socket `name` in `directory`, where it must not exist.
+pub fn listen_stream(directory: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    let (family, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    rustix::net::bind(&socket, &address(&directory, name)?)?;
+    rustix::net::listen(&socket, 64)?;
     Ok(socket)
 }
 

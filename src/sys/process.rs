@@ -11,10 +11,14 @@ use rustix::{
 };
 
 /// Reads a small file of procfs: one read(2) returns all of it if the buffer has room, so a shorter
-/// result is the end.
+/// result is the end. That of a process that has ended is `NotFound`, also if it was there to be opened.
 pub fn read_small(path: &str) -> io::Result<Vec<u8>> {
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-    read_whole(&rustix::fs::open(path, flags, rustix::fs::Mode::empty())?)
+    let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty())?;
+    read_whole(&file).map_err(|error| match error.raw_os_error() {
+        Some(libc::ESRCH) => io::ErrorKind::NotFound.into(),
+        _ => error,
+    })
 }
 
 /// Reads the rest of an open file, of which a read that comes up short is the end.
@@ -378,6 +382,11 @@ pub fn die_with_parent() -> io::Result<()> {
     ))?)
 }
 
+/// What lists of processes call this one: at most 15 bytes, `PR_SET_NAME`, prctl(2).
+pub fn set_name(name: &std::ffi::CStr) {
+    let _ = rustix::thread::set_name(name);
+}
+
 /// Makes this process the parent of all its descendants' orphans, `PR_SET_CHILD_SUBREAPER`, prctl(2).
 pub fn adopt_orphans() -> io::Result<()> {
     // SAFETY: plain numbers.
@@ -485,4 +494,24 @@ fn forget_unused_stack(page: usize) {
             libc::MADV_DONTNEED,
         )
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_ends_while_it_is_looked_at_is_not_found() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("100")
+            .spawn()
+            .unwrap();
+        let stat = fs::File::open(format!("/proc/{}/stat", child.id())).unwrap();
+        let path = format!("/proc/self/fd/{}", stat.as_raw_fd());
+        assert!(!read_small(&path).unwrap().is_empty());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let error = read_small(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
+    }
 }

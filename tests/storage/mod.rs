@@ -107,6 +107,7 @@ pub fn stage_image(
         config: blobs[1].digest().clone(),
         index: None,
         blobs: vec![blobs[2].digest().clone()],
+        others: vec![],
         layers: vec![chain_id],
         size: 1,
         created: None,
@@ -127,6 +128,7 @@ pub fn stage_layer(lease: &Lease<'_>, chain_id: &Digest, content: &str) -> Stage
             size: content.len() as u64,
             entries: 1,
             opaque_root: false,
+            unflushed: None,
         })
         .unwrap();
     layer

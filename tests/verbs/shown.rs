@@ -225,7 +225,7 @@ fn the_engine_tells_of_itself() {
     assert_eq!(info["Images"], 1);
     assert_eq!(info["OSType"], "linux");
     assert_eq!(info["Swarm"]["LocalNodeState"], "inactive");
-    assert_eq!(info["ServerVersion"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(info["ServerVersion"], coracle::model::DOCKER_VERSION);
     assert!(info["MemTotal"].as_u64().unwrap() > 0);
     let root = world.folder.path().join("root");
     assert_eq!(info["DockerRootDir"], root.to_string_lossy().as_ref());

@@ -135,6 +135,7 @@ fn add_image(store: &Store) -> ImageRecord {
         size: 1000,
         entries: 1,
         opaque_root: false,
+        unflushed: None,
     };
     layer.seal(&facts).unwrap();
     let manifest = lease.stage_document(b"{}").unwrap();
@@ -144,6 +145,7 @@ fn add_image(store: &Store) -> ImageRecord {
         config: config.digest().clone(),
         index: None,
         blobs: vec![],
+        others: vec![],
         layers: vec![chain_id],
         size: 1000,
         created: None,

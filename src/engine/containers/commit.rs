@@ -21,16 +21,17 @@ use super::{
 use crate::{
     engine::{
         CommitRequest, Engine,
-        images::{changes, load::descriptor},
+        images::{
+            changes,
+            new_image::{LayerArchiveOf, NewImage},
+        },
         supervisor,
     },
     model::{
-        Context, Digest, Error, ErrorKind, Reference, Result,
+        Digest, Error, ErrorKind, Reference, Result,
         container::{ContainerRecord, ContainerState, RootRequest},
-        image::{
-            History, ImageConfig, ImageRecord, MAX_DOCUMENT_BYTES, ProcessDefaults, chain_ids,
-        },
-        manifest::{self, Compression, Document, Format},
+        image::{History, ImageConfig, ImageRecord, ProcessDefaults, chain_ids},
+        manifest::{self, Compression, Format},
         mount::Mount,
         signal::signal_name,
     },
@@ -130,7 +131,7 @@ impl Engine {
         record: &ContainerRecord,
         image: &ImageConfig,
         format: Format,
-    ) -> Result<Option<Vec<Below>>> {
+    ) -> Result<Option<Vec<LayerArchiveOf>>> {
         let images = self.store.images()?;
         let of_container = |other: &&ImageRecord| Some(&other.config) == record.image_id.as_ref();
         let Some(parent) = images.iter().find(of_container) else {
@@ -141,15 +142,12 @@ impl Engine {
                 return Ok(None);
             }
         }
-        let text = self.store.read_blob(&parent.manifest, MAX_DOCUMENT_BYTES)?;
-        let Document::Manifest(manifest) = Document::parse(&text, None)? else {
-            return Ok(None);
-        };
-        if manifest.layers().len() != image.rootfs.diff_ids.len() {
+        let archives = self.archives_of(parent)?;
+        if archives.len() != image.rootfs.diff_ids.len() {
             return Ok(None);
         }
-        let below = |layer: &oci_spec::image::Descriptor| {
-            let compression = manifest::layer_compression(layer.media_type().as_ref())?;
+        let below = |layer: LayerArchiveOf| {
+            let compression = manifest::layer_compression(&layer.media_type)?;
             if format == Format::Docker && compression == Compression::Zstd {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
@@ -157,13 +155,12 @@ impl Engine {
                 )
                 .with_hint("use --format oci, or --squash"));
             }
-            Ok(Below {
-                media_type: format.layer_type(compression),
-                digest: manifest::digest_of(layer)?,
-                size: layer.size(),
+            Ok(LayerArchiveOf {
+                media_type: format.layer_type(compression).to_owned(),
+                ..layer
             })
         };
-        let layers: Result<Vec<Below>> = manifest.layers().iter().map(below).collect();
+        let layers: Result<Vec<LayerArchiveOf>> = archives.into_iter().map(below).collect();
         layers.map(Some)
     }
 
@@ -244,7 +241,7 @@ fn effective(
     let health = health.and_then(|check| serde_json::to_value(check).ok());
     ProcessDefaults {
         user: spec.user.clone().or(image.user.clone()),
-        exposed_ports: image.exposed_ports.clone(),
+        exposed_ports: crate::engine::networks::exposed_map(spec, image),
         env: Some(environment(&spec.env, image)),
         entrypoint,
         cmd,
@@ -262,13 +259,6 @@ fn effective(
     }
 }
 
-/// A layer that is in the store, as the new manifest names it.
-struct Below {
-    media_type: &'static str,
-    digest: Digest,
-    size: u64,
-}
-
 /// The image on its way.
 struct Making<'a> {
     lease: &'a Lease<'a>,
@@ -276,7 +266,7 @@ struct Making<'a> {
     record: &'a ContainerRecord,
     image: ImageConfig,
     history: Vec<History>,
-    descriptors: Vec<Below>,
+    descriptors: Vec<LayerArchiveOf>,
     chain: Vec<Digest>,
     size: u64,
     blobs: Vec<StagedBlob>,
@@ -335,7 +325,12 @@ impl<'a> Making<'a> {
     }
 
     /// The new layer on those below; none if nothing was changed.
-    fn stack(&mut self, below: Vec<Below>, layer: StagedLayer, changes: &Changes) -> Result<()> {
+    fn stack(
+        &mut self,
+        below: Vec<LayerArchiveOf>,
+        layer: StagedLayer,
+        changes: &Changes,
+    ) -> Result<()> {
         self.descriptors = below;
         self.chain.clone_from(&self.record.layers);
         for layer in &self.record.layers {
@@ -369,10 +364,11 @@ impl<'a> Making<'a> {
                 size: changes.bytes,
                 entries: changes.entries,
                 opaque_root: false,
+                unflushed: None,
             },
         )?;
-        self.descriptors.push(Below {
-            media_type: self.request.format.layer_type(Compression::Gzip),
+        self.descriptors.push(LayerArchiveOf {
+            media_type: self.request.format.layer_type(Compression::Gzip).to_owned(),
             digest: archive.blob.digest().clone(),
             size: archive.blob.size(),
         });
@@ -388,46 +384,16 @@ impl<'a> Making<'a> {
         history.append(&mut self.history);
         self.image.history = Some(history);
         self.image.rootfs.kind = "layers".to_owned();
-        let what = || "cannot write the image configuration".to_owned();
-        let config = serde_json::to_vec(&self.image).context(ErrorKind::System, what)?;
-        let config = self.lease.stage_document(&config)?;
-        let format = self.request.format;
-        let layers: Vec<serde_json::Value> = self
-            .descriptors
-            .iter()
-            .map(|layer| descriptor(layer.media_type, &layer.digest, layer.size))
-            .collect();
-        let manifest = serde_json::json!({
-            "schemaVersion": 2,
-            "mediaType": format.manifest_type(),
-            "config": descriptor(format.config_type(), config.digest(), config.size()),
-            "layers": layers,
-        });
-        let manifest = self.lease.stage_document(manifest.to_string().as_bytes())?;
-        let id = config.digest().clone();
-        let record = ImageRecord {
-            name: self.request.reference.clone(),
-            manifest: manifest.digest().clone(),
-            config: id.clone(),
-            index: None,
-            blobs: self
-                .descriptors
-                .iter()
-                .map(|layer| layer.digest.clone())
-                .collect(),
-            layers: self.chain,
+        let names: Vec<Reference> = self.request.reference.iter().cloned().collect();
+        let image = NewImage {
+            config: &self.image,
+            format: self.request.format,
+            archives: &self.descriptors,
+            chain_ids: self.chain,
             size: self.size,
-            created: self.image.created,
-            tagged: unix_now(),
+            annotations: &[],
+            names: &names,
         };
-        self.blobs.extend([manifest, config]);
-        self.lease.commit(self.blobs, self.layers, &[record])?;
-        Ok(id)
+        Ok(image.commit(self.lease, self.blobs, self.layers)?.config)
     }
-}
-
-fn unix_now() -> i64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |age| age.as_secs().cast_signed())
 }

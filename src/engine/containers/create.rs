@@ -10,7 +10,8 @@ use crate::{
     },
     model::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Platform, Reference, Result,
-        container::{ContainerRecord, PullPolicy, check_name},
+        container::{ContainerRecord, PullPolicy, RootRequest, check_name},
+        dns::HostsBase,
         image::{ImageConfig, ImageRecord},
         mount::MountSource,
         names,
@@ -57,7 +58,7 @@ impl Engine {
     }
 
     /// The image that a spec names, fetched if it has to be.
-    pub(super) fn image_of(
+    pub(in crate::engine) fn image_of(
         &self,
         spec: &ContainerSpec,
         pull: &PullSettings<'_>,
@@ -79,7 +80,10 @@ impl Engine {
             }
         };
         match found {
-            Some(image) => self.adopt(image, &Silent),
+            Some(image) => {
+                let image = self.for_platform(image, spec.platform.as_ref())?;
+                self.adopt(image, &Silent)
+            }
             None => {
                 let pulled = self.pull_for(spec, pull)?;
                 self.adopt(pulled, &Silent)
@@ -210,10 +214,25 @@ impl Engine {
         config: &ImageConfig,
     ) -> Result<Created> {
         let hostname = self.shared_hostname(&record.spec)?;
+        let durability = if record.spec.auto_remove {
+            Durability::Volatile
+        } else {
+            Durability::Durable
+        };
         let staged = self.store.stage_container(&record.id)?;
         with_exact_modes(|| {
             staged.make_overlay_folders(source.image().and_then(|image| image.layers.last()))?;
-            network_files::write(staged.fd(), &record, hostname.as_deref())
+            if record.spec.dns.hosts_base == HostsBase::Image {
+                let layers = source.image().map_or(&[][..], |image| &image.layers);
+                let text = self.file_of_image(layers, c"etc/hosts");
+                network_files::keep_base(staged.fd(), &text, durability)?;
+            }
+            if record.spec.network.is_connected() {
+                // The start writes them, when it knows the addresses.
+                return Ok(());
+            }
+            let nowhere = network_files::Connections::default();
+            network_files::write(staged.fd(), &record, hostname.as_deref(), nowhere)
         })?;
         if let Some(ids) = &record.ids {
             // As root the mounts are mapped instead, if they can be.
@@ -221,11 +240,6 @@ impl Engine {
                 self.store.shift_upper(staged.fd(), &record.layers, ids)?;
             }
         }
-        let durability = if record.spec.auto_remove {
-            Durability::Volatile
-        } else {
-            Durability::Durable
-        };
         if let Source::Bundle(config) = source {
             staged.put_bundle_config(config, durability)?;
         }
@@ -332,13 +346,18 @@ pub(super) fn new_record(
     };
     let mut id_bytes = [0; 32];
     id_bytes.copy_from_slice(id);
+    let layers = match (&spec.root, image) {
+        (RootRequest::Layers { layers, .. }, _) => layers.clone(),
+        (_, Some(image)) => image.layers.clone(),
+        (_, None) => Vec::new(),
+    };
     Ok(ContainerRecord {
         id: ContainerId::from_random(id_bytes),
         name,
         created: supervisor::now(),
         spec,
         image_id: image.map(|image| image.config.clone()),
-        layers: image.map_or_else(Vec::new, |image| image.layers.clone()),
+        layers,
         ids: None,
         path,
         args,

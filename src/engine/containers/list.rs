@@ -1,7 +1,7 @@
 //! `ps`: all containers at one glance.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
 };
 
@@ -10,12 +10,13 @@ use super::{
     health, pause,
 };
 use crate::{
-    engine::{ContainerSize, ContainerSummary, Engine, PublishedPort},
+    engine::{ContainerSize, ContainerSummary, Engine, PublishedPort, networks},
     model::{
         Digest, Platform, Result,
         container::{ContainerRecord, ContainerState},
         health::HealthStatus,
         image::{ImageConfig, ProcessDefaults},
+        publish::{Port, PortMapping},
     },
     storage::{ContainerDir, containers::Listed},
 };
@@ -37,7 +38,9 @@ impl Engine {
                 .or_insert_with_key(|id: &Option<Digest>| self.image_config(id.as_ref()?).ok());
             let id = size.then(|| listed.record.id.clone());
             let health = self.health_of(&listed, image.as_ref())?;
+            let ports = self.ports_of(&listed)?;
             let mut summary = summary(listed, image.as_ref());
+            summary.ports = ports;
             summary.health = health;
             if let Some(id) = id {
                 let directory = self.store.container(&id)?;
@@ -47,6 +50,17 @@ impl Engine {
             summaries.push(summary);
         }
         Ok(summaries)
+    }
+
+    /// Read only for those that have asked for any.
+    fn ports_of(&self, listed: &Listed) -> Result<Vec<PublishedPort>> {
+        let spec = &listed.record.spec;
+        let asked = spec.publish_all || !spec.published.is_empty();
+        if !asked || !is_up(&listed.status) {
+            return Ok(Vec::new());
+        }
+        let bound = self.store.ports(&listed.record.id)?;
+        Ok(networks::shown_ports(&bound.ports))
     }
 
     /// One that has ended counts as unhealthy, if it has a check.
@@ -88,12 +102,6 @@ impl Engine {
         self.store.remove_if_over(&record.id).unwrap_or(true)
     }
 
-    /// The ports of a container that can be reached from outside, running or not.
-    pub fn published_ports(&self, container: &str) -> Result<Vec<PublishedPort>> {
-        self.store.find_container(container)?;
-        Ok(published())
-    }
-
     /// The numbers of a process's namespaces, by the kernel's names for them. Empty if it has ended.
     pub fn namespace_numbers(&self, pid: i32) -> BTreeMap<String, u64> {
         let number = |link: &Path| {
@@ -132,11 +140,6 @@ impl Engine {
     }
 }
 
-/// As long as containers have no networks, nothing of them can be reached.
-fn published() -> Vec<PublishedPort> {
-    Vec::new()
-}
-
 fn summary(listed: Listed, image: Option<&ImageConfig>) -> ContainerSummary {
     let Listed { record, status } = listed;
     let defaults = image.and_then(|image| image.config.as_ref());
@@ -150,9 +153,16 @@ fn summary(listed: Listed, image: Option<&ImageConfig>) -> ContainerSummary {
         .platform
         .or_else(|| image.map(ImageConfig::platform))
         .unwrap_or_else(Platform::host);
+    let of_image = exposed.into_iter().flat_map(|ports| ports.keys());
+    let published = record.spec.published.iter().map(PortMapping::port);
+    let exposed: BTreeSet<Port> = of_image
+        .filter_map(|port| port.parse().ok())
+        .chain(record.spec.exposed.iter().copied())
+        .chain(published)
+        .collect();
     ContainerSummary {
-        exposed: exposed.map_or_else(Vec::new, |ports| ports.keys().cloned().collect()),
-        ports: published(),
+        exposed: exposed.iter().map(Port::to_string).collect(),
+        ports: Vec::new(),
         restart: record.spec.restart,
         pid: match &status.start {
             Some(start) if is_up(&status) || status.state == ContainerState::Paused => {

@@ -21,6 +21,7 @@ mod log_plan;
 pub mod logs;
 mod moves;
 mod neighbours;
+mod networks;
 mod own_ids;
 mod own_root;
 mod pause;

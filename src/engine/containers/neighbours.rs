@@ -37,6 +37,7 @@ impl Engine {
     /// go to another one later.
     pub(super) fn settle_namespaces(&self, spec: &mut ContainerSpec) -> Result<()> {
         plan::check_namespaces(spec)?;
+        self.settle_networks(spec)?;
         let network = match &mut spec.network {
             NetworkMode::Container(whose) => Some(whose),
             _ => None,
@@ -130,7 +131,10 @@ impl Engine {
 
     /// What the UTS namespace that is shared is called, or the container whose network is, as
     /// Docker has it: that one's hosts file knows no other name.
-    pub(super) fn shared_hostname(&self, spec: &ContainerSpec) -> Result<Option<String>> {
+    pub(in crate::engine) fn shared_hostname(
+        &self,
+        spec: &ContainerSpec,
+    ) -> Result<Option<String>> {
         let id = match (&spec.namespaces.uts, &spec.network) {
             (NamespaceMode::Host, _) => {
                 let uname = rustix::system::uname();
@@ -150,8 +154,13 @@ impl Engine {
     }
 
     /// Brings this process into the user namespace in which the container will live: that of its
-    /// neighbours, whose other namespaces nobody else may enter, or any of the user's.
-    pub(super) fn begin_namespace_among(&self, neighbours: &Neighbours) -> Result<()> {
+    /// neighbours, whose other namespaces nobody else may enter, that of its networks, or any of the
+    /// user's.
+    pub(super) fn begin_namespace_among(
+        &self,
+        neighbours: &Neighbours,
+        network: &NetworkMode,
+    ) -> Result<()> {
         if let Some(pid) = neighbours.process
             && !user_namespace::is_own(pid)
             && !self.user.join_namespace_of(pid)?
@@ -166,6 +175,7 @@ impl Engine {
         {
             self.user.join_owner_of(namespace)?;
         }
+        self.begin_namespace_of_networks(network)?;
         self.user.begin_namespace(&self.store)
     }
 }

@@ -1,7 +1,7 @@
 //! Containers with ids of their own: which ids (decided when the container is made, since its files
 //! are owned by them), and which user namespace when it starts.
 
-use std::os::fd::AsFd;
+use std::{ffi::CStr, os::fd::AsFd};
 
 use super::neighbours::Neighbours;
 
@@ -14,7 +14,7 @@ use crate::{
         },
     },
     model::{
-        ContainerSpec, Context, Error, ErrorKind, Result,
+        ContainerSpec, Context, Digest, Error, ErrorKind, Result,
         container::{ContainerRecord, StartRecord},
         host::{IdRange, UserMode, subordinate_ranges},
         image::{ImageConfig, ImageRecord},
@@ -55,7 +55,7 @@ impl Engine {
         neighbours: &Neighbours,
     ) -> Result<()> {
         self.enter_namespace_of_other(spec)?;
-        self.begin_namespace_among(neighbours)?;
+        self.begin_namespace_among(neighbours, &spec.network)?;
         if spec.user_namespace.is_own() {
             self.user.finish_namespace()?;
         }
@@ -188,15 +188,7 @@ impl Engine {
         let mut highest = 0;
         for file in [c"etc/passwd", c"etc/group"] {
             let layers = image.map_or(&[][..], |image| &image.layers);
-            let text = layers.iter().rev().find_map(|layer| {
-                let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
-                let tree = self.store.layer_tree(layer);
-                let tree = rustix::fs::open(tree, flags, rustix::fs::Mode::empty()).ok()?;
-                in_root::read_regular(&tree, file, MAX_FILE)
-                    .ok()
-                    .filter(|text| !text.is_empty())
-            });
-            highest = highest.max(highest_id(&text.unwrap_or_default()));
+            highest = highest.max(highest_id(&self.file_of_image(layers, file)));
         }
         let of_image = config
             .config
@@ -205,6 +197,19 @@ impl Engine {
         let user = spec.user.clone().or(of_image).unwrap_or_default();
         let named = user.split(':').filter_map(|part| part.parse::<u32>().ok());
         highest.max(named.max().unwrap_or(0)).saturating_add(1)
+    }
+
+    /// A small file of an image, without mounting it: that of the topmost layer that has one.
+    pub(super) fn file_of_image(&self, layers: &[Digest], path: &CStr) -> Vec<u8> {
+        let text = layers.iter().rev().find_map(|layer| {
+            let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+            let tree = self.store.layer_tree(layer);
+            let tree = rustix::fs::open(tree, flags, rustix::fs::Mode::empty()).ok()?;
+            in_root::read_regular(&tree, path, MAX_FILE)
+                .ok()
+                .filter(|text| !text.is_empty())
+        });
+        text.unwrap_or_default()
     }
 
     fn named_ranges(&self, file: &str, name: Option<&String>) -> Result<Vec<(u32, u32)>> {

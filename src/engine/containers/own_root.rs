@@ -1,5 +1,5 @@
 //! Containers whose root file system is not an image's: a folder of the host (`--rootfs`) or an
-//! OCI runtime bundle (`--bundle`).
+//! OCI runtime bundle (`--bundle`); and those of a build's steps, which have layers and no image.
 //!
 //! A bundle's `config.json` is read when the container is made, and its text kept in the
 //! container's folder: later starts do the same, whatever has become of the file. The root file
@@ -30,7 +30,7 @@ use crate::{
 /// What a container is made from.
 pub(super) enum Source {
     Image(Box<ImageRecord>),
-    /// A folder that the spec names.
+    /// A folder, or layers, that the spec names.
     Folder,
     /// The text of a configuration that has been understood.
     Bundle(Vec<u8>),
@@ -63,6 +63,7 @@ impl Engine {
                 check_folder(&path, &self.user.host_facts()?)?;
                 Ok((spec, Source::Folder))
             }
+            RootRequest::Layers { .. } => Ok((spec, Source::Folder)),
             RootRequest::Bundle { path } => {
                 let host = self.user.host_facts()?;
                 let text = read_config(&path)?;
@@ -87,7 +88,7 @@ impl Engine {
         host: &HostFacts,
     ) -> Result<Option<RootSource>> {
         Ok(match &record.spec.root {
-            RootRequest::Image => None,
+            RootRequest::Image | RootRequest::Layers { .. } => None,
             RootRequest::Directory {
                 path,
                 overlay: false,

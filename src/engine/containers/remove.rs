@@ -41,6 +41,7 @@ impl Engine {
             };
             if let Some(lock) = lock {
                 super::pause::remove_left_groups(&directory.state()?);
+                self.forget_ports(directory.id())?;
                 self.enter_user_namespace()?;
                 // Its image may go with it.
                 let destroyed = self.container_event(&record, "destroy", &[]);

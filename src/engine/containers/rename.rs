@@ -10,8 +10,8 @@ use crate::{
 };
 
 impl Engine {
-    /// Gives the container another name; returns the one it had. Nothing that runs notices: what
-    /// belongs to a container is kept by its ID.
+    /// Gives the container another name; returns the one it had. What belongs to a container is
+    /// kept by its ID: only its neighbours notice, who find it by the new name.
     ///
     /// # Errors
     /// [`NameInUse`](crate::model::ErrorKind::NameInUse); an invalid argument if the name is none,
@@ -31,6 +31,7 @@ impl Engine {
             name: name.to_owned(),
             ..record
         };
+        self.rename_in_networks(&record, &old)?;
         self.note_container(&record, "rename", &[("oldName", &format!("/{old}"))]);
         Ok(old)
     }

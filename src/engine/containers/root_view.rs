@@ -70,6 +70,8 @@ pub(in crate::engine) struct RootView {
     /// Owners in the view are those outside of these maps.
     owners: Option<IdMaps>,
     without_mounts: bool,
+    /// The namespace of a running container's mounts.
+    _mounts: Option<OwnedFd>,
     _lock: Option<ContainerLock>,
 }
 
@@ -215,11 +217,13 @@ impl Engine {
         if !user_namespace::is_own(holder) && !self.user.join_namespace_of(holder)? {
             return Err(not_running());
         }
-        let root = view::of_running(&start.init, scope != Scope::RootAlone)?;
+        let with_mounts = scope != Scope::RootAlone;
+        let running = view::of_running(&start.init, with_mounts)?;
         let to_change = scope == Scope::WithMounts { to_change: true };
-        let view = self.view((root, record.ids.clone()), None, to_change)?;
+        let view = self.view((running.root, record.ids.clone()), None, to_change)?;
         Ok(RootView {
-            without_mounts: scope == Scope::RootAlone,
+            without_mounts: !with_mounts,
+            _mounts: Some(running.mounts).filter(|_| with_mounts),
             ..view
         })
     }
@@ -325,6 +329,7 @@ impl Engine {
             root,
             owners,
             without_mounts: lock.is_none(),
+            _mounts: None,
             _lock: lock,
         })
     }

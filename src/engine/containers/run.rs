@@ -4,7 +4,7 @@
 //! set-user-ID programs) goes on while the image is looked up and the container's folder is made.
 
 use std::{
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -22,9 +22,9 @@ use super::{
 };
 use crate::{
     engine::{
-        AttachOptions, Engine, RunOptions, RunOutcome, StartOptions, cgroup,
+        AttachOptions, Engine, RunOptions, RunOutcome, StartOptions, builds, cgroup,
         events::container_event,
-        plan::{self, ContainerFiles, RootSource},
+        plan::{self, ContainerFiles, RootSource, SandboxPlan},
         supervisor::{
             self, About, LaunchPlan, StopPlan, network_files,
             protocol::{self, Attachment, Request},
@@ -33,7 +33,7 @@ use crate::{
     },
     model::{
         ContainerId, ContainerSpec, Context, Error, ErrorKind, Result,
-        container::{ContainerRecord, ContainerState},
+        container::{ContainerRecord, ContainerState, RootRequest},
         host::HostFacts,
         image::ImageConfig,
         mount::anonymous_volumes,
@@ -81,6 +81,8 @@ impl Engine {
         let Some(lock) = directory.try_hold()? else {
             return Ok(());
         };
+        // Its supervisor may have been killed while the program ran.
+        super::pause::remove_left_groups(&directory.state()?);
         self.user.finish_namespace()?;
         self.store.remove_container_and_volumes(&directory, lock)
     }
@@ -135,9 +137,12 @@ impl Engine {
                 .is_none_or(|exit| exit.started.is_none());
         directory.forget_start()?;
         record.spec.resources = super::update::effective(&directory, &record)?;
-        // They are never flushed: a power cut may have left them empty.
-        let hostname = neighbours.surroundings.hostname.as_deref();
-        with_exact_modes(|| network_files::write(directory.fd(), &record, hostname))?;
+        if !record.spec.network.is_connected() {
+            // They are never flushed: a power cut may have left them empty.
+            let hostname = neighbours.surroundings.hostname.as_deref();
+            let nowhere = network_files::Connections::default();
+            with_exact_modes(|| network_files::write(directory.fd(), &record, hostname, nowhere))?;
+        }
         let image = match &record.image_id {
             Some(id) => self.image_config(id)?,
             None => ImageConfig::default(),
@@ -256,7 +261,7 @@ impl Engine {
             };
             self.store.require_layers(&record.layers)?;
             // Not for a folder of the user's, which is used as it is.
-            let of_image = record.image_id.is_some();
+            let of_image = record.image_id.is_some() || !record.layers.is_empty();
             if of_image
                 && ownership == Ownership::Mapped
                 && (copied || directory.has_written_nothing()?)
@@ -285,24 +290,13 @@ impl Engine {
         neighbours: &Neighbours,
         attach: Option<&AttachOptions>,
     ) -> Result<RunOutcome> {
-        let mut host = self.user.host_facts()?;
-        if plan::asks_for_kernel(&record.spec.security) {
-            host.kernel = crate::engine::machine::kernel_version();
+        let how = (driver, ownership, first_start);
+        let mut sandbox = self.sandbox_plan(how, directory, (record, image), neighbours)?;
+        let network = self.network_plan(record, image, &lock)?;
+        let hostname = neighbours.surroundings.hostname.clone();
+        if let Some(plan) = &network {
+            self.write_network_files(directory, record, hostname.as_deref(), plan)?;
         }
-        let root = self.root_source((driver, ownership), directory, record, &host)?;
-        let files = ContainerFiles {
-            directory: absolute(directory.path())?,
-            root,
-            user_namespace: self.user_namespace_plan(record, ownership)?,
-            volumes: self.volume_files(&record.spec)?,
-            first_start,
-            image_mounts: self.image_mounts(directory, &record.spec, &host)?,
-            found: self.find(&record.spec)?,
-        };
-        let mut sandbox = plan::container(record, image, &host, &files, &neighbours.surroundings)?;
-        own_root::refine(&mut sandbox, record, directory, &host)?;
-        hook_folders::add(&mut sandbox, record, directory)?;
-        plan::close_devices(&mut sandbox);
         let client = attach
             .map(|options| attachment(record, options))
             .unwrap_or_default();
@@ -318,10 +312,11 @@ impl Engine {
             sandbox,
             interactive: record.spec.interactive,
             input_once: record.spec.input_once(),
-            hostname: neighbours.surroundings.hostname.clone(),
+            hostname,
             client,
             logging: log_plan(record, image)?,
             auto_remove: record.spec.auto_remove,
+            dies_with_command: record.spec.root.is_step(),
             starts_after_boot: record.spec.restart != RestartPolicy::No,
             nameless_volumes: anonymous_volumes(&record.spec.mounts),
             health: self.health_plan(record, image.config.as_ref()),
@@ -333,6 +328,7 @@ impl Engine {
             about: About::new(record, image),
             shares_user_namespace: self.user.has_namespace(),
             user_bus: self.user_bus.clone(),
+            network,
         };
         self.note_mounts(record);
         self.user.finish_namespace()?;
@@ -353,6 +349,34 @@ impl Engine {
             }
             None => Ok(RunOutcome::Detached(record.id.clone())),
         }
+    }
+
+    fn sandbox_plan(
+        &self,
+        (driver, ownership, first_start): (Driver, Ownership, bool),
+        directory: &ContainerDir,
+        (record, image): (&ContainerRecord, &ImageConfig),
+        neighbours: &Neighbours,
+    ) -> Result<SandboxPlan> {
+        let mut host = self.user.host_facts()?;
+        if plan::asks_for_kernel(&record.spec.security) {
+            host.kernel = crate::engine::machine::kernel_version();
+        }
+        let root = self.root_source((driver, ownership), directory, record, &host)?;
+        let files = ContainerFiles {
+            directory: absolute(directory.path())?,
+            root,
+            user_namespace: self.user_namespace_plan(record, ownership)?,
+            volumes: self.volume_files(&record.spec)?,
+            first_start,
+            image_mounts: self.image_mounts(directory, &record.spec, &host)?,
+            found: self.find(&record.spec)?,
+        };
+        let mut sandbox = plan::container(record, image, &host, &files, &neighbours.surroundings)?;
+        own_root::refine(&mut sandbox, record, directory, &host)?;
+        hook_folders::add(&mut sandbox, record, directory)?;
+        plan::close_devices(&mut sandbox);
+        Ok(sandbox)
     }
 
     fn watch(
@@ -400,6 +424,10 @@ impl Engine {
         if let Some(root) = self.own_root(record, directory, &folder, host)? {
             return Ok(root);
         }
+        let changes = match &record.spec.root {
+            RootRequest::Layers { changes, .. } => changes.clone(),
+            _ => folder.clone(),
+        };
         let shifted = record
             .ids
             .as_ref()
@@ -423,18 +451,20 @@ impl Engine {
                 RootSource::Overlay {
                     lower: relative_all(lower)?,
                     data: relative_all(data)?,
-                    upper: relative(&folder.join("upper")),
-                    work: relative(&folder.join("work")),
+                    upper: relative(&changes.join("upper")),
+                    work: relative(&changes.join("work")),
                     volatile: record.spec.auto_remove,
                     user_xattr: !host.initial_user_namespace,
                 }
             }
             Driver::Copy => {
                 self.user.finish_namespace()?;
+                let place = builds::folder_of_changes(record)?;
+                let place = place.as_ref().map_or(directory.fd(), AsFd::as_fd);
                 self.store
                     .lease()?
-                    .copy_rootfs(directory, &record.layers, shifted)?;
-                RootSource::Directory(folder.join("rootfs"))
+                    .copy_rootfs(place, &record.layers, shifted)?;
+                RootSource::Directory(changes.join("rootfs"))
             }
         })
     }

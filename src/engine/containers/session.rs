@@ -37,17 +37,7 @@ pub(super) fn await_start(socket: &OwnedFd) -> Result<i32> {
             .system(|| "cannot hear from the supervisor".to_owned())?;
         return match Event::parse(&buffer[..length]) {
             Some(Event::Started(pid)) => Ok(pid),
-            Some(Event::Failed {
-                kind,
-                message,
-                hint,
-            }) => {
-                let error = Error::new(kind, message);
-                Err(match hint {
-                    Some(hint) => error.with_hint(hint),
-                    None => error,
-                })
-            }
+            Some(Event::Failed(failure)) => Err(failure.into_error()),
             Some(Event::Notice(text)) => {
                 log::warn!("{text}");
                 continue;

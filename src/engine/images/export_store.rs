@@ -32,7 +32,7 @@ impl Engine {
     ) -> Result<Vec<ImageRecord>> {
         let mut wanted = Vec::new();
         for typed in images {
-            wanted.push(self.store.resolve_image(typed)?);
+            wanted.push(self.image_here(typed, None)?);
         }
         // Checked before anything is made.
         let target = Store::open_to_share(folder, self.store.runroot_path())?;

@@ -49,9 +49,9 @@ impl Engine {
     /// What an image's files have otherwise than those of `other`, or than the layers below its
     /// topmost one.
     pub fn image_diff(&self, typed: &str, other: Option<&str>) -> Result<Vec<Change>> {
-        let image = self.store.resolve_image(typed)?;
+        let image = self.image_here(typed, None)?;
         let below = match other {
-            Some(other) => self.store.resolve_image(other)?.layers,
+            Some(other) => self.image_here(other, None)?.layers,
             None => match image.layers.split_last() {
                 Some((_, below)) => below.to_vec(),
                 None => Vec::new(),
@@ -75,7 +75,7 @@ impl Engine {
         below: Option<&str>,
         sink: &mut dyn FnMut(&ImageFile) -> Result<()>,
     ) -> Result<()> {
-        let image: ImageRecord = self.store.resolve_image(typed)?;
+        let image: ImageRecord = self.image_here(typed, None)?;
         self.enter_user_namespace()?;
         let lease = self.store.lease()?;
         let view = self.view_of(&lease, &image.layers, "files")?;

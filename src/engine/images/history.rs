@@ -4,7 +4,7 @@ use crate::{
     engine::Engine,
     model::{
         Digest, Reference, Result,
-        image::{History, ImageRecord, chain_ids},
+        image::{History, ImageRecord},
     },
 };
 
@@ -47,13 +47,19 @@ impl Engine {
     /// The steps of an image's making, last first. Sizes are those of the unpacked layers. Layers
     /// that the configuration's history does not tell of have steps without a command.
     pub fn image_history(&self, typed: &str) -> Result<Vec<HistoryStep>> {
-        let record = self.store.resolve_image(typed)?;
+        let record = self.image_here(typed, None)?;
         let config = self.image_config(&record.config)?;
-        let mut layers = chain_ids(&config.rootfs.diff_ids).into_iter();
-        // A layer below an opaque one is part of no container's files, and perhaps not there.
+        // A layer below an opaque one is part of no container's files, and has no folder here.
+        let without = config
+            .rootfs
+            .diff_ids
+            .len()
+            .saturating_sub(record.layers.len());
+        let folders = record.layers.iter().map(Some);
+        let mut layers = std::iter::repeat_n(None, without).chain(folders);
         let mut next_size = || {
-            let layer = layers.next()?;
-            Some(self.store.layer_facts(&layer).map_or(0, |facts| facts.size))
+            let facts = layers.next()?.map(|layer| self.store.layer_facts(layer));
+            Some(facts.and_then(Result::ok).map_or(0, |facts| facts.size))
         };
         let step = |told: History, size: u64| HistoryStep {
             image: None,
@@ -85,7 +91,7 @@ impl Engine {
     /// The layers of an image; with `dependents`, instead those of other images that lie on its
     /// topmost one.
     pub fn image_tree(&self, typed: &str, dependents: bool) -> Result<ImageTree> {
-        let record = self.store.resolve_image(typed)?;
+        let record = self.image_here(typed, None)?;
         let images = self.store.images()?;
         let tags = names_of(&images, |other| other.config == record.config);
         let layers = match (dependents, record.layers.split_last()) {

@@ -20,9 +20,10 @@ impl Engine {
     /// One object of `docker image inspect`.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchImage`], [`ErrorKind::NoSuchBlob`], [`ErrorKind::DigestMismatch`].
+    /// [`ErrorKind::NoSuchImage`]; [`ErrorKind::NoMatchingPlatform`] of a manifest list;
+    /// [`ErrorKind::NoSuchBlob`], [`ErrorKind::DigestMismatch`].
     pub fn inspect_image(&self, typed: &str) -> Result<Value> {
-        let record = self.image_or_member(typed, None)?;
+        let record = self.image_here(typed, None)?;
         let config = self.image_config(&record.config)?;
         let names: Vec<ImageRecord> = self
             .store

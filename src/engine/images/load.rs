@@ -24,7 +24,7 @@ use crate::{
 pub(super) const CONTAINERD_NAME: &str = "io.containerd.image.name";
 pub(super) const OCI_NAME: &str = "org.opencontainers.image.ref.name";
 /// Marks build attestations, which stand in an index beside the images.
-const ATTESTATION: &str = "vnd.docker.reference.type";
+pub(super) const ATTESTATION: &str = "vnd.docker.reference.type";
 /// Images in one archive.
 const MAX_IMAGES: usize = 1000;
 /// Bytes of all their documents, which are in memory together. A thousand images may share one
@@ -143,7 +143,7 @@ fn transport(archive: &Archive<'_>, is_folder: bool) -> Result<&'static str> {
 }
 
 /// An image of the archive, before anything of it was unpacked.
-struct Found {
+pub(super) struct Found {
     documents: ImageDocuments,
     names: Vec<Reference>,
     /// What an OCI layout calls it.
@@ -151,7 +151,7 @@ struct Found {
     index: Option<Vec<u8>>,
 }
 
-fn take_in<'a>(
+pub(super) fn take_in<'a>(
     lease: &'a Lease<'a>,
     privilege: Privilege,
     progress: &'a dyn Progress,
@@ -333,7 +333,7 @@ fn oci_images(archive: &Archive<'_>, index: &[u8], platforms: &[Platform]) -> Re
 }
 
 /// The image of a manifest, or those of an index that are wanted.
-fn oci_image(
+pub(super) fn oci_image(
     archive: &Archive<'_>,
     bytes: Vec<u8>,
     media_type: Option<&str>,

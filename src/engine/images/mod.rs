@@ -2,6 +2,7 @@
 
 mod adopt;
 pub mod archive;
+mod base;
 pub mod changes;
 pub mod embedded;
 mod export_store;
@@ -11,8 +12,10 @@ pub mod history;
 pub mod import;
 pub mod ingest;
 mod inspect;
+mod layout;
 mod list;
 pub mod load;
+pub mod new_image;
 pub(super) mod prune;
 pub mod pull;
 pub mod push;
@@ -21,6 +24,7 @@ mod remove;
 pub mod repack;
 pub mod save;
 pub mod scp;
+pub mod step_cache;
 mod tag;
 pub mod trust;
 mod written;

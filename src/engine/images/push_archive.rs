@@ -15,7 +15,7 @@ impl Engine {
     /// # Errors
     /// Those of [`Engine::save`]; [`crate::model::ErrorKind::InvalidArgument`] if its name there is none.
     pub fn push_to_archive(&self, image: &str, archive: &Archive) -> Result<()> {
-        let record = self.store.resolve_image(image)?;
+        let record = self.image_here(image, None)?;
         let (format, by_name) = match archive.kind {
             ArchiveKind::Docker => (SaveFormat::DockerArchive, true),
             ArchiveKind::Oci => (SaveFormat::OciArchive, false),

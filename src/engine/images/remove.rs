@@ -13,7 +13,9 @@ use std::collections::BTreeSet;
 
 use crate::{
     engine::{Engine, Removed},
-    model::{ContainerId, Digest, Error, ErrorKind, Reference, Result, image::ImageRecord},
+    model::{
+        ContainerId, Digest, Error, ErrorKind, Platform, Reference, Result, image::ImageRecord,
+    },
     storage::Garbage,
 };
 
@@ -29,7 +31,20 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::NoSuchImage`]; [`ErrorKind::Conflict`] as the table says.
     pub fn remove_image(&self, typed: &str, force: bool) -> Result<Vec<Removed>> {
-        self.remove(typed, force, false)
+        self.remove_image_for(typed, force, &[])
+    }
+
+    /// [`Self::remove_image`], if it is for one of these platforms; none means any.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoMatchingPlatform`]
+    pub fn remove_image_for(
+        &self,
+        typed: &str,
+        force: bool,
+        platforms: &[Platform],
+    ) -> Result<Vec<Removed>> {
+        self.remove(typed, force, false, platforms)
     }
 
     /// Removes an image under all its names, in however many repositories.
@@ -37,13 +52,20 @@ impl Engine {
     /// # Errors
     /// As [`Self::remove_image`].
     pub fn remove_whole_image(&self, id: &Digest, force: bool) -> Result<Vec<Removed>> {
-        self.remove(id.as_str(), force, true)
+        self.remove(id.as_str(), force, true, &[])
     }
 
-    fn remove(&self, typed: &str, force: bool, whole: bool) -> Result<Vec<Removed>> {
+    fn remove(
+        &self,
+        typed: &str,
+        force: bool,
+        whole: bool,
+        platforms: &[Platform],
+    ) -> Result<Vec<Removed>> {
         let alone = self.store.lock_exclusive()?;
         let target = self.store.resolve_image(typed)?;
         self.refuse_read_only(typed, &target)?;
+        self.refuse_other_platforms(typed, &target, platforms)?;
         let all: Vec<ImageRecord> = self
             .store
             .images()?
@@ -79,6 +101,23 @@ impl Engine {
         self.note_removals(&target.config, &removals);
         self.delete(garbage)?;
         Ok(removals)
+    }
+
+    fn refuse_other_platforms(
+        &self,
+        typed: &str,
+        target: &ImageRecord,
+        platforms: &[Platform],
+    ) -> Result<()> {
+        if platforms.is_empty() {
+            return Ok(());
+        }
+        let offered = self.image_config(&target.config)?.platform();
+        if platforms.iter().any(|wanted| wanted.accepts(&offered)) {
+            return Ok(());
+        }
+        let text = format!("image {typed} is not removed: it is for platform {offered}");
+        Err(Error::new(ErrorKind::NoMatchingPlatform, text))
     }
 
     /// One event for each tag that went, one for the image.

@@ -87,7 +87,7 @@ impl Engine {
     }
 
     fn send(&self, request: &ScpRequest, new_name: Option<Reference>) -> Result<Vec<String>> {
-        let chosen = self.chosen_images(std::slice::from_ref(&request.source.image))?;
+        let chosen = self.chosen_images(std::slice::from_ref(&request.source.image), None)?;
         let images: Vec<SavedImage> = match new_name {
             None => chosen,
             Some(name) => match <[SavedImage; 1]>::try_from(chosen) {

@@ -2,14 +2,20 @@
 
 use crate::{
     engine::{Engine, Silent},
-    model::{Context, Error, ErrorKind, Reference, Result, image::ImageRecord},
+    model::{
+        Context, Error, ErrorKind, Reference, Result,
+        image::ImageRecord,
+        index::{ManifestKind, ManifestRecord},
+    },
 };
 
 impl Engine {
-    /// Gives the image another name. If another image had it, that one stays without a name.
+    /// Gives the image, or manifest list, another name. If another image had it, that one stays without
+    /// a name.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchImage`]; [`ErrorKind::InvalidArgument`] if the new name has a digest.
+    /// [`ErrorKind::NoSuchImage`]; [`ErrorKind::InvalidArgument`] if the new name has a digest;
+    /// [`ErrorKind::NameInUse`] if a list is to have the name of an image or artifact.
     pub fn tag(&self, image: &str, name: &Reference) -> Result<()> {
         self.tag_all(image, std::slice::from_ref(name))
     }
@@ -21,7 +27,13 @@ impl Engine {
                 "cannot give the name {name}: a digest cannot be chosen"
             )));
         }
-        self.adopt(self.store.resolve_image(image)?, &Silent)?;
+        let found = self.store.resolve_image(image);
+        if found.as_ref().is_err_and(is_missing)
+            && let Some(list) = self.find_manifest(image, ManifestKind::Index)?
+        {
+            return names.iter().try_for_each(|name| self.tag_list(&list, name));
+        }
+        self.adopt(found?, &Silent)?;
         let shared = self.store.lock_shared()?;
         let image = self.store.resolve_image(image)?;
         let tagged = now()?;
@@ -36,6 +48,20 @@ impl Engine {
         for name in names {
             self.note_image("tag", id.as_str(), &name.familiar(), Some(id));
         }
+        Ok(())
+    }
+
+    /// A manifest list gets the name, not the image that it offers to this machine.
+    fn tag_list(&self, list: &ManifestRecord, name: &Reference) -> Result<()> {
+        if self.store.image(name)?.is_some() {
+            let name = name.familiar();
+            return Err(
+                Error::new(ErrorKind::NameInUse, format!("{name} is an image"))
+                    .with_hint(format!("`coracle untag {name}` takes the name from it")),
+            );
+        }
+        self.name_manifest_list(list, name)?;
+        self.note_image("tag", list.digest.as_str(), &name.familiar(), None);
         Ok(())
     }
 
@@ -70,6 +96,10 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn is_missing(error: &Error) -> bool {
+    error.kind() == ErrorKind::NoSuchImage
 }
 
 /// Unix seconds.

@@ -159,6 +159,37 @@ impl Engine {
         .with_hint("`coracle manifest inspect` shows the digests of its members"))
     }
 
+    /// One more name for an index as it is now; another one that had the name loses it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchImage`] if it goes away meanwhile; [`ErrorKind::NameInUse`].
+    pub(in crate::engine) fn name_manifest_list(
+        &self,
+        list: &ManifestRecord,
+        name: &Reference,
+    ) -> Result<()> {
+        check_name(name)?;
+        let lease = self.store.lease()?;
+        for digest in [&list.digest].into_iter().chain(&list.keeps) {
+            if !lease.has_blob(digest)? {
+                return Err(no_such_list(&list.name.familiar()));
+            }
+        }
+        let record = ManifestRecord {
+            name: name.clone(),
+            ..list.clone()
+        };
+        loop {
+            let old = self.start_of(name, Start::Any)?;
+            let expected = old
+                .as_ref()
+                .map_or(Expected::Nothing, |old| Expected::This(&old.digest));
+            if lease.commit_manifest(Vec::new(), &record, expected)? {
+                return Ok(());
+            }
+        }
+    }
+
     fn start_of(&self, name: &Reference, start: Start) -> Result<Option<ManifestRecord>> {
         let there = self.store.manifest(name)?;
         match (&there, start) {

@@ -27,7 +27,7 @@ pub enum RemoteView {
 }
 
 impl Engine {
-    /// The bytes of a local index, or of the manifest or index of a registry.
+    /// The bytes of a local index, of that of an image that was built here for several platforms, or of the manifest or index of a registry.
     ///
     /// # Errors
     /// Those of [`Registry`].
@@ -42,6 +42,13 @@ impl Engine {
                 self.find_manifest(typed, crate::model::index::ManifestKind::Index)?
         {
             return self.store.read_blob(&record.digest, MAX_DOCUMENT_BYTES);
+        }
+        if remote_name(typed).is_none()
+            && let Ok(image) = self.store.resolve_image(typed)
+            && let (Some(index), false) = (&image.index, image.others.is_empty())
+        {
+            // Built here for several platforms.
+            return self.store.read_blob(index, MAX_DOCUMENT_BYTES);
         }
         let far = Far::new(typed, options, progress)?;
         let document = far.document(&far.reference).map_err(|error| {

@@ -183,6 +183,7 @@ impl<'a> Gathering<'a> {
         gathered.keeps.insert(image.manifest.clone());
         gathered.keeps.insert(image.config.clone());
         gathered.keeps.extend(image.blobs.iter().cloned());
+        gathered.keeps.extend(image.others.iter().cloned());
     }
 
     /// All entries of another index of the store, or the platform's.

@@ -134,6 +134,44 @@ impl Engine {
         }
     }
 
+    /// The image of this name, or of a list's platform, for a command that fetches nothing: of a list
+    /// without one, the error says what it has.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchImage`]; [`ErrorKind::NoMatchingPlatform`].
+    pub(in crate::engine) fn image_here(
+        &self,
+        typed: &str,
+        wanted: Option<&Platform>,
+    ) -> Result<ImageRecord> {
+        match self.image_or_member(typed, wanted) {
+            Err(missing) if missing.kind() == ErrorKind::NoSuchImage => {
+                let host = Platform::host();
+                let list = self.find_manifest(typed, ManifestKind::Index)?;
+                Err(match list {
+                    Some(list) => self.without_image(&list, wanted.unwrap_or(&host))?,
+                    None => missing,
+                })
+            }
+            found => found,
+        }
+    }
+
+    /// Why a list offers no image that is here.
+    fn without_image(&self, list: &ManifestRecord, wanted: &Platform) -> Result<Error> {
+        let index = self.read_index(list)?;
+        let name = list.name.familiar();
+        let text = match members::choose(&index, wanted) {
+            Ok(_) => format!("{name} is a manifest list: its image for {wanted} is not here"),
+            Err(_) if index.manifests.is_empty() => {
+                format!("{name} is a manifest list without members")
+            }
+            Err(error) => format!("{name} is a manifest list: {}", error.message()),
+        };
+        Ok(Error::new(ErrorKind::NoMatchingPlatform, text)
+            .with_hint(format!("`coracle manifest inspect {name}` shows the list")))
+    }
+
     fn member_image(&self, typed: &str, wanted: Option<&Platform>) -> Result<Option<ImageRecord>> {
         let Some((_, digest)) = self.member(typed, wanted)? else {
             return Ok(None);

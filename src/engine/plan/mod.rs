@@ -10,6 +10,7 @@ mod environment;
 mod hooks;
 mod mounts;
 mod namespaces;
+pub mod network_files;
 mod requested;
 mod security;
 mod systemd;
@@ -52,6 +53,9 @@ use crate::model::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SandboxPlan {
     pub namespaces: NamespacePlan,
+    /// The network namespace is the container's own, and somebody connects it to networks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_networks: bool,
     /// The container's own user namespace, nested in the engine's.
     #[serde(default)]
     pub user_namespace: Option<UserNamespacePlan>,
@@ -530,7 +534,7 @@ pub fn container(
     let sysctls = security::sysctls(
         &spec.security,
         security::OwnNamespaces::of(spec),
-        host.initial_user_namespace,
+        user_namespace::pinging_groups(record, host),
     )?;
     let (capabilities, ambient) = security::capabilities(&spec.security, host.capabilities)?;
     let mut filter = security::filter(&spec.security, capabilities, host.kernel)?;
@@ -542,6 +546,7 @@ pub fn container(
     }
     Ok(SandboxPlan {
         namespaces,
+        awaits_networks: spec.network.is_connected(),
         user_namespace: files.user_namespace.clone(),
         accounts: accounts::plan(spec, &user, &working_directory, files)?,
         secrets: accounts::secrets(files)?,

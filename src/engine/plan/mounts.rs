@@ -113,7 +113,7 @@ fn own_files(
     [
         ("hostname", !spec.namespaces.no_hostname),
         ("hosts", !spec.namespaces.no_hosts),
-        ("resolv.conf", true),
+        ("resolv.conf", !spec.dns.unmanaged),
     ]
     .into_iter()
     .filter(|(_, wanted)| *wanted)

@@ -92,10 +92,29 @@ pub fn check(spec: &ContainerSpec) -> Result<()> {
     if spec.namespaces.domainname.is_some() && spec.namespaces.uts != NamespaceMode::Private {
         return conflict("domainname and the UTS mode");
     }
-    if names && matches!(spec.network, NetworkMode::Container(_)) {
-        return conflict("hostname and the network mode");
+    let dns = &spec.dns;
+    match spec.network {
+        NetworkMode::Container(_) if names => conflict("hostname and the network mode"),
+        NetworkMode::Container(_) if !dns.links.is_empty() => {
+            conflict("container type network can't be used with links")
+        }
+        NetworkMode::Container(_) if !dns.servers.is_empty() || dns.unmanaged => {
+            conflict("dns and the network mode")
+        }
+        NetworkMode::Container(_) if !dns.hosts.is_empty() => {
+            conflict("custom host-to-IP mapping and the network mode")
+        }
+        NetworkMode::Container(_) if spec.publish_all || !spec.published.is_empty() => {
+            conflict("port publishing and the container type network mode")
+        }
+        NetworkMode::Container(_) if !spec.exposed.is_empty() => {
+            conflict("port exposing and the container type network mode")
+        }
+        NetworkMode::Host if !dns.links.is_empty() => {
+            conflict("host type networking can't be used with links")
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 pub(super) fn plan(

@@ -134,11 +134,12 @@ const IPC: [&str; 8] = [
 ];
 
 /// The kernel parameters to set: ours first, then the user's in place of them. What is not of a
-/// namespace of the container's own is the machine's, and refused.
+/// namespace of the container's own is the machine's, and refused. `pinging`: the groups, as the
+/// container counts them, that may send ICMP echo requests without CAP_NET_RAW, icmp(7).
 pub(super) fn sysctls(
     spec: &SecuritySpec,
     own: OwnNamespaces,
-    initial_user_namespace: bool,
+    pinging: Option<(u32, u32)>,
 ) -> Result<Vec<Sysctl>> {
     let mut all = Vec::new();
     let mut ours = |name: &str, value: &str| {
@@ -151,8 +152,8 @@ pub(super) fn sysctls(
         }
     };
     ours("net.ipv4.ip_unprivileged_port_start", "0");
-    if initial_user_namespace {
-        ours("net.ipv4.ping_group_range", "0 2147483647");
+    if let Some((first, last)) = pinging {
+        ours("net.ipv4.ping_group_range", &format!("{first} {last}"));
     }
     for (name, value) in &spec.sysctls {
         check_sysctl(name, own)?;
@@ -239,7 +240,7 @@ pub fn check(spec: &ContainerSpec, host: &HostFacts) -> Result<()> {
     let security = &spec.security;
     let (granted, _) = capabilities(security, host.capabilities)?;
     groups(security, host)?;
-    sysctls(security, OwnNamespaces::of(spec), true)?;
+    sysctls(security, OwnNamespaces::of(spec), None)?;
     if asks_for_kernel(security) {
         filter(security, granted, None)?;
     }
@@ -407,34 +408,36 @@ mod tests {
     #[test]
     fn sysctls_of_the_user_replace_ours() {
         let mut spec = SecuritySpec::default();
-        let shown = |spec: &SecuritySpec, own, initial| {
-            let all = sysctls(spec, own, initial).unwrap();
+        let shown = |spec: &SecuritySpec, own, pinging| {
+            let all = sysctls(spec, own, pinging).unwrap();
             let one = |one: Sysctl| format!("{}={} {}", one.path, one.value, one.optional);
             all.into_iter().map(one).collect::<Vec<_>>()
         };
         assert_eq!(
-            shown(&spec, OWN, true),
+            shown(&spec, OWN, Some((0, 65535))),
             [
                 "net/ipv4/ip_unprivileged_port_start=0 true",
-                "net/ipv4/ping_group_range=0 2147483647 true"
+                "net/ipv4/ping_group_range=0 65535 true"
             ]
         );
         let host = OwnNamespaces {
             network: false,
             ..OWN
         };
-        assert_eq!(shown(&spec, host, true), [""; 0]);
+        assert_eq!(shown(&spec, host, Some((0, 0))), [""; 0]);
         for (name, value) in [
             ("net.ipv4.ip_unprivileged_port_start", "1024"),
             ("net.ipv4.conf.eth0/1.forwarding", "1"),
+            ("net.ipv4.ping_group_range", "1 0"),
         ] {
             spec.sysctls.insert(name.to_owned(), value.to_owned());
         }
         assert_eq!(
-            shown(&spec, OWN, false),
+            shown(&spec, OWN, Some((0, 65535))),
             [
                 "net/ipv4/conf/eth0.1/forwarding=1 false",
-                "net/ipv4/ip_unprivileged_port_start=1024 false"
+                "net/ipv4/ip_unprivileged_port_start=1024 false",
+                "net/ipv4/ping_group_range=1 0 false"
             ]
         );
     }

@@ -5,7 +5,8 @@
 
 use crate::model::{
     Error, ErrorKind, Result,
-    host::{IdRange, UserMode},
+    container::ContainerRecord,
+    host::{HostFacts, IdRange, UserMode},
     user_namespace::{IdKind, IdMaps, MAX_RANGES, MapRule, UserNamespace, UserNamespaceMode},
 };
 
@@ -364,6 +365,59 @@ pub(super) fn check(kind: &str, map: &[IdRange], available: u32) -> Result<()> {
     Ok(())
 }
 
+/// The groups that the kernel lets send ICMP echo requests in the container's network: all, or as
+/// many as one range holds. The kernel takes the numbers as the container counts, but compares the
+/// machine's: the range must ascend in both, and its ends must be mapped.
+///
+/// Without rights over the machine it costs a system call, which a container without a network is
+/// spared.
+pub(super) fn pinging_groups(record: &ContainerRecord, host: &HostFacts) -> Option<(u32, u32)> {
+    if host.initial_user_namespace {
+        return Some((0, i32::MAX.cast_unsigned()));
+    }
+    if !record.spec.network.is_connected() {
+        return None;
+    }
+    let of_engine = machine_gids(&host.user);
+    let groups = match &record.ids {
+        Some(ids) if !of_engine.is_empty() => through(&ids.gids, of_engine),
+        Some(ids) => ids.gids.clone(),
+        None => of_engine.to_vec(),
+    };
+    // With nothing but the user's own group, or in a namespace that somebody else has made.
+    Some(ascending(&groups).unwrap_or((0, 0)))
+}
+
+/// A map into a namespace, as one into the namespace around that.
+fn through(map: &[IdRange], around: &[IdRange]) -> Vec<IdRange> {
+    let part = |range: &IdRange, own: &IdRange| {
+        let first = range.outside.max(own.inside);
+        let last = (range.outside + (range.count - 1)).min(own.inside + (own.count - 1));
+        (first <= last).then(|| IdRange {
+            inside: range.inside + (first - range.outside),
+            outside: own.outside + (first - own.inside),
+            count: last - first + 1,
+        })
+    };
+    map.iter()
+        .flat_map(|range| around.iter().filter_map(move |own| part(range, own)))
+        .collect()
+}
+
+/// From the lowest id of the machine to the highest, if that ascends inside too; else the range of
+/// group 0, which most programs run in.
+fn ascending(map: &[IdRange]) -> Option<(u32, u32)> {
+    let ends = |first: &IdRange, last: &IdRange| (first.inside, last.inside + (last.count - 1));
+    let lowest = map.iter().min_by_key(|range| range.outside)?;
+    let highest = map.iter().max_by_key(|range| range.outside)?;
+    let whole = ends(lowest, highest);
+    if whole.0 <= whole.1 {
+        return Some(whole);
+    }
+    let of_root = map.iter().find(|range| range.inside == 0);
+    of_root.map(|range| ends(range, range))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -474,5 +528,36 @@ mod tests {
             why: "none".into(),
         };
         assert!(id_maps(&request("auto", &[]), &single, &pool()).is_err());
+    }
+
+    #[test]
+    fn as_many_groups_as_one_range_holds_may_ping() {
+        let map = |ranges: &[(u32, u32, u32)]| -> Vec<IdRange> {
+            let one = |&(inside, outside, count): &(u32, u32, u32)| IdRange {
+                inside,
+                outside,
+                count,
+            };
+            ranges.iter().map(one).collect()
+        };
+        let usual = map(&[(0, 1000, 1), (1, 100_000, 65_536)]);
+        assert_eq!(ascending(&usual), Some((0, 65_536)));
+        // The user's own group has a higher number than the subordinate ones.
+        let high = map(&[(0, 200_000, 1), (1, 100_000, 65_536)]);
+        assert_eq!(ascending(&high), Some((0, 0)));
+        // keep-id: the machine's lowest is the user's, in the middle.
+        let kept = map(&[(0, 1, 1000), (1000, 0, 1), (1001, 1001, 64_536)]);
+        let kept = through(&kept, &usual);
+        assert_eq!(
+            kept,
+            map(&[(0, 100_000, 1000), (1000, 1000, 1), (1001, 101_000, 64_536)])
+        );
+        assert_eq!(ascending(&kept), Some((1000, 65_536)));
+        assert_eq!(ascending(&[]), None);
+        // Over the border of two ranges, and beyond the last.
+        assert_eq!(
+            through(&map(&[(0, 0, 5), (7, 70_000, 1)]), &usual),
+            map(&[(0, 1000, 1), (1, 100_000, 4)])
+        );
     }
 }

@@ -78,9 +78,7 @@ pub(super) fn run(
         mount::set_attributes(&root, Attributes::READ_ONLY, None, false)
             .system(|| "cannot make the root file system read-only".to_owned())?;
     }
-    if let Some(hooks) = &plan.hooks {
-        before_pivot(hooks, supervisor)?;
-    }
+    await_others(plan, supervisor)?;
     mounts::pivot_into(root.as_fd())?;
 
     rustix::process::setsid().system(|| "cannot make a session".to_owned())?;
@@ -167,6 +165,26 @@ fn before_pivot(plan: &HookPlan, supervisor: BorrowedFd<'_>) -> Result<()> {
         &state,
         &enter,
     )
+}
+
+/// What others do before the program may run: its networks, which the hooks find there, and the hooks.
+fn await_others(plan: &SandboxPlan, supervisor: BorrowedFd<'_>) -> Result<()> {
+    if plan.awaits_networks {
+        await_networks(supervisor)?;
+    }
+    match &plan.hooks {
+        Some(hooks) => before_pivot(hooks, supervisor),
+        None => Ok(()),
+    }
+}
+
+fn await_networks(supervisor: BorrowedFd<'_>) -> Result<()> {
+    let what = || "cannot wait for the container's networks".to_owned();
+    let (length, _) = packet::receive(supervisor, &mut [0; 8], true).system(what)?;
+    match length {
+        0 => Err(Error::new(ErrorKind::System, what())),
+        _ => Ok(()),
+    }
 }
 
 /// The names of the container's own UTS namespace.

@@ -34,11 +34,9 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use serde::{Deserialize, Serialize};
-
 use super::plan::SandboxPlan;
 use crate::{
-    model::{Context, Error, ErrorKind, Result, hook::Moment},
+    model::{Context, Error, ErrorKind, Failure, Result, hook::Moment},
     sys::{
         fork::{self, Child},
         packet, process,
@@ -46,6 +44,7 @@ use crate::{
 };
 
 pub use join::{JoinPlan, join, join_for_parent};
+pub use namespaces::network_of as network_namespace;
 
 /// Where the program's standard streams lead. `None` is the container's own /dev/null: through the
 /// host's a container could change that file's mode for everybody. With a terminal there are none.
@@ -88,28 +87,27 @@ pub struct Started {
     pub mount_namespace: Option<OwnedFd>,
 }
 
-/// A step that failed, as it crosses from the child to the supervisor.
-#[derive(Debug, Serialize, Deserialize)]
-struct Failure {
-    kind: ErrorKind,
-    message: String,
-    hint: Option<String>,
-}
-
 const MAX_FAILURE_BYTES: usize = 8 << 10;
 const TERMINAL: &[u8] = b"T";
 const FAILURE: &[u8] = b"F";
 /// The child waits, before pivot_root, for the hooks that run on the host; the answer is the same.
 const HOST_HOOKS: &[u8] = b"H";
+/// From the supervisor: the interfaces of the container's networks are there.
+const NETWORK: &[u8] = b"N";
+
+/// Connects the container's own network namespace to its networks, while the container's first
+/// process builds its file system.
+pub type Connect<'a> = &'a dyn Fn(BorrowedFd<'_>) -> Result<()>;
 
 /// Starts the first process of a container and waits until its program runs or a step has failed.
 /// The caller must have one thread. `streams` are closed here in either case; `held` are the
-/// descriptors of the plan's joins.
+/// descriptors of the plan's joins; `connect` is called if the plan awaits networks.
 pub fn start(
     plan: &SandboxPlan,
     streams: Option<Streams>,
     held: &[OwnedFd],
     cgroups: Cgroups<'_>,
+    connect: Connect<'_>,
 ) -> Result<Started> {
     let (ours, theirs) = packet::pair().system(|| "cannot make a socket".to_owned())?;
     namespaces::enter_pid(&plan.namespaces, held)?;
@@ -128,11 +126,8 @@ pub fn start(
                 nested::give_streams(streams, nested::ids(plan)?)?;
             }
             let child = nested::fork_into(&nested.origin, namespaces, cgroups.own, first)?;
-            if let Err(error) = nested::prepare(plan, nested, &child, cgroups, ours.as_fd()) {
-                let _ = process::signal(&child.pidfd, libc::SIGKILL);
-                let _ = process::reap(&child.pidfd);
-                return Err(error);
-            }
+            nested::prepare(plan, nested, &child, cgroups, ours.as_fd())
+                .inspect_err(|_| give_up(&child))?;
             child
         }
     };
@@ -140,6 +135,15 @@ pub fn start(
     drop(streams);
     // Before the program runs: it may be over at once, and leave others behind.
     let mount_namespace = namespaces::mounts_of(&plan.namespaces.placement, &child)?;
+    if plan.awaits_networks {
+        let connected = namespaces::network_of(&child.pidfd).and_then(|namespace| {
+            connect(namespace.as_fd())?;
+            // It may have failed meanwhile; why is read below.
+            let _ = packet::send(&ours, NETWORK, &[], None::<&OwnedFd>, true);
+            Ok(())
+        });
+        connected.inspect_err(|_| give_up(&child))?;
+    }
     match await_program(ours.as_fd(), &|| run_host_hooks(plan, &child)) {
         Ok(terminal) => Ok(Started {
             init: child,
@@ -147,13 +151,17 @@ pub fn start(
             mount_namespace,
         }),
         Err(error) => {
-            // It has reported and is ending, or waits in vain for hooks that have failed; nobody
-            // else will reap it.
-            let _ = process::signal(&child.pidfd, libc::SIGKILL);
-            let _ = process::reap(&child.pidfd);
+            // It has reported and is ending, or waits in vain for hooks that have failed.
+            give_up(&child);
             Err(error)
         }
     }
+}
+
+/// Nobody else will reap it.
+fn give_up(child: &Child) {
+    let _ = process::signal(&child.pidfd, libc::SIGKILL);
+    let _ = process::reap(&child.pidfd);
 }
 
 fn enter_cgroups(entrances: &[OwnedFd]) -> Result<()> {
@@ -216,11 +224,7 @@ fn await_program(
                     .context(ErrorKind::System, || {
                         "the container's first process sent nonsense".to_owned()
                     })?;
-                let error = Error::new(failure.kind, failure.message);
-                return Err(match failure.hint {
-                    Some(hint) => error.with_hint(hint),
-                    None => error,
-                });
+                return Err(failure.into_error());
             }
         }
     }
@@ -228,13 +232,7 @@ fn await_program(
 
 /// Sends a failed step to the supervisor; the exit status for this process.
 fn report(socket: impl AsFd, error: &Error) -> i32 {
-    let mut message = error.one_line();
-    message.truncate(message.floor_char_boundary(MAX_FAILURE_BYTES / 8));
-    let failure = Failure {
-        kind: error.kind(),
-        message,
-        hint: error.hint().map(str::to_owned),
-    };
+    let failure = Failure::from(error).within(MAX_FAILURE_BYTES / 8);
     let text = serde_json::to_vec(&failure).unwrap_or_default();
     let _ = packet::send(socket, FAILURE, &text, None::<&OwnedFd>, true);
     1

@@ -112,6 +112,10 @@ pub(super) fn mount_root(plan: &RootPlan, attributes: Attributes) -> Result<Owne
             };
             let (layers, data) = (paths(lower)?, paths(data)?);
             let (upper, work) = (path(upper)?, path(work)?);
+            if layers.is_empty() {
+                // overlayfs wants something below; nothing can be hidden or copied up.
+                return directory(&upper, attributes);
+            }
             overlay(
                 (&layers, &data),
                 Some((&upper, &work)),
@@ -119,15 +123,17 @@ pub(super) fn mount_root(plan: &RootPlan, attributes: Attributes) -> Result<Owne
                 attributes,
             )
         }
-        RootSource::Directory(tree) => {
-            let what = || format!("cannot use {} as root file system", tree.display());
-            let root = mount::clone_mount(rustix::fs::CWD, &path(tree)?, true).system(what)?;
-            if attributes != Attributes::NONE {
-                mount::set_attributes(&root, attributes, None, true).system(what)?;
-            }
-            Ok(root)
-        }
+        RootSource::Directory(tree) => directory(&path(tree)?, attributes),
     }
+}
+
+fn directory(tree: &CStr, attributes: Attributes) -> Result<OwnedFd> {
+    let what = || format!("cannot use {} as root file system", tree.to_string_lossy());
+    let root = mount::clone_mount(rustix::fs::CWD, tree, true).system(what)?;
+    if attributes != Attributes::NONE {
+        mount::set_attributes(&root, attributes, None, true).system(what)?;
+    }
+    Ok(root)
 }
 
 pub(super) fn overlay(
@@ -652,7 +658,12 @@ fn write_sysctls(proc: BorrowedFd<'_>, sysctls: &[Sysctl]) -> Result<()> {
         let file = c_string(&format!("sys/{path}"))?;
         match in_root::open_beneath(proc, &file, OFlags::WRONLY) {
             Ok(file) => {
-                rustix::io::write(&file, value.as_bytes()).system(what)?;
+                match rustix::io::write(&file, value.as_bytes()) {
+                    // What nobody asked for may be refused: a user namespace of somebody else's has
+                    // other groups than we think.
+                    Err(rustix::io::Errno::INVAL) if *optional => {}
+                    done => drop(done.system(what)?),
+                }
                 mount::leave_open(file);
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -48,16 +48,40 @@ pub(super) fn mounts_of(placement: &Placement, child: &Child) -> Result<Option<O
     if placement.pid == Place::Own {
         return Ok(None);
     }
-    let what = || "cannot open the container's mount namespace".to_owned();
-    let number = process::host_pid(&child.pidfd).system(what)?;
-    let path = format!("/proc/{number}/ns/mnt");
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    match rustix::fs::open(path, flags, Mode::empty()) {
+    match open_one(&child.pidfd, "mnt") {
         Ok(namespace) => Ok(Some(namespace)),
         // It has failed and ended; why comes over its socket.
-        Err(rustix::io::Errno::NOENT) => Ok(None),
-        Err(errno) => Err(errno).system(what),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            Err(error).system(|| "cannot open the container's mount namespace".to_owned())
+        }
     }
+}
+
+/// Holds the mount namespace of a process that is no child of this one; `None` if it is over.
+pub(super) fn mounts_of_other(process: &OwnedFd) -> Result<Option<OwnedFd>> {
+    let held = open_one(process, "mnt");
+    // The number can have gone to another process before it was opened, not before it is asked now.
+    let is_over = process::host_pid(process).is_ok_and(|number| number < 0);
+    match held {
+        _ if is_over => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        held => held
+            .map(Some)
+            .system(|| "cannot open the container's mount namespace".to_owned()),
+    }
+}
+
+/// Holds the network namespace of a process, by its pidfd.
+pub fn network_of(first: impl AsFd) -> Result<OwnedFd> {
+    open_one(first, "net").system(|| "cannot open the container's network namespace".to_owned())
+}
+
+fn open_one(process: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    let number = process::host_pid(process)?;
+    let path = format!("/proc/{number}/ns/{name}");
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 /// Those of a container's first process that are not the host's (an ordinary user may not enter

@@ -169,9 +169,22 @@ pub(super) fn clone_source(source: &Path, options: &BindOptions) -> Result<Owned
     mount::clone_mount(&below, c"", options.recursive).system(what)
 }
 
+/// In a file system that is mounted for the container alone, its links lead where they would lead if it
+/// was the root: those of images are made for that.
+fn open_within(top: &OwnedFd, subpath: &str) -> Result<OwnedFd> {
+    found(
+        subpath,
+        in_root::open(top, &c_string(subpath)?, OFlags::PATH),
+    )
+}
+
 fn open_subpath(top: &OwnedFd, subpath: &str) -> Result<OwnedFd> {
+    found(subpath, in_root::open_source(top, &c_string(subpath)?))
+}
+
+fn found(subpath: &str, opened: io::Result<OwnedFd>) -> Result<OwnedFd> {
     let what = || format!("cannot mount subpath {subpath:?}");
-    match in_root::open_source(top, &c_string(subpath)?) {
+    match opened {
         Err(error) if error.raw_os_error() == Some(libc::EXDEV) => Err(Error::new(
             ErrorKind::InvalidArgument,
             format!("cannot mount subpath {subpath:?}: a link on the way leads out of the source"),
@@ -214,7 +227,7 @@ fn attach(place: &Place<'_>, mounted: OwnedFd, options: &BindOptions) -> Result<
     let what = || format!("cannot mount on {}", place.target);
     let mounted = match &options.subpath {
         Some(subpath) => {
-            let below = open_subpath(&mounted, subpath)?;
+            let below = open_within(&mounted, subpath)?;
             mount::clone_mount(&below, c"", false).system(what)?
         }
         None => mounted,

@@ -14,10 +14,10 @@ use std::{
 
 use rustix::{
     fs::{CWD, Mode, OFlags},
-    thread::ThreadNameSpaceType,
+    thread::LinkNameSpaceType,
 };
 
-use super::{mounts, nested, user_mounts};
+use super::{mounts, namespaces, nested, user_mounts};
 use crate::{
     engine::plan::{MountStep, RootPlan, RootSource},
     model::{
@@ -34,12 +34,20 @@ use crate::{
 /// Devices of a container open nothing here, whatever rules it has itself.
 const ATTRIBUTES: Attributes = Attributes::NO_DEV.with(Attributes::NO_SUID);
 
+/// The root of a running container.
+pub struct RunningRoot {
+    pub root: OwnedFd,
+    /// To be held as long as the root is looked at: when nobody has the namespace any more the kernel
+    /// takes all mounts apart, and where one was its empty mount point is seen.
+    pub mounts: OwnedFd,
+}
+
 /// The root of a running container: with its mounts, or a copy of the root's mount without them.
 /// Not by /proc/PID/root, which a process of the container can change.
 ///
 /// # Errors
 /// [`ErrorKind::Conflict`] if that process is gone.
-pub fn of_running(init: &ProcessIdentity, with_mounts: bool) -> Result<OwnedFd> {
+pub fn of_running(init: &ProcessIdentity, with_mounts: bool) -> Result<RunningRoot> {
     let what = || "cannot open the container's root".to_owned();
     let gone = || Error::new(ErrorKind::Conflict, "the container is not running");
     if process::boot_id().system(what)? != init.boot_id {
@@ -48,11 +56,12 @@ pub fn of_running(init: &ProcessIdentity, with_mounts: bool) -> Result<OwnedFd> 
     let pidfd = process::open(init.pid, init.start_time)
         .system(what)?
         .ok_or_else(gone)?;
+    let mounts = namespaces::mounts_of_other(&pidfd)?.ok_or_else(gone)?;
     let (ours, theirs) = packet::pair().system(what)?;
     let child = fork::fork(Namespaces::NONE, || {
         let sent = process::hide()
             .system(what)
-            .and_then(|()| root_of_namespace(&pidfd, with_mounts))
+            .and_then(|()| root_of_namespace(&mounts, with_mounts))
             .and_then(|root| {
                 packet::send(theirs.as_fd(), super::TERMINAL, &[], Some(&root), true).system(what)
             });
@@ -65,20 +74,14 @@ pub fn of_running(init: &ProcessIdentity, with_mounts: bool) -> Result<OwnedFd> 
     drop(theirs);
     let received = super::await_program(ours.as_fd(), &|| Ok(()));
     process::reap(&child.pidfd).system(what)?;
-    received?.ok_or_else(|| Error::new(ErrorKind::System, what()))
+    let root = received?.ok_or_else(|| Error::new(ErrorKind::System, what()))?;
+    Ok(RunningRoot { root, mounts })
 }
 
-fn root_of_namespace(init: &OwnedFd, with_mounts: bool) -> Result<OwnedFd> {
+fn root_of_namespace(mounts: &OwnedFd, with_mounts: bool) -> Result<OwnedFd> {
     let what = || "cannot enter the container's mount namespace".to_owned();
-    match rustix::thread::move_into_thread_name_spaces(init.as_fd(), ThreadNameSpaceType::MOUNT) {
-        Err(rustix::io::Errno::SRCH) => {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                "the container is not running",
-            ));
-        }
-        other => other.system(what)?,
-    }
+    let kind = Some(LinkNameSpaceType::Mount);
+    rustix::thread::move_into_link_name_space(mounts.as_fd(), kind).system(what)?;
     if !with_mounts {
         return mount::clone_mount(CWD, c"/", false).system(what);
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! access      owners and modes of folders and records (storage::check::places)
-//! records     records of images, containers, volumes, secrets that can be read
+//! records     records of images, containers, volumes, networks, secrets that can be read
 //! strangers   files that nobody knows: told of, never touched
 //! leftovers   staging of the dead, old downloads, dead names, content that nothing names
 //! blobs       each blob's digest, all cores
@@ -106,6 +106,11 @@ impl StoreCheck {
         if let Err(error) = outcome {
             self.unknown.push(error.one_line());
         }
+        self.add_up();
+        self
+    }
+
+    fn add_up(&mut self) {
         let open = |finding: &Finding| finding.outcome == Outcome::Found;
         self.health = if self.findings.iter().any(open) {
             Health::Broken
@@ -114,7 +119,6 @@ impl StoreCheck {
         } else {
             Health::Fine
         };
-        self
     }
 }
 
@@ -311,7 +315,7 @@ impl Checking<'_> {
         }
     }
 
-    /// Findings whose text begins with what was removed, or that were left because of it.
+    /// Findings that were left because of what was removed, and what could not be looked at in it.
     fn settle_doomed(&mut self, what: &str, outcome: Result<()>) {
         for check in &mut self.done {
             for finding in &mut check.findings {
@@ -328,12 +332,12 @@ impl Checking<'_> {
                     Err(error) => finding.left = Some(error.one_line()),
                 }
             }
-            let open = check
-                .findings
-                .iter()
-                .any(|finding| finding.outcome == Outcome::Found);
-            if check.health == Health::Broken && !open {
-                check.health = Health::Fine;
+            if outcome.is_ok() {
+                // What could not be looked at in it is of no interest any more.
+                check.unknown.retain(|text| !text.starts_with(what));
+            }
+            if matches!(check.health, Health::Broken | Health::Unknown) {
+                check.add_up();
             }
         }
     }

@@ -228,7 +228,7 @@ impl Checking<'_> {
         };
         let config = self.store().read_blob(&record.config, MAX_DOCUMENT_BYTES)?;
         let diff_ids = ImageConfig::parse(&config)?.rootfs.diff_ids;
-        let chain = chain_ids(&diff_ids);
+        let chain = self.folders_of(record, &diff_ids);
         let mut layers = Vec::new();
         for (index, (descriptor, diff_id)) in parsed.layers().iter().zip(&diff_ids).enumerate() {
             layers.push(KnownLayer {
@@ -242,6 +242,25 @@ impl Checking<'_> {
     }
 }
 
+impl Checking<'_> {
+    /// What each layer is called here: by the layers below it, or, if a build has linked it, by others.
+    /// Then its own facts say that it is the one. Those below an opaque layer may be missing in the record.
+    fn folders_of(&self, record: &ImageRecord, diff_ids: &[Digest]) -> Vec<Digest> {
+        let mut chain = chain_ids(diff_ids);
+        let own = chain.iter_mut().zip(diff_ids).rev();
+        for ((usual, diff_id), named) in own.zip(record.layers.iter().rev()) {
+            let is_it = |named| {
+                let facts = self.store().layer_facts(named);
+                facts.is_ok_and(|facts| facts.diff_id == *diff_id)
+            };
+            if usual != named && is_it(named) {
+                usual.clone_from(named);
+            }
+        }
+        chain
+    }
+}
+
 fn needs(record: &ManifestRecord, digest: &Digest) -> bool {
     record.digest == *digest || record.keeps.contains(digest)
 }
@@ -251,4 +270,5 @@ pub(super) fn blobs_of(record: &ImageRecord) -> impl Iterator<Item = &Digest> {
         .into_iter()
         .chain(&record.index)
         .chain(&record.blobs)
+        .chain(&record.others)
 }

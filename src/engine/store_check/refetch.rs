@@ -7,13 +7,13 @@ use super::{
     references::{Image, blobs_of},
 };
 use crate::{
+    engine::downloads,
     model::{
-        BlobSink, Digest, Reference, Result,
+        Digest, Reference, Result,
         image::MAX_DOCUMENT_BYTES,
         manifest::{self, Document},
     },
-    registry::{BlobRequest, Registry},
-    storage::{BlobWriter, Lease, StagedBlob},
+    registry::Registry,
 };
 
 /// Why a blob could not be fetched.
@@ -62,7 +62,13 @@ impl Checking<'_> {
             lease.stage_document(&document.bytes)?
         } else {
             let size = self.size_of(image, digest)?;
-            fetch_blob(&lease, registry, name, digest, size, &retrying)?
+            downloads::fetch_blob(
+                lease.write_blob(digest, size)?,
+                registry,
+                name,
+                (digest, size),
+                &retrying,
+            )?
         };
         lease.replace_blobs(vec![staged])
     }
@@ -84,61 +90,5 @@ impl Checking<'_> {
             crate::model::ErrorKind::InvalidContent,
             format!("the manifest does not name blob {digest}"),
         ))
-    }
-}
-
-fn fetch_blob(
-    lease: &Lease<'_>,
-    registry: &Registry,
-    name: &Reference,
-    digest: &Digest,
-    size: u64,
-    retrying: &dyn Fn(&str, &str),
-) -> Result<StagedBlob> {
-    let mut staged = None;
-    let sink = Box::new(Sink {
-        writer: Some(lease.write_blob(digest, size)?),
-        staged: &mut staged,
-    });
-    let request = BlobRequest {
-        digest: digest.clone(),
-        size,
-        sink,
-    };
-    registry.fetch(name, vec![request], 1, retrying)?;
-    staged.ok_or_else(|| {
-        crate::model::Error::new(
-            crate::model::ErrorKind::Registry,
-            format!("blob {digest} did not arrive"),
-        )
-    })
-}
-
-struct Sink<'a> {
-    /// `None` once it was finished.
-    writer: Option<BlobWriter>,
-    staged: &'a mut Option<StagedBlob>,
-}
-
-impl BlobSink for Sink<'_> {
-    fn received(&self) -> u64 {
-        self.writer.as_ref().map_or(0, BlobWriter::offset)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.writer
-            .as_mut()
-            .map_or(Ok(()), |writer| writer.write(bytes))
-    }
-
-    fn restart(&mut self) -> Result<()> {
-        self.writer.as_mut().map_or(Ok(()), BlobWriter::restart)
-    }
-
-    fn finish(mut self: Box<Self>) -> Result<()> {
-        if let Some(writer) = self.writer.take() {
-            *self.staged = Some(writer.finish()?);
-        }
-        Ok(())
     }
 }

@@ -1,11 +1,19 @@
-//! Each layer's tree against its blob, lower ones first.
+//! Each layer's tree against its blob, lower ones first; those of builds that are in no image against
+//! the digest of the archive that they would make.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    os::fd::AsFd,
+};
 
 use super::{Checking, StoreCheck, references::KnownLayer};
 use crate::{
-    model::{Digest, Result},
-    storage::check::{LayerSource, Replaced},
+    model::{Context, Digest, Result},
+    storage::{
+        builds::{StepLayer, StepRecord},
+        check::{LayerSource, Replaced},
+        pack,
+    },
 };
 
 impl Checking<'_> {
@@ -32,6 +40,8 @@ impl Checking<'_> {
         for (_, record) in self.store().containers()? {
             needed.extend(record.layers);
         }
+        let steps = self.layers_of_steps()?;
+        needed.extend(steps.keys().cloned());
         check.looked = needed.len() as u64;
         for layer in layers.values() {
             needed.remove(&layer.chain_id);
@@ -42,9 +52,75 @@ impl Checking<'_> {
             }
         }
         for chain_id in needed {
-            self.look_at_lone_layer(check, &chain_id)?;
+            match steps.get(&chain_id) {
+                Some((layer, keys)) => self.look_at_layer_of_step(check, layer, keys)?,
+                None => self.look_at_lone_layer(check, &chain_id)?,
+            }
         }
         Ok(())
+    }
+
+    /// By their chain ids, with the keys of the steps that have made them.
+    fn layers_of_steps(&self) -> Result<BTreeMap<Digest, (StepLayer, HashSet<Digest>)>> {
+        let mut layers: BTreeMap<Digest, (StepLayer, HashSet<Digest>)> = BTreeMap::new();
+        for listed in self.store().build_steps()? {
+            let StepRecord { key, layer, .. } = listed.record;
+            if let Some(layer) = layer {
+                let chain_id = layer.chain_id.clone();
+                let (_, keys) = layers.entry(chain_id).or_insert((layer, HashSet::new()));
+                keys.insert(key);
+            }
+        }
+        Ok(layers)
+    }
+
+    /// A build makes it again if it is forgotten, so nothing depends on it.
+    fn look_at_layer_of_step(
+        &mut self,
+        check: &mut StoreCheck,
+        layer: &StepLayer,
+        keys: &HashSet<Digest>,
+    ) -> Result<()> {
+        let what = format!("layer {}", layer.chain_id);
+        let why = match self.flaw_of_step(layer) {
+            Ok(None) => return Ok(()),
+            Ok(Some(why)) => why,
+            Err(error) => {
+                check.unknown.push(format!("{what}: {}", error.one_line()));
+                return Ok(());
+            }
+        };
+        // Forgotten while it was looked at.
+        if !self.layers_of_steps()?.contains_key(&layer.chain_id) {
+            return Ok(());
+        }
+        let finding = check.find(what, format!("{why}; a build has made it"));
+        if self.options.repair {
+            let store = &self.engine.store;
+            store.forget_build_steps(keys)?;
+            let alone = store.lock_exclusive()?;
+            let garbage = store.bury_garbage(&alone)?;
+            drop(alone);
+            finding.settle(garbage.delete(store).map(|()| true));
+        }
+        Ok(())
+    }
+
+    fn flaw_of_step(&self, layer: &StepLayer) -> Result<Option<&'static str>> {
+        let chain_id = &layer.chain_id;
+        if !self.store().has_layer(chain_id)? {
+            return Ok(Some("it is missing, or its layer.json is damaged"));
+        }
+        if self.store().layer_facts(chain_id)?.diff_id != layer.diff_id {
+            return Ok(Some("layer.json has another diff id"));
+        }
+        if self.options.quick || !self.store().has_own_layer(chain_id)? {
+            return Ok(None);
+        }
+        let tree = self.store().open_layer(chain_id)?;
+        let digest = pack::digest_layer(tree.as_fd(), layer.with_root);
+        let digest = digest.system(|| "cannot read its files".to_owned())?;
+        Ok((digest != layer.diff_id).then_some("its files are other ones"))
     }
 
     fn look_at_layer(&mut self, check: &mut StoreCheck, layer: &KnownLayer) -> Result<()> {

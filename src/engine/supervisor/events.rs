@@ -10,6 +10,7 @@ use crate::model::{
     health::HealthStatus,
     image::ImageConfig,
     mount::Mount,
+    network::Network,
 };
 
 /// What events say of a container, for the process that does not know its record.
@@ -35,8 +36,53 @@ impl About {
 }
 
 impl Container<'_> {
+    /// The start, and before it the networks that the container has joined, at once.
     pub(super) fn note_started(&self) {
-        self.store.note_event(event(&self.plan, "start", []));
+        let networks = self.networks().into_iter();
+        let joined = networks.map(|network| self.network_event("connect", network));
+        let started = [event(&self.plan, "start", [])];
+        self.store.note_events(joined.chain(started));
+    }
+
+    /// What the container was started with. A network of its own alone has no name and no events.
+    fn networks(&self) -> Vec<&Network> {
+        let plan = self.plan.network.iter().filter(|plan| !plan.private);
+        plan.flat_map(|plan| &plan.connections)
+            .map(|connection| &connection.network)
+            .collect()
+    }
+
+    /// That it leaves its networks at its end: not those of its start, if some were connected and
+    /// disconnected since.
+    fn events_of_leaving(&self) -> Vec<Event> {
+        let started_with = self.networks();
+        let leave = |network: &Network| self.network_event("disconnect", network);
+        let record = match started_with.is_empty() {
+            true => return Vec::new(),
+            false => self.directory.record(),
+        };
+        let Ok(record) = record else {
+            return started_with.into_iter().map(leave).collect();
+        };
+        let attachments = record.spec.network.attachments().into_iter();
+        attachments
+            .filter_map(|attachment| {
+                let mut known = started_with.iter();
+                match known.find(|network| network.name == attachment.network) {
+                    Some(network) => Some(leave(network)),
+                    None => Some(leave(&self.store.network(&attachment.network).ok()??)),
+                }
+            })
+            .collect()
+    }
+
+    fn network_event(&self, action: &'static str, network: &Network) -> Event {
+        let attributes = Attributes::from([
+            ("container".to_owned(), self.plan.id.to_string()),
+            ("name".to_owned(), network.name.clone()),
+            ("type".to_owned(), network.driver.to_string()),
+        ]);
+        Event::new(EventType::Network, action, network.id.as_str(), attributes)
     }
 
     pub(super) fn note_health(&self, status: HealthStatus) {
@@ -62,6 +108,7 @@ impl Container<'_> {
         });
         oom.into_iter()
             .chain([event(plan, "die", more)])
+            .chain(self.events_of_leaving())
             .chain(unmounted)
             .collect()
     }

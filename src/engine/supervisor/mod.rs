@@ -32,6 +32,7 @@ mod events;
 pub mod health;
 pub(super) mod log;
 pub mod network_files;
+mod networks;
 mod orphans;
 pub mod protocol;
 mod restart;
@@ -54,7 +55,10 @@ use self::{
 };
 use super::plan::SandboxPlan;
 use crate::{
-    model::{ContainerId, Context, Error, ErrorKind, Result, log::LogPlan, namespace::Place},
+    model::{
+        ContainerId, Context, Error, ErrorKind, Failure, Result, log::LogPlan, namespace::Place,
+    },
+    net::process::{NetworkPlan, NetworkProcess},
     storage::{ContainerDir, ContainerLock, Store},
     sys::{exec, fork, packet, process, signals},
 };
@@ -81,6 +85,9 @@ pub struct LaunchPlan {
     pub client: Attachment,
     pub logging: LogPlan,
     pub auto_remove: bool,
+    /// It is killed if the process that starts it ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dies_with_command: bool,
     /// It has a restart policy.
     pub starts_after_boot: bool,
     /// What goes with the container when it is removed at its end.
@@ -98,6 +105,9 @@ pub struct LaunchPlan {
     pub shares_user_namespace: bool,
     /// The socket of an ordinary user's D-Bus.
     pub user_bus: Option<PathBuf>,
+    /// The networks that the container is connected to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Box<NetworkPlan>>,
 }
 
 /// What asks the program to end, and how long it may take.
@@ -217,13 +227,7 @@ pub fn main(arguments: &[std::ffi::OsString]) -> i32 {
 }
 
 fn fail(client: impl AsFd, error: &Error) {
-    let mut message = error.one_line();
-    message.truncate(message.floor_char_boundary(4 << 10));
-    let event = Event::Failed {
-        kind: error.kind(),
-        message,
-        hint: error.hint().map(str::to_owned),
-    };
+    let event = Event::Failed(Failure::from(error).within(4 << 10));
     let _ = protocol::send_packet(client, &event.encode(), true);
 }
 
@@ -243,7 +247,20 @@ fn supervise(
         false => Vec::new(),
     };
     signals::block_only(&signals::SignalSet::all()).system(|| "cannot block signals".to_owned())?;
+    if plan.dies_with_command {
+        process::die_with_parent().system(|| "cannot follow the command".to_owned())?;
+        // It may have ended before.
+        if client
+            .as_ref()
+            .is_some_and(|client| process::is_hung_up(client).unwrap_or(true))
+        {
+            return Err(Error::new(ErrorKind::System, "the command has ended"));
+        }
+    }
     let store = Store::open_checked(&plan.root, &plan.runroot)?;
+    if plan.dies_with_command {
+        store.mute_events();
+    }
     let directory = store.container(&plan.id)?;
     let container = Container {
         store: &store,
@@ -252,6 +269,7 @@ fn supervise(
         lock: ContainerLock::from_inherited(lock),
         plan,
         passed,
+        network: None,
     };
     container.run(client, held)
 }
@@ -266,6 +284,8 @@ struct Container<'a> {
     plan: LaunchPlan,
     /// The streams of the command that started this, if the container is given them.
     passed: Vec<OwnedFd>,
+    /// It lives through all runs.
+    network: Option<NetworkProcess>,
 }
 
 /// The socket's name in the store's socket folder.

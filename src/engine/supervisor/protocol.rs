@@ -15,7 +15,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{ErrorKind, health::HealthStatus},
+    model::{Failure, health::HealthStatus},
     sys::packet,
 };
 
@@ -138,25 +138,11 @@ pub enum Event<'a> {
     /// The kernel has been told to stop the container's processes; if not, it cannot be.
     StandsStill(bool),
     /// The program could not be started.
-    Failed {
-        kind: ErrorKind,
-        message: String,
-        /// What the user can do about it.
-        hint: Option<String>,
-    },
+    Failed(Failure),
     Output(&'a [u8]),
     ErrorOutput(&'a [u8]),
     /// The container has ended, its record is written (or the container removed).
     Exited(i32),
-}
-
-#[derive(Serialize, Deserialize)]
-struct Failure {
-    kind: ErrorKind,
-    message: String,
-    /// Of a supervisor that was started by an older command: none.
-    #[serde(default)]
-    hint: Option<String>,
 }
 
 impl Request<'_> {
@@ -230,18 +216,7 @@ impl Event<'_> {
         let (kind, body): (u8, Vec<u8>) = match self {
             Event::Notice(text) => (b'N', text.clone().into_bytes()),
             Event::Started(pid) => (b'P', pid.to_le_bytes().to_vec()),
-            Event::Failed {
-                kind,
-                message,
-                hint,
-            } => {
-                let failure = Failure {
-                    kind: *kind,
-                    message: message.clone(),
-                    hint: hint.clone(),
-                };
-                (b'F', serde_json::to_vec(&failure).unwrap_or_default())
-            }
+            Event::Failed(failure) => (b'F', serde_json::to_vec(failure).unwrap_or_default()),
             Event::Checked(found) => {
                 let found = found.map(|(passed, status)| vec![u8::from(passed), letter(status)]);
                 (b'C', found.unwrap_or_default())
@@ -264,14 +239,7 @@ impl Event<'_> {
         match (kind, body) {
             (b'N', text) => Some(Event::Notice(String::from_utf8_lossy(text).into_owned())),
             (b'P', &[a, b, c, d]) => Some(Event::Started(i32::from_le_bytes([a, b, c, d]))),
-            (b'F', text) => {
-                let failure: Failure = serde_json::from_slice(text).ok()?;
-                Some(Event::Failed {
-                    kind: failure.kind,
-                    message: failure.message,
-                    hint: failure.hint,
-                })
-            }
+            (b'F', text) => serde_json::from_slice(text).ok().map(Event::Failed),
             (b'C', []) => Some(Event::Checked(None)),
             (b'C', &[passed, status]) => {
                 Some(Event::Checked(Some((passed != 0, of_letter(status)?))))
@@ -326,6 +294,7 @@ pub fn send_packet(socket: impl AsFd, packet: &[u8], wait: bool) -> io::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ErrorKind;
 
     /// Supervisors outlive upgrades: what was once said is said the same way for ever.
     #[test]
@@ -370,11 +339,11 @@ mod tests {
 
     #[test]
     fn events_stay_as_they_are() {
-        let failure = Event::Failed {
+        let failure = Event::Failed(Failure {
             kind: ErrorKind::CommandNotFound,
             message: "no".to_owned(),
             hint: None,
-        };
+        });
         let text = br#"F{"kind":"CommandNotFound","message":"no","hint":null}"#;
         let cases: &[(Event<'_>, &[u8])] = &[
             (Event::Notice("text".to_owned()), b"Ntext"),

@@ -1,6 +1,9 @@
 //! The runs of a container's program, from the first start to the end after which nothing comes.
 
-use std::{os::fd::OwnedFd, time::Instant};
+use std::{
+    os::fd::{BorrowedFd, OwnedFd},
+    time::Instant,
+};
 
 use super::{
     super::{
@@ -98,6 +101,7 @@ impl Container<'_> {
         restarts: u32,
     ) -> Result<Run> {
         let (streams, mut ends) = self.streams()?;
+        self.start_network(watch)?;
         let (groups, devices_guarded) = self.make_cgroups(client.as_ref())?;
         let adopts = self.leave_pid_namespace()?;
         let cgroups = sandbox::Cgroups {
@@ -105,7 +109,8 @@ impl Container<'_> {
             entrances: &groups.legacy.entrances,
             devices_guarded,
         };
-        let started = sandbox::start(&self.plan.sandbox, streams, held, cgroups)
+        let connect = |namespace: BorrowedFd<'_>| self.connect(namespace);
+        let started = sandbox::start(&self.plan.sandbox, streams, held, cgroups, &connect)
             .inspect_err(|_| groups.remove())?;
         if let Some(terminal) = started.terminal {
             ends = event_loop::StreamEnds::of_terminal(terminal)?;
@@ -151,6 +156,7 @@ impl Container<'_> {
                     self.look_after_health(watch, run);
                 }
                 Turn::HealthNews(status) => self.note_health(status),
+                Turn::NetworkEnded => self.mend_network(watch),
             }
         }
     }
@@ -170,8 +176,16 @@ impl Container<'_> {
             self.directory.forgive_volatile()?;
         }
         let record = self.directory.record()?;
+        self.renew_network(&record)?;
+        let network = self.plan.network.as_deref();
+        let (endpoints, host) =
+            network.map_or_else(Default::default, |plan| (plan.endpoints(), plan.host()));
+        let connections = network_files::Connections {
+            endpoints: &endpoints,
+            host: &host,
+        };
         let hostname = self.plan.hostname.as_deref();
-        network_files::write(self.directory.fd(), &record, hostname)?;
+        network_files::write(self.directory.fd(), &record, hostname, connections)?;
         if let Some(limits) = self.directory.resources()? {
             let before = &self.plan.sandbox.cgroup;
             self.plan.sandbox.cgroup = CgroupPlan {
@@ -190,6 +204,9 @@ impl Container<'_> {
     fn end(&self, run: Run, end: End) -> Outcome {
         let code = end.code;
         let oom_killed = self.was_oom_killed(code, &run.groups);
+        if let Some(network) = &self.network {
+            network.detach();
+        }
         run.groups.remove();
         let mut notices = run.notices;
         notices.extend(self.after_stop());
@@ -259,10 +276,11 @@ impl Container<'_> {
     }
 
     /// The program never ran: Docker's codes are 127 (not found), 126 (not executable), 128.
-    fn failed_to_start(self, error: Error) -> Result<()> {
+    fn failed_to_start(mut self, error: Error) -> Result<()> {
         if error.kind() == ErrorKind::OverlayRefused {
             // The command will try again with copied layers: nothing has happened yet.
             self.remove_socket();
+            self.end_network();
             return Err(error);
         }
         let outcome = self.unstarted(&error);
@@ -326,8 +344,9 @@ impl Container<'_> {
     }
 
     /// Writes down the end (or removes the container), and lets go of the lock.
-    fn finish_with(self, mut outcome: Outcome, wish: Wish, restarts: u32) -> Result<()> {
+    fn finish_with(mut self, mut outcome: Outcome, wish: Wish, restarts: u32) -> Result<()> {
         self.remove_socket();
+        self.end_network();
         if self.plan.auto_remove {
             let (name, nameless) = (&self.plan.name, &self.plan.nameless_volumes);
             let removed =

@@ -101,16 +101,8 @@ impl Container<'_> {
 
     /// The attach socket. A file left by an earlier supervisor is nobody's: we hold the lock.
     pub(super) fn listen(&self) -> Result<OwnedFd> {
-        let what = || "cannot make the container's socket".to_owned();
-        let folder = &self.sockets;
-        let name = socket_name(&self.plan.id);
-        match packet::listen(folder, &name) {
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                rustix::fs::unlinkat(folder, &name, rustix::fs::AtFlags::empty()).system(what)?;
-                packet::listen(folder, &name).system(what)
-            }
-            other => other.system(what),
-        }
+        packet::listen_anew(&self.sockets, &socket_name(&self.plan.id))
+            .system(|| "cannot make the container's socket".to_owned())
     }
 
     pub(super) fn remove_socket(&self) {

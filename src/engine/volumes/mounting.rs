@@ -43,7 +43,8 @@ impl Engine {
                     volume.name = random_name()?;
                 }
                 MountSource::Volume(volume) => check_volume_name(&volume.name)?,
-                MountSource::Image { image, layers, .. } => {
+                // A step of a build says which layers, and no image.
+                MountSource::Image { image, layers, .. } if !image.is_empty() => {
                     let found = self.store.resolve_image(image)?;
                     *layers = self.adopt(found, &Silent)?.layers;
                 }

@@ -21,8 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::{Digest, Error, Result};
 
 pub use attribute::{Attribute, AttributeChange};
-pub use mount_flag::parse_mount;
-pub(super) use mount_flag::split_csv;
+pub use mount_flag::{parse_mount, split_csv};
 pub use tmpfs_flag::parse_tmpfs;
 pub use volume_flag::{parse_volume, parse_volumes_from};
 
@@ -70,7 +69,7 @@ pub enum MountSource {
     },
     /// The files of an image.
     Image {
-        /// As typed.
+        /// As typed. Empty if the layers are known from the beginning.
         image: String,
         /// Found when the container is made, and kept from then on: chain ids, lowest first.
         #[serde(default)]

@@ -373,7 +373,7 @@ fn insert(map: &mut BTreeMap<String, String>, text: &str) {
 
 /// One record of comma-separated values: a field may be wrapped in double quotes, within which
 /// a doubled quote stands for one.
-pub(in crate::model) fn split_csv(text: &str) -> Result<Vec<String>, &'static str> {
+pub fn split_csv(text: &str) -> Result<Vec<String>, &'static str> {
     let mut fields = Vec::new();
     let mut rest = text;
     loop {

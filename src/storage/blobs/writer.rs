@@ -3,7 +3,10 @@
 use std::{
     fs::File,
     io::Read,
-    os::{fd::OwnedFd, unix::fs::FileExt},
+    os::{
+        fd::{BorrowedFd, OwnedFd},
+        unix::fs::FileExt,
+    },
 };
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -247,6 +250,40 @@ impl StagedBlob {
         StagedReader {
             file: &self.file,
             at: 0,
+        }
+    }
+
+    /// A whole file of the lease, whose bytes the caller knows to have this digest.
+    pub(in crate::storage) fn adopt(
+        lease: BorrowedFd<'_>,
+        name: String,
+        digest: &Digest,
+    ) -> Result<StagedBlob> {
+        let what = || format!("cannot use blob {digest}");
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::openat(lease, &name, flags, Mode::empty()).system(what)?;
+        let stat = rustix::fs::fstat(&file).system(what)?;
+        Ok(StagedBlob {
+            digest: digest.clone(),
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            staged: Staged::InLease(name),
+            file: file.into(),
+        })
+    }
+
+    /// Puts one that was made here somewhere else in the store.
+    pub(in crate::storage) fn settle_at(
+        &self,
+        store: &Store,
+        lease: &OwnedFd,
+        to: &str,
+    ) -> Result<()> {
+        let what = || format!("cannot keep blob {}", self.digest);
+        match &self.staged {
+            Staged::InLease(name) => {
+                rustix::fs::renameat(lease, name, &store.root, to).system(what)
+            }
+            Staged::Partial(_) => Err(Error::new(ErrorKind::System, what())),
         }
     }
 

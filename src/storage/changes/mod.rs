@@ -17,8 +17,6 @@
 //!
 //! Content is shared by reflink where the file system can, else copied in the kernel, holes left out.
 
-mod below;
-
 use std::{
     collections::{HashMap, HashSet},
     ffi::{CStr, CString},
@@ -33,15 +31,15 @@ use rustix::{
     io::{Errno, Result},
 };
 
-use self::below::{Below, Found, same_attributes, same_content};
 use super::{
     ContainerDir, FOLDER, Lease, StagedLayer,
+    below::{Below, Found, open_regular, same_attributes, same_content},
     copy::{self, Content, Owners, is_whiteout},
     unpack::{Privilege, STAT_XATTR},
 };
 use crate::{
     model::{Context, Digest, Error, ErrorKind, user_namespace::IdMaps},
-    sys::{file_copy, in_root},
+    sys::file_copy,
 };
 
 /// Two descriptors a level.
@@ -86,15 +84,93 @@ impl Lease<'_> {
             privilege,
             owners: ids.map(Owners::new),
             own_places: &OWN_PLACES,
+            is_over: false,
         };
-        take(source, layer.tree()).map_err(|errno| match errno {
-            Errno::OPNOTSUPP => Error::new(ErrorKind::Unsupported, what())
-                .with_source("a directory of the image was renamed, and this kernel has noted that only (overlay's redirect_dir)")
-                .with_hint("copy such a directory instead of renaming it, or load overlay with redirect_dir=off"),
-            Errno::NAMETOOLONG => Error::new(ErrorKind::Unsupported, what())
-                .with_source(format!("its directories are nested more than {DEEPEST} deep")),
-            errno => Err::<(), _>(errno).system(what).unwrap_err(),
-        })
+        take_explained(source, layer, &what)
+    }
+
+    /// What a step of a build has written on top of `layers`: in `folder`, `upper` or, if it is
+    /// there, `rootfs`. Nothing runs there any more, so files are not copied but get a second name;
+    /// `mounted` are the places of mounts, without a leading slash.
+    ///
+    /// # Errors
+    /// As [`Self::take_changes`].
+    pub fn take_step(
+        &self,
+        folder: BorrowedFd<'_>,
+        layers: &[Digest],
+        privilege: Privilege,
+        mounted: &[String],
+        layer: &StagedLayer,
+    ) -> crate::model::Result<Changes> {
+        let what = || "cannot read what the step has written".to_owned();
+        let is_whole = super::lease::exists(folder, "rootfs")?;
+        let name = if is_whole { "rootfs" } else { "upper" };
+        let tree = rustix::fs::openat(folder, name, FOLDER, Mode::empty()).system(what)?;
+        let mounted = mounted.iter().map(String::as_str);
+        let own_places: Vec<&str> = OWN_PLACES.into_iter().chain(mounted).collect();
+        let source = Source {
+            tree: tree.as_fd(),
+            is_whole,
+            layers: self.store().layer_folders(layers)?,
+            privilege,
+            owners: None,
+            own_places: &own_places,
+            is_over: true,
+        };
+        take_explained(source, layer, &what)
+    }
+
+    /// All of `layers` (lowest first) as one tree, staged: nothing of it hides anything.
+    pub fn stage_merged(&self, layers: &[Digest]) -> crate::model::Result<StagedLayer> {
+        let what = || "cannot make one tree of all layers".to_owned();
+        let merged = self.stage_new_layer()?;
+        let trees = self.store().layer_folders(layers)?;
+        let target = merged.tree().try_clone_to_owned().system(what)?;
+        copy::apply_layers(&trees, &target, None, Content::Copied).system(what)?;
+        Ok(merged)
+    }
+
+    /// Several of those, each in a folder of its own of this name.
+    pub fn stage_merged_folders(
+        &self,
+        each: &[(String, &[Digest])],
+    ) -> crate::model::Result<StagedLayer> {
+        let what = || "cannot make one tree of all layers".to_owned();
+        let all = self.stage_new_layer()?;
+        for (name, layers) in each {
+            super::make_folder(all.tree(), name).system(what)?;
+            let flags = super::FOLDER;
+            let mode = rustix::fs::Mode::empty();
+            let target = rustix::fs::openat(all.tree(), name, flags, mode).system(what)?;
+            rustix::fs::fchmod(&target, rustix::fs::Mode::from(0o755)).system(what)?;
+            let trees = self.store().layer_folders(layers)?;
+            copy::apply_layers(&trees, &target, None, Content::Copied).system(what)?;
+        }
+        Ok(all)
+    }
+
+    /// What `layers` (lowest first, those of `below` among them) have on top of `below`, as one layer.
+    pub fn squash_on(
+        &self,
+        below: &[Digest],
+        layers: &[Digest],
+        privilege: Privilege,
+    ) -> crate::model::Result<(StagedLayer, Changes)> {
+        let merged = self.stage_merged(layers)?;
+        let squashed = self.stage_new_layer()?;
+        let source = Source {
+            tree: merged.tree(),
+            is_whole: true,
+            layers: self.store().layer_folders(below)?,
+            privilege,
+            owners: None,
+            own_places: &[],
+            is_over: true,
+        };
+        let what = || "cannot make one layer of all that are new".to_owned();
+        let changes = take_explained(source, &squashed, &what)?;
+        Ok((squashed, changes))
     }
 
     /// All of `layers` and of `top` as one layer, staged.
@@ -116,6 +192,55 @@ impl Lease<'_> {
         count(target.as_fd(), &mut changes, &mut HashSet::new(), 0).system(what)?;
         Ok((squashed, changes))
     }
+}
+
+/// [`take`], with an error for people.
+fn take_explained(
+    source: Source<'_>,
+    layer: &StagedLayer,
+    what: &dyn Fn() -> String,
+) -> crate::model::Result<Changes> {
+    take(source, layer.tree()).map_err(|errno| match errno {
+        Errno::OPNOTSUPP => Error::new(ErrorKind::Unsupported, what())
+            .with_source("a directory of the image was renamed, and this kernel has noted that only (overlay's redirect_dir)")
+            .with_hint("copy such a directory instead of renaming it, or load overlay with redirect_dir=off"),
+        Errno::NAMETOOLONG => Error::new(ErrorKind::Unsupported, what())
+            .with_source(format!("its directories are nested more than {DEEPEST} deep")),
+        errno => Err::<(), _>(errno).system(what).unwrap_err(),
+    })
+}
+
+impl StagedLayer {
+    /// Nothing in it is younger than that, in seconds since 1970.
+    pub fn make_older(&self, epoch: i64) -> crate::model::Result<()> {
+        let what = || "cannot set the times of a layer's files".to_owned();
+        clamp(self.tree(), epoch, 0).system(what)
+    }
+}
+
+fn clamp(folder: BorrowedFd<'_>, epoch: i64, depth: usize) -> Result<()> {
+    if depth > DEEPEST {
+        return Err(Errno::NAMETOOLONG);
+    }
+    for name in file_copy::entries(folder)? {
+        let stat = rustix::fs::statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            let below = rustix::fs::openat(folder, &name, FOLDER, Mode::empty())?;
+            clamp(below.as_fd(), epoch, depth + 1)?;
+        }
+        if stat.st_mtime > epoch || stat.st_mtime == epoch && stat.st_mtime_nsec > 0 {
+            let moment = rustix::fs::Timespec {
+                tv_sec: epoch,
+                tv_nsec: 0,
+            };
+            let times = rustix::fs::Timestamps {
+                last_access: moment,
+                last_modification: moment,
+            };
+            rustix::fs::utimensat(folder, &name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+    }
+    Ok(())
 }
 
 /// Of a tree that nobody else reaches.
@@ -158,6 +283,8 @@ pub struct Source<'a> {
     pub owners: Option<Owners<'a>>,
     /// Places of the engine's own mounts, without a leading slash.
     pub own_places: &'a [&'a str],
+    /// Nobody can change the tree any more, and nobody will need it: files are shared, not copied.
+    pub is_over: bool,
 }
 
 /// What came out.
@@ -188,6 +315,7 @@ pub fn take(source: Source<'_>, target: BorrowedFd<'_>) -> Result<Changes> {
         privilege,
         owners,
         own_places,
+        is_over,
     } = source;
     let mut taking = Taking {
         top: target,
@@ -195,6 +323,7 @@ pub fn take(source: Source<'_>, target: BorrowedFd<'_>) -> Result<Changes> {
         below: Below::new(layers),
         owners,
         own_places,
+        is_over,
         names: match privilege {
             Privilege::Root => OverlayNames {
                 opaque: c"trusted.overlay.opaque",
@@ -228,6 +357,7 @@ struct Taking<'a> {
     below: Below,
     owners: Option<Owners<'a>>,
     own_places: &'a [&'a str],
+    is_over: bool,
     names: OverlayNames,
     /// The first copy of every file with several names.
     links: HashMap<(u64, u64), Vec<u8>>,
@@ -441,6 +571,18 @@ impl Taking<'_> {
         let Some((source, stat)) = open_regular(entry.from, entry.name)? else {
             return Err(Errno::NOENT);
         };
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        if self.is_over && self.owners.is_none() && file_copy::is_plain(source.as_fd())? {
+            rustix::fs::linkat(
+                entry.from,
+                entry.name,
+                entry.to,
+                entry.name,
+                AtFlags::empty(),
+            )?;
+            self.changes.bytes = self.changes.bytes.saturating_add(size);
+            return rustix::fs::futimens(&source, &whole_seconds(&stat));
+        }
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let target = rustix::fs::openat(entry.to, entry.name, flags, Mode::from(0o600))?;
@@ -448,7 +590,6 @@ impl Taking<'_> {
             true => self.content_of(&source, entry.name)?,
             false => None,
         };
-        let size = u64::try_from(stat.st_size).unwrap_or(0);
         // A file that is being written may be shorter by now: what is missing is a hole.
         file_copy::copy_bytes(content.as_ref().unwrap_or(&source), &target, size)?;
         self.changes.bytes = self.changes.bytes.saturating_add(size);
@@ -549,12 +690,6 @@ impl Taking<'_> {
         path.extend_from_slice(name.to_bytes());
         path
     }
-}
-
-/// As [`in_root::open_regular`].
-fn open_regular(folder: BorrowedFd<'_>, name: &CStr) -> Result<Option<(OwnedFd, Stat)>> {
-    let opened = in_root::open_regular(folder, name);
-    opened.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 fn has_attribute(file: BorrowedFd<'_>, name: &CStr) -> bool {

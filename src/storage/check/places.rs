@@ -2,7 +2,7 @@
 //!
 //! A store belongs to one user, and its folders are that user's alone (0700, records 0600). One that
 //! was made to be read by others (its `format` is readable by all) shows them its content, and never
-//! its containers, volumes and secrets.
+//! its containers, volumes, networks and secrets.
 
 use rustix::{
     fs::{AtFlags, FileType, Gid, Mode, Uid},
@@ -12,9 +12,9 @@ use rustix::{
 use crate::{
     model::{
         ContainerId, Context, Result, container::ContainerRecord, image::ImageRecord,
-        index::ManifestRecord, secret::SecretRecord, volume::VolumeRecord,
+        index::ManifestRecord, network::Network, secret::SecretRecord, volume::VolumeRecord,
     },
-    storage::{FOLDERS, Store, files, files::Stored, images},
+    storage::{FOLDERS, Store, containers, files, files::Stored, images},
 };
 
 /// What would mend a flaw.
@@ -63,7 +63,15 @@ enum Sort {
 }
 
 /// Folders that are made when first needed.
-const LATER: [&str; 5] = ["events", "secrets", "shifted", "manifests", "blobs/sha512"];
+const LATER: [&str; 7] = [
+    "builds",
+    "events",
+    "secrets",
+    "networks",
+    "shifted",
+    "manifests",
+    "blobs/sha512",
+];
 const FILES: [&str; 3] = ["format", "lock", "orphans"];
 /// What may be read by others in a store that is shared.
 const CONTENT: [&str; 7] = [
@@ -83,6 +91,7 @@ impl Store {
         look.root()?;
         look.folder_of_files("images", true)?;
         look.folder_of_files("secrets", true)?;
+        look.folder_of_files("networks", true)?;
         look.folder_of_files("events", false)?;
         look.folder_of_files("partial", false)?;
         look.folder_of_files("manifests", true)?;
@@ -158,7 +167,10 @@ impl Store {
         let place = flaw.place.as_str();
         let parts: Vec<&str> = place.split('/').collect();
         match parts[..] {
-            [folder @ ("images" | "manifests" | "secrets"), name] => {
+            [
+                folder @ ("images" | "manifests" | "secrets" | "networks"),
+                name,
+            ] => {
                 look.file(folder, name, true)?;
             }
             ["containers", name] => look.container(name)?,
@@ -337,6 +349,9 @@ impl<'a> Look<'a> {
             "manifests" => verdict(files::read_json::<ManifestRecord>(root, place)?, |record| {
                 images::file_name(&record.name) == name
             }),
+            "networks" => verdict(files::read_json::<Network>(root, place)?, |network| {
+                network.name == name
+            }),
             _ => verdict(files::read_json::<SecretRecord>(root, place)?, |record| {
                 record.name == name
             }),
@@ -431,7 +446,11 @@ impl<'a> Look<'a> {
         let stored = files::read_json::<ContainerRecord>(dir.fd(), "record.json")?;
         let verdict = verdict(stored, |record| record.id == id);
         // Its files may be all that is left of somebody's work.
-        self.judge(verdict, &place, Cure::RemoveIfForced);
+        let cure = match containers::was_never_written(dir.fd())? {
+            true => Cure::Remove,
+            false => Cure::RemoveIfForced,
+        };
+        self.judge(verdict, &place, cure);
         Ok(())
     }
 

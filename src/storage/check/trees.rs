@@ -22,7 +22,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat},
+    fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat},
     io::Errno,
 };
 
@@ -105,6 +105,7 @@ impl Lease<'_> {
                 size: summary.bytes,
                 entries: summary.entries,
                 opaque_root: summary.notes.contains_key(&Note::OpaqueRoot),
+                unflushed: None,
             },
             unsure: match complete {
                 true => Vec::new(),
@@ -392,6 +393,8 @@ impl<'a> Walk<'a> {
     fn contents(&mut self, ours: &File, theirs: &File) -> Result<()> {
         let mut at = 0;
         loop {
+            // An image may have a file of a terabyte that is one hole.
+            at = data_from(ours, at).min(data_from(theirs, at));
             let (mine, other) = (&mut self.buffers.0, &mut self.buffers.1);
             let length = twice(|| read_full(ours, mine, at))
                 .system(|| "cannot read a layer that was just unpacked".to_owned())?;
@@ -408,6 +411,18 @@ impl<'a> Walk<'a> {
             }
             at += length as u64;
         }
+    }
+}
+
+/// Where data begin at or after a place, the file's end if there are none.
+fn data_from(file: &File, at: u64) -> u64 {
+    match rustix::fs::seek(file, SeekFrom::Data(at)) {
+        Ok(data) => data,
+        Err(Errno::NXIO) => file
+            .metadata()
+            .map_or(at, |metadata| metadata.len().max(at)),
+        // A file system that does not know, or cannot read: reading tells.
+        Err(_) => at,
     }
 }
 
@@ -441,6 +456,15 @@ fn entries(dir: BorrowedFd<'_>) -> rustix::io::Result<Vec<CString>> {
 }
 
 /// Sorted, with their values. Those of the host's security modules are no part of a layer.
+/// What overlayfs notes on what it has copied up for a step of a build says nothing of the file, and is
+/// in no archive.
+fn is_note(name: &[u8]) -> bool {
+    let name = name
+        .strip_prefix(b"trusted.overlay.")
+        .or_else(|| name.strip_prefix(b"user.overlay."));
+    matches!(name, Some(b"origin" | b"impure" | b"nlink" | b"uuid"))
+}
+
 fn xattrs(file: BorrowedFd<'_>) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut names = [0_u8; 4096];
     let listed = match rustix::fs::flistxattr(file, &mut names[..]) {
@@ -459,7 +483,7 @@ fn xattrs(file: BorrowedFd<'_>) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
         .split(|&byte| byte == 0)
         .filter(|name| !name.is_empty())
     {
-        if name.starts_with(b"security.") && name != b"security.capability" {
+        if name.starts_with(b"security.") && name != b"security.capability" || is_note(name) {
             continue;
         }
         let mut value = vec![0_u8; MAX_XATTR_BYTES];
@@ -469,4 +493,35 @@ fn xattrs(file: BorrowedFd<'_>) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     }
     pairs.sort();
     Ok(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    /// Where two files differ inside of what is a hole in one of them, it is seen.
+    #[test]
+    fn holes_are_skipped_only_where_both_have_one() {
+        let file = |byte: Option<u8>| {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(1 << 40).unwrap();
+            file.write_all_at(b"end", (1 << 40) - 3).unwrap();
+            if let Some(byte) = byte {
+                file.write_all_at(&[byte], 1 << 39).unwrap();
+            }
+            file
+        };
+        let differences = |ours: &File, theirs: &File| {
+            let mut walk = Walk::new(&[]);
+            walk.contents(ours, theirs).unwrap();
+            walk.differences.len()
+        };
+        assert_eq!(differences(&file(None), &file(None)), 0);
+        // Zeros on the disk are as good as none.
+        assert_eq!(differences(&file(None), &file(Some(0))), 0);
+        assert_eq!(differences(&file(None), &file(Some(1))), 1);
+        assert_eq!(differences(&file(Some(1)), &file(None)), 1);
+    }
 }

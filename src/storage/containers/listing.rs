@@ -20,9 +20,10 @@ use super::Status;
 use crate::{
     model::{
         ContainerId, Context, Digest, Platform, Result,
-        container::{ContainerState, ExitRecord, NetworkMode},
+        container::{ContainerState, ExitRecord, NetworkMode, RootRequest},
         health::HealthSpec,
         mount::Mount,
+        publish::{Port, PortMapping},
         restart::RestartPolicy,
     },
     storage::{
@@ -59,10 +60,14 @@ pub struct ListedRecord {
 #[serde(default)]
 pub struct ListedSpec {
     pub image: String,
+    pub root: RootRequest,
     pub platform: Option<Platform>,
     pub labels: BTreeMap<String, String>,
     pub mounts: Vec<Mount>,
     pub network: NetworkMode,
+    pub published: Vec<PortMapping>,
+    pub publish_all: bool,
+    pub exposed: Vec<Port>,
     pub auto_remove: bool,
     pub restart: RestartPolicy,
     pub health: HealthSpec,
@@ -75,7 +80,7 @@ struct ListedStart {
 }
 
 impl Store {
-    /// All containers that are whole, newest first; without `all` those whose lock somebody holds.
+    /// All containers that are whole, but for steps of builds, newest first; without `all` those whose lock somebody holds.
     /// Takes no lock, and so waits for none.
     pub fn list_containers(&self, all: bool) -> Result<Vec<Listed>> {
         let folder = self.folder("containers")?;
@@ -109,7 +114,8 @@ impl Store {
         };
         let record = files::read_json(folder, &format!("{id}/record.json"))?;
         Ok(match record {
-            Stored::Good(record) => Some(record).filter(|record: &ListedRecord| record.id == *id),
+            Stored::Good(record) => Some(record)
+                .filter(|record: &ListedRecord| record.id == *id && !record.spec.root.is_step()),
             _ => None,
         }
         .map(|record| Listed { record, status }))

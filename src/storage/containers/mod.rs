@@ -32,6 +32,8 @@ pub use self::{
     status::Status,
 };
 
+pub(super) use staging::make_overlay_folders;
+
 use super::{
     Durability, FOLDER, Store,
     files::{self, Stored},
@@ -313,23 +315,9 @@ impl ContainerDir {
         ObjectLock::mark(&self.dir, "lock")
     }
 
-    /// Lets the overlay of a container that is never flushed be mounted a second time. The kernel
-    /// forbids it for what a power cut may have left, overlayfs(5) "Volatile mount"; here the same
-    /// supervisor has seen the first mount end.
+    /// [`forgive_volatile`] for a supervisor that has seen the first mount end.
     pub fn forgive_volatile(&self) -> Result<()> {
-        let mark = VOLATILE.join("/");
-        let (file, folder) = (AtFlags::empty(), AtFlags::REMOVEDIR);
-        for (place, kind) in [
-            (format!("{mark}/dirty"), file),
-            (mark, folder),
-            (VOLATILE[..3].join("/"), folder),
-        ] {
-            match rustix::fs::unlinkat(&self.dir, &place, kind) {
-                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
-                Err(errno) => return Err(errno).system(|| format!("cannot remove {place}")),
-            }
-        }
-        Ok(())
+        forgive_volatile(&self.dir)
     }
 
     /// Called with the lock held before a new start, so that the last start's record is not
@@ -346,12 +334,42 @@ pub(super) fn read_record(dir: impl AsFd) -> Result<Stored<ContainerRecord>> {
     files::read_json(dir, RECORD)
 }
 
+/// Whether there never was a record: a power cut leaves none, or one without bytes or of zeros, of a
+/// container that was not flushed because it goes when it ends. Every other damaged record was there
+/// once, and files that somebody may want lie beside it.
+pub(super) fn was_never_written(dir: impl AsFd) -> Result<bool> {
+    match files::read(dir, RECORD, files::MAX_RECORD_BYTES) {
+        Ok(record) => Ok(record.unwrap_or_default().iter().all(|byte| *byte == 0)),
+        Err(Errno::FBIG | Errno::LOOP | Errno::ISDIR) => Ok(false),
+        Err(errno) => Err(errno).system(|| format!("cannot read {RECORD}")),
+    }
+}
+
 fn no_such_container(typed: &str) -> Error {
     Error::new(
         ErrorKind::NoSuchContainer,
         format!("No such container: {typed}"),
     )
     .with_hint("`coracle ps -a` lists those that are here")
+}
+
+/// Lets an overlay that is never flushed be mounted a second time; `folder` has its `work`. The kernel
+/// forbids it for what a power cut may have left, overlayfs(5) "Volatile mount"; here the same process
+/// has seen the first mount end.
+pub fn forgive_volatile(folder: impl AsFd) -> Result<()> {
+    let mark = VOLATILE.join("/");
+    let (file, directory) = (AtFlags::empty(), AtFlags::REMOVEDIR);
+    for (place, kind) in [
+        (format!("{mark}/dirty"), file),
+        (mark, directory),
+        (VOLATILE[..3].join("/"), directory),
+    ] {
+        match rustix::fs::unlinkat(&folder, &place, kind) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(errno) => return Err(errno).system(|| format!("cannot remove {place}")),
+        }
+    }
+    Ok(())
 }
 
 impl Store {

@@ -7,8 +7,8 @@ use rustix::{fs::AtFlags, io::Errno};
 
 use super::{ContainerDir, ContainerLock, VOLATILE, leftovers::groups_are_gone, read_record};
 use crate::{
-    model::{ContainerId, Context, Result, mount::anonymous_volumes},
-    storage::{Durability, Store, files::Stored, lease::exists},
+    model::{ContainerId, Context, Result, container::ContainerRecord, mount::anonymous_volumes},
+    storage::{Durability, Store, files::Stored, lease::exists, network_leases::unlink},
 };
 
 impl Store {
@@ -16,7 +16,8 @@ impl Store {
     /// were killed, or lost power. They could not be started again: their files were never flushed.
     ///
     /// One that was made and never started is left alone: `create --rm` makes such. Everything else
-    /// holds its lock from before it can be seen until it is gone.
+    /// holds its lock from before it can be seen until it is gone. (So does a step of a build, which
+    /// nobody can start later.)
     pub(in crate::storage) fn remove_ended(&self) -> Result<()> {
         for id in self.container_ids()? {
             self.remove_if_over(&id)?;
@@ -41,8 +42,10 @@ impl Store {
             Err(error) => return Err(error),
         };
         let start = dir.start_record()?;
-        let ended =
-            start.is_some() || exists(&dir.dir, "state.json")? || exists(&dir.dir, "exit.json")?;
+        let ended = record.spec.root.is_step()
+            || start.is_some()
+            || exists(&dir.dir, "state.json")?
+            || exists(&dir.dir, "exit.json")?;
         if let Some(start) = &start
             && !groups_are_gone(start)
         {
@@ -103,8 +106,27 @@ impl Store {
             Some(record) if volumes || volatile => anonymous_volumes(&record.spec.mounts),
             _ => Vec::new(),
         };
+        if let Some(record) = &record {
+            self.forget_runtime_files(record)?;
+        }
         let name = record.map(|record| record.name).unwrap_or_default();
         self.bury_container(dir, &name, &nameless, durability, lock)
+    }
+
+    /// What processes that were killed have left in the run root for a container that does not run:
+    /// sockets and leases. Its published ports may be in the firewall, and stay until somebody has
+    /// taken them back there.
+    fn forget_runtime_files(&self, record: &ContainerRecord) -> Result<()> {
+        for ending in ["sock", "net"] {
+            let socket = format!("containers/{}.{ending}", record.id);
+            unlink(&self.runroot, &socket)?;
+        }
+        for attachment in record.spec.network.attachments() {
+            if let Some(network) = self.network(&attachment.network)? {
+                self.release_lease(&network.id, &record.id)?;
+            }
+        }
+        Ok(())
     }
 
     fn bury_container(

@@ -80,38 +80,7 @@ impl StagedContainer<'_> {
     /// `upper/` itself, so it gets the mode and owner that the topmost layer has there. The owner
     /// can only be given by who may give files away. The umask must be 0.
     pub fn make_overlay_folders(&self, top_layer: Option<&crate::model::Digest>) -> Result<()> {
-        self.make_folder("work")?;
-        let what = || "cannot make upper".to_owned();
-        let of_layer =
-            top_layer.and_then(|layer| rustix::fs::stat(self.store.layer_tree(layer)).ok());
-        let mode = of_layer.map_or(0o755, |stat| stat.st_mode & 0o7777);
-        rustix::fs::mkdirat(self.fd(), "upper", Mode::from_raw_mode(mode)).system(what)?;
-        if mode & 0o6000 != 0 {
-            // mkdir(2) leaves these out.
-            rustix::fs::chmodat(
-                self.fd(),
-                "upper",
-                Mode::from_raw_mode(mode),
-                AtFlags::empty(),
-            )
-            .system(what)?;
-        }
-        if let Some(stat) = of_layer
-            && (stat.st_uid, stat.st_gid) != (0, 0)
-        {
-            let (owner, group) = (
-                rustix::fs::Uid::from_raw(stat.st_uid),
-                rustix::fs::Gid::from_raw(stat.st_gid),
-            );
-            let _ = rustix::fs::chownat(
-                self.fd(),
-                "upper",
-                Some(owner),
-                Some(group),
-                AtFlags::empty(),
-            );
-        }
-        Ok(())
+        make_overlay_folders(self.store, self.fd(), top_layer)
     }
 
     /// Makes the container appear, under its name.
@@ -206,4 +175,32 @@ impl Drop for StagedContainer<'_> {
                 crate::storage::delete::remove_tree(&self.store.root, &format!("tmp/{}", dir.id));
         }
     }
+}
+
+/// See [`StagedContainer::make_overlay_folders`].
+pub(in crate::storage) fn make_overlay_folders(
+    store: &Store,
+    folder: BorrowedFd<'_>,
+    top_layer: Option<&crate::model::Digest>,
+) -> Result<()> {
+    make_folder(folder, "work").system(|| "cannot make work".to_owned())?;
+    let what = || "cannot make upper".to_owned();
+    let of_layer = top_layer.and_then(|layer| rustix::fs::stat(store.layer_tree(layer)).ok());
+    let mode = of_layer.map_or(0o755, |stat| stat.st_mode & 0o7777);
+    rustix::fs::mkdirat(folder, "upper", Mode::from_raw_mode(mode)).system(what)?;
+    if mode & 0o6000 != 0 {
+        // mkdir(2) leaves these out.
+        rustix::fs::chmodat(folder, "upper", Mode::from_raw_mode(mode), AtFlags::empty())
+            .system(what)?;
+    }
+    if let Some(stat) = of_layer
+        && (stat.st_uid, stat.st_gid) != (0, 0)
+    {
+        let (owner, group) = (
+            rustix::fs::Uid::from_raw(stat.st_uid),
+            rustix::fs::Gid::from_raw(stat.st_gid),
+        );
+        let _ = rustix::fs::chownat(folder, "upper", Some(owner), Some(group), AtFlags::empty());
+    }
+    Ok(())
 }

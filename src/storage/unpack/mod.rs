@@ -102,6 +102,8 @@ pub struct UnpackOptions {
     pub privilege: Privilege,
     /// `.wh.` names and devices 0:0 hide what is in the layers below. Otherwise they are files.
     pub whiteouts: bool,
+    /// User and group of everything, whatever the archive says.
+    pub owner: Option<(u32, u32)>,
     /// Most members of one layer.
     pub max_entries: u64,
     /// Most bytes of all files together, holes included, and of what follows the archive's end.
@@ -114,6 +116,7 @@ impl UnpackOptions {
         UnpackOptions {
             privilege,
             whiteouts: true,
+            owner: None,
             max_entries: 10_000_000,
             max_bytes,
         }
@@ -174,7 +177,10 @@ pub fn unpack_buffered(
     let mut tree = Tree::new(tree, options.privilege)?;
     let mut summary = UnpackSummary::default();
 
-    while let Some(entry) = stream.next_entry()? {
+    while let Some(mut entry) = stream.next_entry()? {
+        if let Some((uid, gid)) = options.owner {
+            (entry.metadata.uid, entry.metadata.gid) = (uid, gid);
+        }
         let path = checked_path(&entry.path)?;
         summary.entries += 1;
         if summary.entries > options.max_entries {

@@ -37,7 +37,8 @@ use crate::{
         containers::root_view::{RootView, Scope, inside},
     },
     model::{
-        Context, Error, ErrorKind, Result, container::ContainerRecord, user_namespace::IdMaps,
+        Context, Error, ErrorKind, Failure, Result, container::ContainerRecord,
+        user_namespace::IdMaps,
     },
     storage::{ContainerDir, pack::Packer},
     sys::{
@@ -68,18 +69,9 @@ pub(super) struct Unpack {
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Answer {
-    Found {
-        found: rules::Found,
-        path: Vec<u8>,
-    },
-    Done {
-        notice: Option<String>,
-    },
-    Failed {
-        kind: ErrorKind,
-        message: String,
-        hint: Option<String>,
-    },
+    Found { found: rules::Found, path: Vec<u8> },
+    Done { notice: Option<String> },
+    Failed(Failure),
 }
 
 /// Which path of which container, and what for.
@@ -155,17 +147,7 @@ impl Agent {
             return Err(Error::new(ErrorKind::System, what()));
         }
         match serde_json::from_slice(&buffer[..length]).context(ErrorKind::System, what)? {
-            Answer::Failed {
-                kind,
-                message,
-                hint,
-            } => {
-                let error = Error::new(kind, message);
-                Err(match hint {
-                    Some(hint) => error.with_hint(hint),
-                    None => error,
-                })
-            }
+            Answer::Failed(failure) => Err(failure.into_error()),
             answer => Ok((answer, pipe)),
         }
     }
@@ -204,11 +186,7 @@ fn serve(
     let outcome = work(engine, container, errand, socket);
     let answer = match outcome {
         Ok(notice) => Answer::Done { notice },
-        Err(error) => Answer::Failed {
-            kind: error.kind(),
-            message: error.one_line(),
-            hint: error.hint().map(str::to_owned),
-        },
+        Err(error) => Answer::Failed((&error).into()),
     };
     i32::from(say(socket, &answer, None).is_err())
 }

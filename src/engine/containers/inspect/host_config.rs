@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{
     Object,
     mounts::{binds, requested_mounts, tmpfs, volumes_from},
+    network::{links, port_bindings},
 };
 use crate::{
     engine::plan,
@@ -12,6 +13,7 @@ use crate::{
         ContainerSpec,
         container::ContainerRecord,
         device::DeviceSpec,
+        dns::DnsSpec,
         gpu::GpuRequest,
         namespace::NamespaceMode,
         resources::{DeviceValue, Resources},
@@ -34,7 +36,7 @@ pub(super) fn host_config(record: &ContainerRecord) -> Value {
         json!({"Type": log, "Config": spec.logging.options}),
     );
     object.put("NetworkMode", json!(record.spec.network.to_string()));
-    object.put("PortBindings", json!({}));
+    object.put("PortBindings", port_bindings(spec));
     object.put(
         "RestartPolicy",
         json!({"Name": spec.restart.name(), "MaximumRetryCount": spec.restart.most()}),
@@ -60,16 +62,15 @@ pub(super) fn host_config(record: &ContainerRecord) -> Value {
         other => other.to_string(),
     };
     object.put("CgroupnsMode", json!(cgroup));
-    object.put_all(&["Dns", "DnsOptions", "DnsSearch"], &json!([]));
-    object.put("ExtraHosts", Value::Null);
+    put_dns(&mut object, &spec.dns);
     object.put("GroupAdd", list_or_null(&security.group_add));
     object.put("IpcMode", json!(namespaces.ipc.to_string()));
     object.put("Cgroup", json!(""));
-    object.put("Links", Value::Null);
+    object.put("Links", links(record));
     object.put("OomScoreAdj", json!(security.oom_score_adj.unwrap_or(0)));
     object.put("PidMode", json!(namespaces.pid.to_string()));
     object.put("Privileged", json!(security.privileged));
-    object.put("PublishAllPorts", json!(false));
+    object.put("PublishAllPorts", json!(spec.publish_all));
     object.put("ReadonlyRootfs", json!(spec.read_only));
     object.put("SecurityOpt", list_or_null(&security.options));
     object.put_some("Tmpfs", tmpfs(&spec.mounts));
@@ -98,6 +99,14 @@ pub(super) fn host_config(record: &ContainerRecord) -> Value {
     object.put("ReadonlyPaths", json!(absolute(read_only)));
     object.put_some("Init", spec.init.then_some(true));
     object.done()
+}
+
+fn put_dns(object: &mut Object, dns: &DnsSpec) {
+    object.put("Dns", json!(dns.servers));
+    object.put("DnsOptions", json!(dns.options));
+    object.put("DnsSearch", json!(dns.search));
+    let hosts: Vec<String> = dns.hosts.iter().map(ToString::to_string).collect();
+    object.put("ExtraHosts", list_or_null(&hosts));
 }
 
 fn list_or_null(list: &[String]) -> Value {

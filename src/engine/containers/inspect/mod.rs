@@ -3,6 +3,7 @@
 
 mod host_config;
 mod mounts;
+mod network;
 
 use serde_json::{Map, Value, json};
 
@@ -15,10 +16,10 @@ use super::{
     health, pause, update,
 };
 use crate::{
-    engine::{Engine, plan},
+    engine::{Engine, networks, plan},
     model::{
         Result,
-        container::{ContainerRecord, ContainerState, NetworkMode},
+        container::{ContainerRecord, ContainerState},
         health::HealthRecord,
         image::ProcessDefaults,
         mount::{Mount, Origin},
@@ -85,7 +86,7 @@ impl Engine {
         let mounts = self.mount_points(&record.spec.mounts);
         object.put("Mounts", json!(mounts));
         object.put("Config", self.config(&record, &image));
-        object.put("NetworkSettings", network_settings(&record, &status));
+        object.put("NetworkSettings", self.network_settings(&record, &status)?);
         Ok(object.done())
     }
 
@@ -151,7 +152,7 @@ impl Engine {
         object.put("AttachStdin", json!(spec.attach.stdin));
         object.put("AttachStdout", json!(spec.attach.stdout));
         object.put("AttachStderr", json!(spec.attach.stderr));
-        object.put_some("ExposedPorts", image.exposed_ports.as_ref());
+        object.put_some("ExposedPorts", networks::exposed_map(spec, image));
         object.put("Tty", json!(spec.tty));
         object.put("OpenStdin", json!(spec.interactive));
         object.put("StdinOnce", json!(spec.input_once()));
@@ -242,15 +243,6 @@ fn shown_health(health: &HealthRecord) -> Value {
     })
 }
 
-/// The key of `NetworkSettings.Networks`; a container that shares another's network has none.
-fn network_name(record: &ContainerRecord) -> Option<&'static str> {
-    match record.spec.network {
-        NetworkMode::None => Some("none"),
-        NetworkMode::Host => Some("host"),
-        NetworkMode::Container(_) | NetworkMode::Path(_) => None,
-    }
-}
-
 /// Docker's order: what the user gave, then those of the image's variables that she did not.
 pub(super) fn environment(given: &[String], image: &ProcessDefaults) -> Vec<String> {
     let mut variables: Vec<String> = Vec::new();
@@ -279,54 +271,4 @@ pub(super) fn entrypoint_and_command(
     };
     let command = filled(Some(spec.command.clone())).or(image_command);
     (filled(entrypoint), filled(command))
-}
-
-/// Without networks: the keys are there, as in Docker's `none` and `host`.
-fn network_settings(record: &ContainerRecord, status: &Status) -> Value {
-    let networks = match network_name(record) {
-        Some(name) => json!({name: endpoint()}),
-        None => json!({}),
-    };
-    let mut object = Object::default();
-    object.put("Bridge", json!(""));
-    object.put("SandboxID", json!(""));
-    let key = match &status.start {
-        Some(start) if status.state == ContainerState::Running => {
-            format!("/proc/{}/ns/net", start.init.pid)
-        }
-        _ => String::new(),
-    };
-    object.put("SandboxKey", json!(key));
-    object.put("Ports", json!({}));
-    object.put("HairpinMode", json!(false));
-    object.put("LinkLocalIPv6Address", json!(""));
-    object.put("LinkLocalIPv6PrefixLen", json!(0));
-    object.put_all(
-        &["SecondaryIPAddresses", "SecondaryIPv6Addresses"],
-        &Value::Null,
-    );
-    object.put_all(&["EndpointID", "Gateway", "GlobalIPv6Address"], &json!(""));
-    object.put("GlobalIPv6PrefixLen", json!(0));
-    object.put("IPAddress", json!(""));
-    object.put("IPPrefixLen", json!(0));
-    object.put_all(&["IPv6Gateway", "MacAddress"], &json!(""));
-    object.put("Networks", networks);
-    object.done()
-}
-
-fn endpoint() -> Value {
-    let mut object = Object::default();
-    object.put_all(&["IPAMConfig", "Links", "Aliases"], &Value::Null);
-    object.put("MacAddress", json!(""));
-    object.put("DriverOpts", Value::Null);
-    object.put("GwPriority", json!(0));
-    object.put_all(
-        &["NetworkID", "EndpointID", "Gateway", "IPAddress"],
-        &json!(""),
-    );
-    object.put("IPPrefixLen", json!(0));
-    object.put_all(&["IPv6Gateway", "GlobalIPv6Address"], &json!(""));
-    object.put("GlobalIPv6PrefixLen", json!(0));
-    object.put("DNSNames", Value::Null);
-    object.done()
 }

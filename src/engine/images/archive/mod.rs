@@ -472,7 +472,7 @@ fn link_target(name: &str, entry: &Entry) -> Option<String> {
 // ---- reading files ---------------------------------------------------------------------------
 
 /// A regular file of a folder; anything else at that name (a FIFO would block) is refused.
-fn open_file(path: &Path) -> io::Result<File> {
+pub(super) fn open_file(path: &Path) -> io::Result<File> {
     let file = File::options()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)

@@ -37,8 +37,8 @@ use flush::Flusher;
 pub use plan::MAX_LAYERS;
 use plan::{Layer, plan_layers};
 use sink::LayerSink;
-pub use unpack::Unpacked;
 use unpack::inherit;
+pub use unpack::{Unpacked, UnpackedLayer, unpack_on};
 
 use crate::{
     engine::{LayerState, Progress},
@@ -236,6 +236,7 @@ impl<'a> Ingest<'a> {
             manifest: self.documents[0].digest().clone(),
             config: self.documents[1].digest().clone(),
             index: None,
+            others: Vec::new(),
             blobs: self.layers.iter().map(|layer| layer.blob.clone()).collect(),
             layers: self.layers[lowest..]
                 .iter()

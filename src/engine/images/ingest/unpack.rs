@@ -46,6 +46,7 @@ impl Unpacked {
             size: self.summary.bytes,
             entries: self.summary.entries,
             opaque_root: self.summary.notes.contains_key(&Note::OpaqueRoot),
+            unflushed: None,
         };
         self.layer.seal_as(&layer.chain_id, &facts)?;
         Ok(facts)
@@ -184,4 +185,51 @@ pub(super) fn inherit(
         lower.push(tree.system(|| format!("cannot open layer {}", layer.chain_id))?);
     }
     Ok(())
+}
+
+/// One layer on its own.
+pub struct UnpackedLayer {
+    pub layer: StagedLayer,
+    /// Of all files.
+    pub bytes: u64,
+    /// Files, directories, links and whiteouts.
+    pub entries: u64,
+}
+
+/// Unpacks a layer on top of others whose trees these are, lowest first. `ids` are the digest of the
+/// blob, which the caller has verified, and the diff id that it has to have.
+///
+/// # Errors
+/// [`ErrorKind::DigestMismatch`]; [`ErrorKind::InvalidContent`], also for a layer that hides all below.
+pub fn unpack_on(
+    below: &[BorrowedFd<'_>],
+    blob: impl Read + Send,
+    (digest, diff_id): (&Digest, &Digest),
+    tree: StagedLayer,
+    privilege: Privilege,
+) -> Result<UnpackedLayer> {
+    let Unpacked {
+        layer,
+        summary,
+        diff_id: found,
+    } = unpack_unknown(blob, tree, privilege, Hashed::Before)?;
+    let found = found.as_ref().unwrap_or(digest);
+    if found != diff_id {
+        return Err(Error::new(
+            ErrorKind::DigestMismatch,
+            format!("layer {digest} unpacks to {found}, not to {diff_id}"),
+        ));
+    }
+    if summary.notes.contains_key(&Note::OpaqueRoot) {
+        return Err(Error::new(
+            ErrorKind::InvalidContent,
+            format!("layer {digest} hides all that is below"),
+        ));
+    }
+    inherit_parents(layer.tree(), &summary.implied_parents, below)?;
+    Ok(UnpackedLayer {
+        layer,
+        bytes: summary.bytes,
+        entries: summary.entries,
+    })
 }

@@ -13,7 +13,7 @@ mod streams;
 
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
 
@@ -55,6 +55,9 @@ pub(super) struct EventLoop {
     listener: OwnedFd,
     signals: Option<OwnedFd>,
     orphans: Option<Orphans>,
+    /// Of the container's network process.
+    network: Option<OwnedFd>,
+    network_ended: bool,
     /// Of `--timeout`, of the time to stop in when the machine shuts down, or between two runs of the
     /// delay.
     timer: Option<OwnedFd>,
@@ -94,6 +97,8 @@ pub(super) enum Turn {
     Health(Option<Box<HealthPlan>>),
     /// It has changed to this.
     HealthNews(HealthStatus),
+    /// The network process is no more.
+    NetworkEnded,
 }
 
 /// What a descriptor that has become ready belongs to.
@@ -107,6 +112,7 @@ enum Source {
     Output(usize),
     Client(usize),
     Health(Part),
+    Network,
     /// A stream of that client's own.
     Direct(usize, Stream),
 }
@@ -125,6 +131,8 @@ impl EventLoop {
             // The container's end is told by its pidfd.
             signals: signals::descriptor(&signals::SignalSet::all().without(libc::SIGCHLD)).ok(),
             orphans: None,
+            network: None,
+            network_ended: false,
             timer: None,
             streams: StreamEnds::default(),
             pending_input: Vec::new(),
@@ -170,6 +178,17 @@ impl EventLoop {
         self.signals = signals::descriptor(&signals::SignalSet::all()).ok();
     }
 
+    /// Says when this process, the container's network process, ends.
+    pub(super) fn look_after_network(&mut self, process: Option<OwnedFd>) {
+        self.network = process;
+        self.network_ended = false;
+    }
+
+    /// The container's first process, during a run.
+    pub(super) fn first_process(&self) -> Option<BorrowedFd<'_>> {
+        self.init.as_ref().map(AsFd::as_fd)
+    }
+
     /// Kills the first process after so many seconds.
     pub(super) fn end_after(&mut self, seconds: u32) -> Result<()> {
         let timer = timer(Duration::from_secs(seconds.into()))
@@ -193,6 +212,9 @@ impl EventLoop {
             }
             if let Some(plan) = self.wanted_health() {
                 return Ok(Turn::Health(plan));
+            }
+            if std::mem::take(&mut self.network_ended) {
+                return Ok(Turn::NetworkEnded);
             }
             self.round(group)?;
         }
@@ -259,6 +281,10 @@ impl EventLoop {
             Source::Output(index) => self.read_output(index),
             Source::Client(index) => self.serve(index, ready),
             Source::Health(part) => self.tend_health(part),
+            Source::Network => {
+                self.network = None;
+                self.network_ended = true;
+            }
             Source::Direct(index, stream) => self.clients[index].advance(stream),
         }
         Ok(())
@@ -297,7 +323,7 @@ impl EventLoop {
     fn wait(&mut self) -> Result<Vec<(Source, PollFlags)>> {
         let congested = self.clients.iter().any(Client::is_congested);
         let crowded = std::mem::take(&mut self.crowded);
-        let mut set = PollSet::with_capacity(6 + self.clients.len());
+        let mut set = PollSet::with_capacity(7 + self.clients.len());
         if let Some(init) = &self.init {
             set.add(Source::Init, init.as_fd(), PollFlags::IN);
         }
@@ -312,6 +338,9 @@ impl EventLoop {
         }
         if let Some(monitor) = &self.health {
             monitor.watch(&mut set, Source::Health);
+        }
+        if let Some(network) = &self.network {
+            set.add(Source::Network, network.as_fd(), PollFlags::IN);
         }
         if let Some(input) = &self.streams.input
             && !self.pending_input.is_empty()

@@ -1,0 +1,4 @@
+'use strict';
+
+/** What is said to whoever asks for a path. */
+exports.answer = (path) => (path === '/' ? 'hello from Node\n' : `no ${path}\n`);
