@@ -22,7 +22,7 @@ export CORACLE_TARGET_DIR := $(CURDIR)/target
 
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: all help deps release test unit integration projects demo check fuzz bench clean
+.PHONY: all help deps release test unit integration projects reference demo check fuzz bench clean
 
 all: release
 
@@ -33,6 +33,7 @@ help:
 	@echo 'make unit         tests that need no privileges and no kernel features'
 	@echo 'make integration  real containers, as root and as ordinary users'
 	@echo 'make projects     projects in C, Python, Node and Rust, built, tested and run'
+	@echo 'make reference    docs/reference.md, written anew from the commands'
 	@echo 'make check        format, lints, licences'
 	@echo 'make fuzz         a minute of every fuzz target (SECONDS_EACH=60)'
 	@echo 'make bench        coracle beside its peers'
@@ -62,6 +63,11 @@ integration: release
 # Large images are made once.
 projects: deps release
 	@integration/projects/run $(BINARY)
+
+# tests/reference.rs fails if it is older than the commands.
+reference:
+	env -i PATH="$$PATH" HOME="$$HOME" cargo run --locked --quiet -- system reference >docs/reference.md.new
+	@mv docs/reference.md.new docs/reference.md
 
 demo:
 	@integration/demo

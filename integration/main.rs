@@ -54,6 +54,7 @@
 //! | shell | in front of a terminal and in a pipeline: job control, signals, ends of streams |
 //! | regressions | faults that were found, each with its story |
 //! | perf | system calls of a run |
+//! | start_up | what commands take that have next to nothing to do |
 //!
 //! `integration/prepare` makes what the cases share; `make integration` calls it. A case is run
 //! once for every user it is registered for: `run::exit_codes::root`, `…::ordinary` (with
@@ -114,6 +115,7 @@ mod restart;
 mod run;
 mod security;
 mod shell;
+mod start_up;
 mod stores;
 mod templates;
 mod transfer;

@@ -102,20 +102,51 @@ fn pairs(pairs: &[(&str, &str)]) -> String {
         .collect()
 }
 
-/// The flags, sorted by their long names, with the texts folded to the terminal's width.
-fn options(command: &Command) -> String {
-    let mut args: Vec<&Arg> = command
+/// A flag as help, man pages and the reference show it.
+pub struct Shown<'a> {
+    pub short: Option<char>,
+    pub long: &'a str,
+    /// What its value is called; empty for booleans.
+    pub value: &'a str,
+    pub about: String,
+}
+
+/// The flags that are shown, sorted by their long names.
+pub fn shown(command: &Command) -> Vec<Shown<'_>> {
+    let mut flags: Vec<Shown> = command
         .get_arguments()
-        .filter(|arg| !arg.is_hide_set() && arg.get_long().is_some())
-        .filter(|arg| arg.get_id() != "help")
+        .filter(|arg| !arg.is_hide_set() && arg.get_id() != "help")
+        .filter_map(|arg| {
+            Some(Shown {
+                short: arg.get_short(),
+                long: arg.get_long()?,
+                value: value_name(arg),
+                about: about(arg),
+            })
+        })
         .collect();
-    args.sort_by_key(|arg| arg.get_long());
-    let names: Vec<String> = args.iter().map(|arg| flag_column(arg)).collect();
+    flags.sort_by_key(|flag| flag.long);
+    flags
+}
+
+fn value_name(arg: &Arg) -> &str {
+    match (arg.get_action(), arg.get_value_names()) {
+        (ArgAction::Set | ArgAction::Append, Some([name, ..])) if !arg.is_require_equals_set() => {
+            name
+        }
+        _ => "",
+    }
+}
+
+/// The texts folded to the terminal's width.
+fn options(command: &Command) -> String {
+    let flags = shown(command);
+    let names: Vec<String> = flags.iter().map(flag_column).collect();
     let wide = names.iter().map(String::len).max().unwrap_or(0);
     let room = ui::width().saturating_sub(wide + 3).max(24);
     let mut text = String::new();
-    for (arg, name) in args.iter().zip(&names) {
-        let mut lines = fold(&about(arg), room).into_iter();
+    for (flag, name) in flags.iter().zip(&names) {
+        let mut lines = fold(&flag.about, room).into_iter();
         let first = lines.next().unwrap_or_default();
         text.push_str(format!("{name:wide$}   {first}").trim_end());
         text.push('\n');
@@ -126,18 +157,13 @@ fn options(command: &Command) -> String {
     text
 }
 
-fn flag_column(arg: &Arg) -> String {
-    let long = arg.get_long().unwrap_or_default();
-    let short = match arg.get_short() {
+fn flag_column(flag: &Shown) -> String {
+    let short = match flag.short {
         Some(letter) => format!("  -{letter}, "),
         None => "      ".to_owned(),
     };
-    let boolean = arg.is_require_equals_set();
-    let value = match (arg.get_action(), arg.get_value_names()) {
-        (ArgAction::Set | ArgAction::Append, Some([name, ..])) if !boolean => format!(" {name}"),
-        _ => String::new(),
-    };
-    format!("{short}--{long}{value}")
+    let long = format!("{short}--{} {}", flag.long, flag.value);
+    long.trim_end().to_owned()
 }
 
 fn about(arg: &Arg) -> String {

@@ -11,7 +11,7 @@
 //! unsupported  Docker's flags that are not there   each      several objects, one by one
 //! chosen    --all, --filter, --latest, --cidfile   refused   commands that are not there
 //! prune     the question before cleaning up        container_filters, container_rows  `ps`
-//! listing   what lists of named things share
+//! listing   what lists of named things share          reference  man pages, docs/reference.md
 //! NAME      one command: its flags, then one function
 //! ```
 //!
@@ -114,6 +114,7 @@ mod ps;
 mod pull;
 mod push;
 mod push_progress;
+mod reference;
 mod refused;
 mod rename;
 mod restart;
