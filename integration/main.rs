@@ -53,6 +53,7 @@
 //! | security | capabilities, filters, masks, limits, groups: flags that change them |
 //! | shell | in front of a terminal and in a pipeline: job control, signals, ends of streams |
 //! | regressions | faults that were found, each with its story |
+//! | containers_conf | podman's settings for every container |
 //! | perf | system calls of a run |
 //! | start_up | what commands take that have next to nothing to do |
 //!
@@ -79,6 +80,7 @@ mod build_steps;
 mod bundle;
 mod cgroups;
 mod commit;
+mod containers_conf;
 mod crash;
 mod crowd;
 mod devices;

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{
-    Session,
+    Session, containers_conf,
     listing::Look,
     parse,
     template::{List, Row},
@@ -30,8 +30,10 @@ fn run(session: &Session, flags: &Flags) -> Outcome {
         headings: &[("Name", "NAME"), ("Value", "VALUE"), ("Origin", "ORIGIN")],
         default: r"table {{.Name}}\t{{.Value}}\t{{.Origin}}",
     };
-    let settings = session.settings.origins.iter();
+    let mut settings = session.settings.origins.clone();
+    settings.extend(containers_conf::shown()?);
     let rows: Vec<Row> = settings
+        .iter()
         .map(|(name, value, origin)| Row {
             fields: vec![
                 ("Name", (*name).to_owned()),

@@ -71,6 +71,15 @@ pub fn docker_config() -> Option<PathBuf> {
     path("DOCKER_CONFIG")
 }
 
+/// podman's ways to name containers.conf, and a file that outweighs all others.
+pub fn containers_conf() -> Option<PathBuf> {
+    path("CONTAINERS_CONF")
+}
+
+pub fn containers_conf_override() -> Option<PathBuf> {
+    path("CONTAINERS_CONF_OVERRIDE")
+}
+
 /// podman's ways to name registries.conf and the folder with additions to it.
 pub fn registries_conf() -> Option<PathBuf> {
     path("CONTAINERS_REGISTRIES_CONF").or_else(|| path("REGISTRIES_CONFIG_PATH"))

@@ -9,6 +9,7 @@
 //! filter    --filter                               times     ages, dates, --since
 //! container_flags  what run and create share       progress  pulls, as lines or bars
 //! unsupported  Docker's flags that are not there   each      several objects, one by one
+//! containers_conf  podman's defaults for containers
 //! chosen    --all, --filter, --latest, --cidfile   refused   commands that are not there
 //! prune     the question before cleaning up        container_filters, container_rows  `ps`
 //! listing   what lists of named things share          reference  man pages, docs/reference.md
@@ -32,6 +33,7 @@ mod columns;
 mod container_filters;
 mod container_flags;
 mod container_rows;
+mod containers_conf;
 mod csv_pairs;
 mod device_flags;
 mod each;
@@ -336,7 +338,7 @@ fn execute(globals: GlobalFlags, found: &Found) -> Outcome {
         found.words,
         verb.program_after.unwrap_or(usize::MAX),
     )?;
-    match parse::parse(&mut command, &words, verb.program_after)? {
+    match parse_with_conf(verb, &mut command, &words)? {
         Parsed::Help => {
             help::show(&help::verb(verb, found.spelling, &command))?;
             Ok(0)
@@ -354,6 +356,27 @@ fn execute(globals: GlobalFlags, found: &Found) -> Outcome {
             outcome
         }
     }
+}
+
+/// The words, for commands that make containers behind those of containers.conf.
+fn parse_with_conf(
+    verb: &Verb,
+    command: &mut clap::Command,
+    words: &[OsString],
+) -> Result<Parsed, Failure> {
+    let parsed = parse::parse(command, words, verb.program_after)?;
+    let Parsed::Flags(own, _) = &parsed else {
+        return Ok(parsed);
+    };
+    if !matches!(verb.class, Class::Run | Class::Create) {
+        return Ok(parsed);
+    }
+    let before = containers_conf::words(command, own)?;
+    if before.is_empty() {
+        return Ok(parsed);
+    }
+    let words = [before.as_slice(), words].concat();
+    parse::parse(command, &words, verb.program_after)
 }
 
 /// The words that a shell asks about: whatever is wrong with them, there is only nothing to offer.

@@ -489,7 +489,7 @@ fn read_file(named: Option<&Path>) -> Result<File> {
 }
 
 /// Also a home that this user may not look into: nothing was asked for there.
-fn is_absent(cause: &std::io::Error) -> bool {
+pub fn is_absent(cause: &std::io::Error) -> bool {
     use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
     matches!(cause.kind(), NotFound | NotADirectory | PermissionDenied)
 }

@@ -144,7 +144,7 @@ pub fn resolve(add: &[String], drop: &[String], available: u64) -> Result<u64> {
 }
 
 /// Names as a mask, and whether `ALL` is among them.
-fn mask(list: &[String]) -> Result<(u64, bool)> {
+pub fn mask(list: &[String]) -> Result<(u64, bool)> {
     let mut mask = 0;
     let mut all = false;
     for name in list {

@@ -13,6 +13,7 @@ pub mod cdi;
 pub mod client_config;
 pub mod condition;
 pub mod container;
+pub mod containers_conf;
 pub mod device;
 pub mod device_program;
 pub mod digest;
