@@ -702,7 +702,15 @@ fn what_is_saved_is_what_was_loaded() {
         let path = folder.path().join("saved");
         let images = std::slice::from_ref(&image);
         let target = SaveTarget::Path(path.clone());
-        save(&source.store, images, format, packing, target).unwrap();
+        save(
+            &source.store,
+            images,
+            format,
+            packing,
+            target,
+            &coracle::engine::Silent,
+        )
+        .unwrap();
         let bytes = fs::read(&path).unwrap();
         let (_, by_file) = loaded_from(&bytes, name);
         let other = place();

@@ -1,4 +1,4 @@
-//! A pull or load as it goes.
+//! A pull, push, load or save as it goes.
 //!
 //! On a terminal each layer has a line with its state, and bytes and rate while it is downloaded;
 //! the last line adds up. A layer that is complete becomes an ordinary line above them, so that what
@@ -132,7 +132,7 @@ impl Bars {
         }
     }
 
-    fn started(&self, layer: &Digest, size: u64) {
+    fn started(&self, layer: &Digest, size: u64, message: &'static str) {
         let mut layers = self.layers();
         let shown = layers.entry(layer.clone()).or_insert_with(|| {
             self.all
@@ -143,8 +143,13 @@ impl Bars {
         self.total
             .set_position(self.total.position().saturating_sub(counted));
         shown.set_style(style(BYTES));
-        shown.set_message("Downloading");
+        shown.set_message(message);
         shown.reset();
+    }
+
+    fn leaving(&self, layer: &Digest, size: u64, message: &'static str) {
+        self.total.inc_length(size);
+        self.started(layer, size, message);
     }
 
     /// Its place is free for one that waits.
@@ -172,12 +177,12 @@ impl Bars {
                 bar.set_style(style(STATE));
                 bar.set_message("Extracting");
             }),
-            LayerState::Pushing(size) => {
-                self.total.inc_length(*size);
-                self.started(layer, *size);
-                self.with(layer, |bar| bar.set_message("Pushing"));
-            }
-            LayerState::Pushed | LayerState::OnServer | LayerState::Mounted(_) => {
+            LayerState::Pushing(size) => self.leaving(layer, *size, "Pushing"),
+            LayerState::Saving(size) => self.leaving(layer, *size, "Saving"),
+            LayerState::Saved
+            | LayerState::Pushed
+            | LayerState::OnServer
+            | LayerState::Mounted(_) => {
                 self.ended(layer);
             }
         }
@@ -219,7 +224,7 @@ impl Progress for Show {
 
     fn layer_started(&self, layer: &Digest, total: u64) {
         if let Some(bars) = self.bars() {
-            bars.started(layer, total);
+            bars.started(layer, total, "Downloading");
         }
     }
 
@@ -249,6 +254,7 @@ impl Progress for Show {
                 line("Download complete");
             }
             LayerState::Pushing(_) => line("Preparing"),
+            LayerState::Saving(_) | LayerState::Saved => {}
         }
     }
 

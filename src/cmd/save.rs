@@ -7,7 +7,9 @@ use clap::Args;
 use super::{
     Session,
     failure::Failure,
-    parse, ui,
+    parse,
+    progress::{Show, Stream},
+    ui,
     verb::{Arity, Outcome, Verb},
 };
 use crate::engine::{LayerPacking, SaveFormat, SaveRequest, SaveTarget};
@@ -29,7 +31,7 @@ struct Flags {
     /// Platform the image must be for
     #[arg(long, value_name = "string")]
     platform: Option<String>,
-    /// For Podman's sake: nothing is printed anyway
+    /// Show no progress
     #[arg(long, short = 'q')]
     quiet: bool,
     /// Write layers uncompressed
@@ -98,6 +100,9 @@ fn run(session: &Session, flags: Flags, images: Vec<String>) -> Outcome {
             .map(|text| text.parse())
             .transpose()?,
     };
-    session.engine()?.save(&request, target)?;
+    let show = Show::new(Stream::Stderr, flags.quiet || !ui::stderr_is_terminal());
+    let saved = session.engine()?.save(&request, target, &show);
+    show.finish();
+    saved?;
     Ok(0)
 }

@@ -109,6 +109,9 @@ pub enum LayerState {
     Pushed,
     /// The registry has it already.
     OnServer,
+    /// So many bytes begin to be written to an archive; [`Progress::layer_advanced`] counts them.
+    Saving(u64),
+    Saved,
     /// The registry has taken it from this repository of its own.
     Mounted(String),
 }

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     engine::{
         Engine, PushProgress, PushRequest, PushStage, Rewrite, SaveFormat, SaveRequest, SaveTarget,
+        Silent,
     },
     model::{
         Context, Digest, Error, ErrorKind, Reference, Result,
@@ -250,7 +251,7 @@ impl Export<'_> {
             format,
             ..SaveRequest::default()
         };
-        self.engine.save(&request, target)
+        self.engine.save(&request, target, &Silent)
     }
 
     fn push(&self, image: &ImageOutput, say: &mut dyn FnMut(&str, u64)) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::save::{LayerPacking, SaveFormat, SaveTarget, SavedImage, save};
 use crate::{
-    engine::Engine,
+    engine::{Engine, Silent},
     model::{
         Reference, Result,
         transport::{Archive, ArchiveKind},
@@ -41,6 +41,7 @@ impl Engine {
             format,
             LayerPacking::AsStored,
             target,
+            &Silent,
         )?;
         let name = name.unwrap_or_else(|| id.to_string());
         self.note_image("push", &name, &name, Some(&id));

@@ -31,7 +31,7 @@ use super::{
     written::{self, Blob, Writer},
 };
 use crate::{
-    engine::Engine,
+    engine::{Engine, LayerState, Progress},
     model::{
         Context, Digest, Error, ErrorKind, Platform, Reference, Result,
         image::{ImageConfig, ImageRecord, MAX_DOCUMENT_BYTES},
@@ -102,7 +102,12 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::NoSuchImage`]; [`ErrorKind::NoMatchingPlatform`]; [`ErrorKind::DigestMismatch`]
     /// for a blob that the disk has changed. A file that was to be written is not there then.
-    pub fn save(&self, request: &SaveRequest, target: SaveTarget) -> Result<()> {
+    pub fn save(
+        &self,
+        request: &SaveRequest,
+        target: SaveTarget,
+        progress: &dyn Progress,
+    ) -> Result<()> {
         let mut images = self.chosen_images(&request.images, request.platform.as_ref())?;
         if let Some(wanted) = &request.platform {
             for image in &mut images {
@@ -116,6 +121,7 @@ impl Engine {
             request.format,
             request.packing,
             target,
+            progress,
         )?;
         for image in &images {
             let id = &image.record.config;
@@ -223,10 +229,12 @@ pub fn save(
     format: SaveFormat,
     packing: LayerPacking,
     target: SaveTarget,
+    progress: &dyn Progress,
 ) -> Result<()> {
     let lease = store.lease()?;
     let mut files = Files {
         lease: &lease,
+        progress,
         packing,
         blobs: BTreeMap::new(),
         order: Vec::new(),
@@ -296,6 +304,7 @@ enum Source {
 /// Every blob of the images, each once.
 struct Files<'a> {
     lease: &'a Lease<'a>,
+    progress: &'a dyn Progress,
     packing: LayerPacking,
     blobs: BTreeMap<Digest, Source>,
     order: Vec<Digest>,
@@ -520,7 +529,11 @@ impl Files<'_> {
             Source::Bytes(bytes) => writer.blob(name, bytes.len() as u64, Blob::Bytes(bytes)),
             Source::Store(size) => {
                 let file = self.lease.store().open_blob(digest)?;
-                writer.blob(name, *size, Blob::File(&file))
+                let advanced = |bytes| self.progress.layer_advanced(digest, bytes);
+                self.progress.layer_state(digest, LayerState::Saving(*size));
+                writer.blob(name, *size, Blob::File(&file, &advanced))?;
+                self.progress.layer_state(digest, LayerState::Saved);
+                Ok(())
             }
             Source::Staged(blob) => {
                 writer.blob(name, blob.size(), Blob::Reader(&mut blob.reader()))

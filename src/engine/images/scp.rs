@@ -72,7 +72,7 @@ impl Engine {
         match (self.is_here(&source.host)?, self.is_here(&target.host)?) {
             (true, true) => Err(Error::invalid("both places are this store")
                 .with_hint("`coracle tag` gives an image one more name")),
-            (true, false) => self.send(request, new_name),
+            (true, false) => self.send(request, new_name, progress),
             (false, true) => self.fetch(request, new_name, progress),
             (false, false) => relay(request),
         }
@@ -86,7 +86,12 @@ impl Engine {
         }
     }
 
-    fn send(&self, request: &ScpRequest, new_name: Option<Reference>) -> Result<Vec<String>> {
+    fn send(
+        &self,
+        request: &ScpRequest,
+        new_name: Option<Reference>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<String>> {
         let chosen = self.chosen_images(std::slice::from_ref(&request.source.image), None)?;
         let images: Vec<SavedImage> = match new_name {
             None => chosen,
@@ -111,7 +116,14 @@ impl Engine {
         let pipe = pipe.ok_or_else(no_pipe)?;
         let plain = SaveRequest::default();
         let target = SaveTarget::Stream(pipe);
-        let saved = save(&self.store, &images, plain.format, plain.packing, target);
+        let saved = save(
+            &self.store,
+            &images,
+            plain.format,
+            plain.packing,
+            target,
+            progress,
+        );
         let answer = load.end();
         // Why the other side has stopped reading is its to say.
         saved.or_else(|error| match is_broken_pipe(&error) && answer.is_err() {

@@ -181,7 +181,7 @@ impl Engine {
                 for (layer, file) in &cache.files {
                     let place = place(&layer.blob);
                     if let (Some(file), false) = (file, folder.has(&place, layer.size)) {
-                        folder.blob(&place, layer.size, Blob::File(file))?;
+                        folder.blob(&place, layer.size, Blob::File(file, &|_| ()))?;
                     }
                 }
                 for bytes in [&config, &document] {

@@ -48,9 +48,13 @@ pub(super) trait Writer {
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
+/// Whoever watches hears of the bytes of a file this often.
+const WATCHED: u64 = 8 << 20;
+
 /// The bytes of a blob, read from their beginning.
 pub(super) enum Blob<'a> {
-    File(&'a File),
+    /// The function is told how many more are written.
+    File(&'a File, &'a dyn Fn(u64)),
     Bytes(&'a [u8]),
     Reader(&'a mut dyn Read),
 }
@@ -58,12 +62,31 @@ pub(super) enum Blob<'a> {
 impl Blob<'_> {
     fn copy(self, size: u64, mut out: &File) -> io::Result<u64> {
         match self {
-            // The standard library lets the kernel copy between these types.
-            Blob::File(mut file) => io::copy(&mut Read::by_ref(&mut file).take(size), &mut out),
+            Blob::File(file, advanced) => copy_file(file, size, out, advanced),
             Blob::Bytes(bytes) => out.write_all(bytes).map(|()| bytes.len() as u64),
             Blob::Reader(reader) => io::copy(&mut reader.take(size), &mut out),
         }
     }
+}
+
+/// The standard library lets the kernel copy between these types.
+fn copy_file(
+    mut file: &File,
+    size: u64,
+    mut out: &File,
+    advanced: &dyn Fn(u64),
+) -> io::Result<u64> {
+    let mut written = 0;
+    while written < size {
+        let part = WATCHED.min(size - written);
+        let copied = io::copy(&mut Read::by_ref(&mut file).take(part), &mut out)?;
+        if copied == 0 {
+            break;
+        }
+        written += copied;
+        advanced(copied);
+    }
+    Ok(written)
 }
 
 fn failed(name: &str, error: io::Error) -> Error {
