@@ -50,6 +50,7 @@
 //! | crowd | many containers on one network, and deaths of the processes that look after them |
 //! | user_namespaces | ids of a container's own: maps, owners, what they cost |
 //! | modes | root, subordinate ids, one id |
+//! | scripts | scripts that call docker, as build systems and their users have them |
 //! | security | capabilities, filters, masks, limits, groups: flags that change them |
 //! | shell | in front of a terminal and in a pipeline: job control, signals, ends of streams |
 //! | regressions | faults that were found, each with its story |
@@ -112,6 +113,7 @@ mod regressions;
 mod reliability;
 mod restart;
 mod run;
+mod scripts;
 mod security;
 mod shell;
 mod stores;
