@@ -12,6 +12,7 @@
 //! | isolation | what a container gets, sees and cannot do |
 //! | life | detached containers: logs, attach, stop, kill, wait, rm, restarts of nothing |
 //! | restart | restart policies, the time between two runs, what runs after a reboot |
+//! | documented | the commands of README.md and docs/ |
 //! | events | what happened, as it happens and afterwards |
 //! | list | `ps` with its filters and formats, `port`, `inspect`; who waits for whom |
 //! | lifecycle | which command is legal in which state; several containers, however they are chosen; rename, update, wait |
@@ -84,6 +85,7 @@ mod crowd;
 mod devices;
 mod df;
 mod dockerfiles;
+mod documented;
 mod escape;
 mod events;
 mod exec;
