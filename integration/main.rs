@@ -12,6 +12,7 @@
 //! | isolation | what a container gets, sees and cannot do |
 //! | life | detached containers: logs, attach, stop, kill, wait, rm, restarts of nothing |
 //! | restart | restart policies, the time between two runs, what runs after a reboot |
+//! | documented | the commands of README.md and docs/ |
 //! | events | what happened, as it happens and afterwards |
 //! | list | `ps` with its filters and formats, `port`, `inspect`; who waits for whom |
 //! | lifecycle | which command is legal in which state; several containers, however they are chosen; rename, update, wait |
@@ -50,6 +51,7 @@
 //! | crowd | many containers on one network, and deaths of the processes that look after them |
 //! | user_namespaces | ids of a container's own: maps, owners, what they cost |
 //! | modes | root, subordinate ids, one id |
+//! | scripts | scripts that call docker, as build systems and their users have them |
 //! | security | capabilities, filters, masks, limits, groups: flags that change them |
 //! | shell | in front of a terminal and in a pipeline: job control, signals, ends of streams |
 //! | regressions | faults that were found, each with its story |
@@ -86,6 +88,7 @@ mod crowd;
 mod devices;
 mod df;
 mod dockerfiles;
+mod documented;
 mod escape;
 mod events;
 mod exec;
@@ -115,6 +118,7 @@ mod regressions;
 mod reliability;
 mod restart;
 mod run;
+mod scripts;
 mod security;
 mod shell;
 mod start_up;

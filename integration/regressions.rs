@@ -1,10 +1,16 @@
 //! Faults that were found by reading or by trying, each with its story.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Stdio, time::Instant};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    process::Stdio,
+    time::Instant,
+};
 
 use crate::{
-    case::{Case, collect},
+    case::{Case, collect, finish},
     image::{Image, busybox_layer},
+    networking,
 };
 
 cases! {
@@ -20,6 +26,8 @@ cases! {
     link_into_proc: root ordinary;
     early_failure_leaves_no_container: root ordinary;
     long_store_path: root ordinary;
+    copies_of_a_container_that_never_ran: root ordinary;
+    exec_bears_the_name_that_was_called: root ordinary;
 }
 
 fn run_detached(case: &Case, name: &str, script: &str) {
@@ -274,4 +282,41 @@ fn long_store_path(case: &Case) {
         "head -1 /proc/mounts",
     ];
     engine(&run).ok().contains("overlay");
+}
+
+/// The files of ours in /etc of a container with a network are written by its first start, which knows
+/// the addresses. `cp` mounted them before that: "cannot mount …/hostname", in the way that most people
+/// take files out of an image.
+fn copies_of_a_container_that_never_ran(case: &Case) {
+    let Some(_world) = networking::begin(case) else {
+        return;
+    };
+    case.engine("create --name never localhost/busybox cat /given /etc/hostname")
+        .ok();
+    case.engine("cp never:/etc/passwd passwd").ok();
+    assert!(case.dir_path("passwd").exists());
+    case.make_file("given", "given\n");
+    case.engine("cp given never:/").ok();
+    case.engine("cp never:/etc/hostname none").fails(
+        1,
+        "Could not find the file /etc/hostname in container never",
+    );
+    let started = case.engine("start -a never").ok();
+    let id = case.engine("inspect -f {{.Config.Hostname}} never").ok();
+    assert_eq!(started.stdout, format!("given\n{}", id.stdout));
+    case.engine("rm never").ok();
+}
+
+/// The program that joins a container is executed anew, and had forgotten as what it was called.
+fn exec_bears_the_name_that_was_called(case: &Case) {
+    run_detached(case, "named", "sleep 100");
+    let docker = case.dir_path("docker");
+    symlink(&case.engine_words()[0], &docker).unwrap();
+    let mut command = case.program(docker.to_str().unwrap());
+    command.args(&case.engine_words()[1..]);
+    command.args(["exec", "named", "no-such-program"]);
+    let said = finish(command).exits(127).stderr;
+    let expected = "docker: exec: \"no-such-program\": executable file not found in $PATH";
+    assert_eq!(said.trim_end(), expected);
+    case.engine("rm -f -t 0 named").ok();
 }

@@ -16,7 +16,7 @@ fn run() -> i32 {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     match arguments.first().and_then(|name| name.to_str()) {
         Some(supervisor::ROLE) => supervisor::main(&arguments),
-        Some(exec::ROLE) => i32::from(cmd::finish_exec(exec::main(&arguments))),
+        Some(exec::ROLE) => i32::from(cmd::finish_exec(&arguments, exec::main(&arguments))),
         _ => {
             coracle::sys::entry::prepare_command();
             // Whatever is made is the user's alone, unless said otherwise (CVE-2021-41091 and its

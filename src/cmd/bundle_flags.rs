@@ -24,6 +24,10 @@ pub struct BundleFlags {
 }
 
 impl BundleFlags {
+    pub fn is_bundle(&self) -> bool {
+        self.bundle.is_some()
+    }
+
     /// Puts what the flags say into `spec`. With a bundle no argument is an image: the first one
     /// belongs to the program.
     pub fn apply(self, spec: &mut ContainerSpec) -> Result<()> {

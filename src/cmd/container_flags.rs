@@ -18,7 +18,7 @@ use super::{
 };
 use crate::model::{
     ContainerId, ContainerSpec, Context, Error, ErrorKind, Result,
-    container::{AttachedStreams, PullPolicy, check_name},
+    container::{AttachedStreams, NetworkMode, PullPolicy, check_name},
     env as variables,
     restart::RestartPolicy,
     signal::parse_signal,
@@ -206,7 +206,12 @@ impl ContainerFlags {
         self.health.apply(&mut spec)?;
         self.logging.apply(&mut spec)?;
         self.mounts.apply(&mut spec)?;
+        let default_network = self.networks.are_default();
         self.networks.apply(&mut spec)?;
+        if default_network && self.bundle.is_bundle() {
+            // config.json says which network there is.
+            spec.network = NetworkMode::default();
+        }
         self.namespaces.apply(&mut spec)?;
         self.user_namespace.apply(&mut spec)?;
         self.security.apply(&mut spec)?;

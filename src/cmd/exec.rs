@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    Session,
+    Session, called,
     chosen::ChosenFlags,
     container_flags,
     failure::Failure,
@@ -76,6 +76,7 @@ fn run(session: &Session, flags: Flags, mut arguments: Vec<String>) -> Outcome {
         interactive: flags.interactive,
         detach: flags.detach,
         privileged: flags.privileged,
+        caller: called::name().to_owned(),
     };
     Ok(terminal::low_byte(
         session.engine()?.exec(&container, spec)?,

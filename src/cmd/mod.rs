@@ -195,8 +195,9 @@ pub fn main(args: Vec<OsString>) -> u8 {
 }
 
 /// Ends a process that was executed anew by `exec`: with the program's code, or with the word on
-/// why it could not be started.
-pub fn finish_exec(outcome: crate::model::Result<i32>) -> u8 {
+/// why it could not be started, in the name of the program that was called first.
+pub fn finish_exec(args: &[OsString], outcome: crate::model::Result<i32>) -> u8 {
+    called::note(args.get(2).map(OsString::as_os_str));
     match outcome {
         Ok(status) => u8::try_from(status).unwrap_or(255),
         Err(error) => Failure::Engine(error).report(Class::Exec, "exec", ""),

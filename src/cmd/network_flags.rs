@@ -66,6 +66,16 @@ pub struct NetworkFlags {
 }
 
 impl NetworkFlags {
+    /// Whether nothing is said of a network.
+    pub fn are_default(&self) -> bool {
+        self.network.is_empty()
+            && self.network_alias.is_empty()
+            && self.link_local_ip.is_empty()
+            && self.ip.is_none()
+            && self.ip6.is_none()
+            && self.mac_address.is_none()
+    }
+
     /// Puts what the flags say into `spec`.
     pub fn apply(self, spec: &mut ContainerSpec) -> Result<()> {
         spec.published = published(&self.publish)?;

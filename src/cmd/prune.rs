@@ -155,14 +155,11 @@ pub fn total(bytes: u64) -> std::result::Result<(), Failure> {
     ))
 }
 
+/// Written at once: `prune | grep -q NAME` must not end with the code of a broken pipe.
 fn list(heading: &str, lines: impl Iterator<Item = String>) -> std::result::Result<(), Failure> {
-    let mut lines = lines.peekable();
-    if lines.peek().is_none() {
-        return Ok(());
+    let lines: Vec<String> = lines.collect();
+    match lines.is_empty() {
+        true => Ok(()),
+        false => ui::line(&format!("{heading}\n{}\n", lines.join("\n"))),
     }
-    ui::line(heading)?;
-    for line in lines {
-        ui::line(&line)?;
-    }
-    ui::line("")
 }

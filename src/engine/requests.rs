@@ -133,6 +133,8 @@ pub struct ExecSpec {
     pub detach: bool,
     /// The bytes that detach; empty is never.
     pub detach_keys: Vec<u8>,
+    /// The name by which messages call this program.
+    pub caller: String,
 }
 
 /// One line of `ps`.

@@ -138,7 +138,7 @@ impl Engine {
         if !self.user.join_namespace_of(holder)? {
             return Err(not_running());
         }
-        become_joiner(&plan, self.user.has_namespace())
+        become_joiner(&plan, &spec.caller, self.user.has_namespace())
     }
 }
 
@@ -207,7 +207,7 @@ fn process_plan(start: &StartRecord, spec: &ExecSpec) -> Result<ProcessPlan> {
     Ok(plan)
 }
 
-fn become_joiner(plan: &ExecPlan, own_mounts: bool) -> Result<i32> {
+fn become_joiner(plan: &ExecPlan, caller: &str, own_mounts: bool) -> Result<i32> {
     let what = || "cannot prepare to enter the container".to_owned();
     if own_mounts {
         // One that this user namespace owns, or the sealed self could not be mounted.
@@ -218,11 +218,13 @@ fn become_joiner(plan: &ExecPlan, own_mounts: bool) -> Result<i32> {
     let memory = process::memory_file(c"plan", &text).system(what)?;
     let program = exec::own_program().system(what)?;
     let numbers = exec::hand_over(&[memory.as_fd(), program.as_fd()]).system(what)?;
-    let arguments = [CString::new(ROLE).unwrap_or_default(), numbers];
+    let [role, caller] = [ROLE, caller].map(|text| CString::new(text).unwrap_or_default());
+    let arguments = [role, numbers, caller];
     Err(exec::exec_descriptor(&program, &arguments, &[])).system(what)
 }
 
-/// What [`ROLE`] does; its exit code, or the failure to say.
+/// What [`ROLE`] does; its exit code, or the failure to say. The third argument is for whoever says it:
+/// [`ExecSpec::caller`].
 pub fn main(arguments: &[std::ffi::OsString]) -> Result<i32> {
     let what = || "cannot read what to execute".to_owned();
     let numbers = arguments

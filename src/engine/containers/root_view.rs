@@ -33,7 +33,7 @@ use super::own_ids::Ownership;
 use crate::{
     engine::{
         Engine,
-        plan::{self, ContainerFiles, Found},
+        plan::{self, ContainerFiles, Found, MountStep},
         sandbox::view::{self, Stopped},
     },
     model::{
@@ -286,10 +286,13 @@ impl Engine {
         ownership: Ownership,
         with_mounts: bool,
     ) -> Result<(OwnedFd, Option<IdMaps>)> {
-        let (root, steps) = match with_mounts {
+        let (root, mut steps) = match with_mounts {
             true => plan::files(&record.spec, files)?,
             false => plan::files(&Default::default(), files)?,
         };
+        // The first start writes what is to stand in /etc once it knows the addresses; until then
+        // the image's files are there.
+        steps.retain(|step| !matches!(step, MountStep::OwnFile { source, .. } if !source.exists()));
         let mapped = record
             .ids
             .as_ref()
