@@ -22,7 +22,7 @@ export CORACLE_TARGET_DIR := $(CURDIR)/target
 
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: all help deps release test unit integration projects demo check fuzz bench clean
+.PHONY: all help deps release test unit integration compat projects demo check fuzz bench clean
 
 all: release
 
@@ -32,6 +32,7 @@ help:
 	@echo 'make release      build $(BINARY)'
 	@echo 'make unit         tests that need no privileges and no kernel features'
 	@echo 'make integration  real containers, as root and as ordinary users'
+	@echo 'make compat       the transcripts of integration/compat on podman'
 	@echo 'make projects     projects in C, Python, Node and Rust, built, tested and run'
 	@echo 'make check        format, lints, licences'
 	@echo 'make fuzz         a minute of every fuzz target (SECONDS_EACH=60)'
@@ -58,6 +59,12 @@ endif
 integration: release
 	@integration/prepare $(BINARY)
 	@integration/run $(CASES)
+
+# What podman does otherwise than Docker, against the list of what it is known to.
+compat:
+	@integration/deps compat
+	@integration/prepare
+	@ENGINE=podman integration/run compat::
 
 # Large images are made once.
 projects: deps release
