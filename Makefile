@@ -22,7 +22,7 @@ export CORACLE_TARGET_DIR := $(CURDIR)/target
 
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: all help deps release test unit integration projects reference demo check fuzz bench clean
+.PHONY: all help deps release test unit integration compat projects reference demo check fuzz bench clean
 
 all: release
 
@@ -32,6 +32,7 @@ help:
 	@echo 'make release      build $(BINARY)'
 	@echo 'make unit         tests that need no privileges and no kernel features'
 	@echo 'make integration  real containers, as root and as ordinary users'
+	@echo 'make compat       the transcripts of integration/compat on podman'
 	@echo 'make projects     projects in C, Python, Node and Rust, built, tested and run'
 	@echo 'make reference    docs/reference.md, written anew from the commands'
 	@echo 'make check        format, lints, licences'
@@ -59,6 +60,12 @@ endif
 integration: release
 	@integration/prepare $(BINARY)
 	@integration/run $(CASES)
+
+# What podman does otherwise than Docker, against the list of what it is known to.
+compat:
+	@integration/deps compat
+	@integration/prepare
+	@ENGINE=podman integration/run compat::
 
 # Large images are made once.
 projects: deps release

@@ -128,7 +128,8 @@ fn new_folder() -> PathBuf {
     let cases = shared().join("cases");
     loop {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = cases.join(format!("{}-{count}", std::process::id()));
+        // The end keeps one name from being the beginning of another's: processes are told by it.
+        let dir = cases.join(format!("{}-{count}.case", std::process::id()));
         match fs::create_dir(&dir) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             made => {

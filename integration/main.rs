@@ -34,6 +34,7 @@
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
 //! | build | Dockerfiles and contexts, what comes out and where it goes |
 //! | bundle | OCI runtime bundles, root folders, hooks |
+//! | compat | the command line as a contract: transcripts of sessions with Docker |
 //! | commit | images of containers, and containers like others |
 //! | dockerfiles | rules of the language, and the trees that come of them |
 //! | prune | cleaning up: what goes, what stays, what is asked and said |
@@ -64,7 +65,7 @@
 //! subordinate ids), `…::single` (without). What the caller may not do is skipped, with a line on
 //! standard error and in `$CORACLE_TEST_DIR/skipped`.
 //!
-//! `ENGINE=podman` (or `docker`) runs the same commands with that engine: `integration/compat`.
+//! `ENGINE=podman` (or `docker`) runs the same commands with that engine: `make compat` those of `compat`.
 
 #[macro_use]
 mod case;
@@ -82,6 +83,7 @@ mod build_steps;
 mod bundle;
 mod cgroups;
 mod commit;
+mod compat;
 mod containers_conf;
 mod crash;
 mod crowd;

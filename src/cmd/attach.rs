@@ -9,7 +9,7 @@ use super::{
     terminal::{self, DetachFlags, SignalFlags},
     verb::{Arity, Outcome, Verb},
 };
-use crate::engine::AttachOptions;
+use crate::{engine::AttachOptions, model::container::AttachedStreams};
 
 #[derive(Args)]
 struct Flags {
@@ -49,7 +49,7 @@ fn run(session: &Session, flags: &Flags, names: Vec<String>) -> Outcome {
     let options = AttachOptions {
         detach_keys: flags.keys.keys(session)?,
         sig_proxy: flags.signals.sig_proxy,
-        stdin: !flags.no_stdin,
+        streams: AttachedStreams::all(!flags.no_stdin),
     };
     Ok(terminal::exit_code(
         &session.engine()?.attach(&name, options)?,

@@ -14,7 +14,7 @@ use super::{
     parse,
     registry_flags::RegistryFlags,
     ui,
-    verb::{Arity, Outcome, Verb},
+    verb::{Arity, Outcome, Verb, wrong_count},
 };
 use crate::{
     build::{
@@ -281,8 +281,7 @@ fn wanted(session: &Session, flags: &Flags, arguments: Vec<String>) -> Result<Wa
         (Some(context), _) => context,
         (None, Some(_)) => ".".to_owned(),
         (None, None) => {
-            let text = "'coracle build' requires 1 argument";
-            return Err(Failure::Arity(text.to_owned()));
+            return Err(wrong_count("build", "requires 1 argument"));
         }
     };
     let mut named = Vec::new();

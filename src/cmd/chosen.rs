@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 
 use clap::{ArgMatches, Args, parser::ValueSource};
 
-use super::{Session, called, failure::Failure, ps};
+use super::{Session, failure::Failure, ps, verb::wrong_count};
 use crate::{
     engine::ContainerSummary,
     model::{Context, ErrorKind, container::ContainerState},
@@ -129,11 +129,7 @@ impl Choice<'_> {
         }
         names.extend(given);
         if names.is_empty() && self.cidfiles.is_empty() {
-            let text = format!(
-                "'{} {command}' requires at least 1 argument",
-                called::name()
-            );
-            return Err(Failure::Arity(text));
+            return Err(wrong_count(command, "requires at least 1 argument"));
         }
         Ok(names)
     }

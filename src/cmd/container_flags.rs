@@ -155,7 +155,9 @@ impl ContainerFlags {
     ) -> std::result::Result<ContainerSpec, Failure> {
         let attach = self.attached(detach);
         let mut arguments = arguments.into_iter();
-        let name = self.name.filter(|name| !name.is_empty());
+        // As `inspect` shows names.
+        let bare = |name: String| name.strip_prefix('/').map(str::to_owned).unwrap_or(name);
+        let name = self.name.map(bare).filter(|name| !name.is_empty());
         if let Some(name) = &name {
             check_name(name)?;
         }
@@ -228,11 +230,7 @@ impl ContainerFlags {
         if detach {
             AttachedStreams::default()
         } else if self.attach.is_empty() {
-            AttachedStreams {
-                stdin: self.interactive,
-                stdout: true,
-                stderr: true,
-            }
+            AttachedStreams::all(self.interactive)
         } else {
             AttachedStreams {
                 stdin: named(Stream::Stdin) || self.interactive,

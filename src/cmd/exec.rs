@@ -7,11 +7,9 @@ use clap::Args;
 use super::{
     Session, called,
     chosen::ChosenFlags,
-    container_flags,
-    failure::Failure,
-    parse,
+    container_flags, parse,
     terminal::{self, DetachFlags},
-    verb::{Arity, Class, Outcome, Verb},
+    verb::{Arity, Class, Outcome, Verb, wrong_count},
 };
 use crate::engine::ExecSpec;
 
@@ -62,8 +60,7 @@ pub const VERB: Verb = Verb {
 fn run(session: &Session, flags: Flags, mut arguments: Vec<String>) -> Outcome {
     terminal::check_tty(flags.interactive && !flags.detach, flags.tty)?;
     if arguments.len() < 2 && !flags.chosen.any() {
-        let text = "'coracle exec' requires at least 2 arguments";
-        return Err(Failure::Arity(text.to_owned()));
+        return Err(wrong_count("exec", "requires at least 2 arguments"));
     }
     let container = flags.chosen.one(session, "exec", &mut arguments)?;
     let spec = ExecSpec {

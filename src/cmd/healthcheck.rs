@@ -3,10 +3,8 @@
 use clap::Args;
 
 use super::{
-    Session,
-    failure::Failure,
-    parse, ui,
-    verb::{Arity, Class, Outcome, Verb},
+    Session, parse, ui,
+    verb::{Arity, Class, Outcome, Verb, wrong_count},
 };
 use crate::model::health::HealthStatus;
 
@@ -31,8 +29,7 @@ pub const RUN: Verb = Verb {
 
 fn run(session: &Session, flags: &Flags, names: &[String]) -> Outcome {
     let [name] = names else {
-        let text = "'coracle healthcheck run' requires 1 argument";
-        return Err(Failure::Arity(text.to_owned()));
+        return Err(wrong_count("healthcheck run", "requires 1 argument"));
     };
     let verdict = session.engine()?.check_health(name)?;
     if verdict.passed {

@@ -14,7 +14,7 @@ use super::{
     progress::{Show, Stream},
     registry_flags::RegistryFlags,
     ui,
-    verb::{Arity, Class, Outcome, Verb},
+    verb::{Arity, Class, Outcome, Verb, wrong_count},
 };
 use crate::{
     engine::{
@@ -262,9 +262,7 @@ fn annotate(session: &Session, flags: &AnnotateFlags, names: &[String]) -> Outco
             return Err(Error::invalid(text).into());
         }
         (false, None) => {
-            return Err(Failure::Arity(
-                "'coracle manifest annotate' requires 2 arguments".to_owned(),
-            ));
+            return Err(wrong_count("manifest annotate", "requires 2 arguments"));
         }
         _ => {}
     }

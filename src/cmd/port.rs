@@ -8,7 +8,7 @@ use super::{
     Session,
     failure::Failure,
     parse, ui,
-    verb::{Arity, Outcome, Verb},
+    verb::{Arity, Outcome, Verb, wrong_count},
 };
 use crate::engine::PublishedPort;
 
@@ -55,8 +55,10 @@ fn run(session: &Session, flags: &Flags, mut words: Vec<String>) -> Outcome {
         [name] => (name, None),
         [name, port] => (name, Some(port)),
         _ => {
-            let text = "'coracle port' requires at least 1 and at most 2 arguments";
-            return Err(Failure::Arity(text.to_owned()));
+            return Err(wrong_count(
+                "port",
+                "requires at least 1 and at most 2 arguments",
+            ));
         }
     };
     let wanted = port.map(|port| parse_port(port)).transpose()?;

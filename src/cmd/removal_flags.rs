@@ -3,7 +3,7 @@
 
 use clap::Args;
 
-use super::{called, failure::Failure};
+use super::{failure::Failure, verb::wrong_count};
 use crate::model::{ErrorKind, Result};
 
 #[derive(Args)]
@@ -24,7 +24,7 @@ impl RemovalFlags {
         named: Vec<String>,
         all: impl FnOnce() -> Result<Vec<String>>,
     ) -> std::result::Result<Vec<String>, Failure> {
-        let wrong = |why: &str| Err(Failure::Arity(format!("'{} {verb}' {why}", called::name())));
+        let wrong = |why: &str| Err(wrong_count(verb, why));
         match (self.all, named.is_empty()) {
             (true, true) => Ok(all()?),
             (true, false) => wrong("takes no names with --all"),

@@ -71,7 +71,7 @@ fn run(session: &Session, flags: Flags, arguments: Vec<String>) -> Outcome {
         attach: AttachOptions {
             detach_keys,
             sig_proxy: flags.signals.sig_proxy,
-            stdin: spec.attach.stdin,
+            streams: spec.attach,
         },
         pull,
         created: &|id| write_cidfile(cidfile.as_deref(), id),

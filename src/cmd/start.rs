@@ -11,7 +11,10 @@ use super::{
     terminal::{self, DetachFlags, SignalFlags},
     verb::{Arity, Outcome, Verb},
 };
-use crate::engine::{AttachOptions, StartOptions};
+use crate::{
+    engine::{AttachOptions, StartOptions},
+    model::container::AttachedStreams,
+};
 
 #[derive(Args)]
 struct Flags {
@@ -70,7 +73,7 @@ fn run(session: &Session, flags: &Flags, names: Vec<String>) -> Outcome {
     let attach = AttachOptions {
         detach_keys: flags.keys.keys(session)?,
         sig_proxy: flags.signals.sig_proxy,
-        stdin: flags.interactive,
+        streams: AttachedStreams::all(flags.interactive),
     };
     let options = StartOptions {
         attach: Some(attach),

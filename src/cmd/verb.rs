@@ -97,9 +97,11 @@ impl Arity {
             }
             _ => return Ok(()),
         };
-        Err(Failure::Arity(format!(
-            "'{} {name}' {wants}",
-            called::name()
-        )))
+        Err(wrong_count(name, &wants))
     }
+}
+
+/// Docker's words for a wrong count, with what the command wants.
+pub fn wrong_count(name: &str, wants: &str) -> Failure {
+    Failure::Arity(format!("'{} {name}' {wants}", called::name()))
 }

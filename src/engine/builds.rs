@@ -16,7 +16,7 @@ use super::{AttachOptions, Engine, PullSettings, RunOptions, RunOutcome, Silent}
 use crate::{
     model::{
         ContainerSpec, Context, Digest, Error, ErrorKind, Result,
-        container::{ContainerRecord, RootRequest},
+        container::{AttachedStreams, ContainerRecord, RootRequest},
     },
     storage::{Lease, StagedLayer, Store, changes::Changes, containers::forgive_volatile},
 };
@@ -72,7 +72,7 @@ impl Engine {
             attach: AttachOptions {
                 detach_keys: Vec::new(),
                 sig_proxy: false,
-                stdin: spec.interactive,
+                streams: AttachedStreams::all(spec.interactive),
             },
             pull: PullSettings {
                 registry: Default::default(),

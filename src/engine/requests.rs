@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{Progress, RegistryOptions};
 use crate::model::{
     ContainerId, Digest, Platform, Reference, Result, TrustFiles,
-    container::{ContainerState, NetworkMode},
+    container::{AttachedStreams, ContainerState, NetworkMode},
     health::HealthStatus,
     manifest::Format,
     mount::Mount,
@@ -88,8 +88,9 @@ pub struct AttachOptions {
     pub detach_keys: Vec<u8>,
     /// Signals to this process go to the container.
     pub sig_proxy: bool,
-    /// Standard input is connected if the container's is open.
-    pub stdin: bool,
+    /// Standard input is connected if the container's is open, too; what comes on an output that is
+    /// not connected is dropped.
+    pub streams: AttachedStreams,
 }
 
 pub struct RunOptions<'a> {

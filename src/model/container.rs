@@ -233,12 +233,27 @@ impl RootRequest {
     }
 }
 
-/// Which streams the command that starts the container shows, for `inspect`.
+/// Which streams of a container a command is connected to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachedStreams {
     pub stdin: bool,
     pub stdout: bool,
     pub stderr: bool,
+}
+
+impl AttachedStreams {
+    /// Both outputs, and the input if it is asked for.
+    pub fn all(stdin: bool) -> Self {
+        AttachedStreams {
+            stdin,
+            stdout: true,
+            stderr: true,
+        }
+    }
+
+    pub fn has_both_outputs(self) -> bool {
+        self.stdout && self.stderr
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -180,7 +180,7 @@ impl Engine {
             &record,
             container,
         )?;
-        if options.stdin && record.spec.tty && !streams::input_is_terminal() {
+        if options.streams.stdin && record.spec.tty && !streams::input_is_terminal() {
             return Err(
                 Error::invalid("the input device is not a TTY".to_owned()).with_hint(format!(
                     "{} has a terminal: --no-stdin shows what it prints",
@@ -213,7 +213,7 @@ impl Engine {
         let socket = packet::connect(self.store.socket_folder()?, &socket_name(&record.id))
             .map_err(|_| stopped())?;
         let attachment = attachment(record, options);
-        if !record.spec.tty {
+        if !record.spec.tty && options.streams.has_both_outputs() {
             protocol::hand_over_outputs(&socket).map_err(|_| stopped())?;
         }
         Request::Attach(attachment)
@@ -314,6 +314,7 @@ impl Engine {
             input_once: record.spec.input_once(),
             hostname,
             client,
+            hands_over_outputs: attach.is_some_and(|options| options.streams.has_both_outputs()),
             logging: log_plan(record, image)?,
             auto_remove: record.spec.auto_remove,
             dies_with_command: record.spec.root.is_step(),
@@ -519,7 +520,7 @@ impl Engine {
 
 fn attachment(record: &ContainerRecord, options: &AttachOptions) -> Attachment {
     Attachment {
-        stdin: options.stdin && takes_input(record),
+        stdin: options.streams.stdin && takes_input(record),
         output: true,
     }
 }

@@ -396,9 +396,10 @@ impl Copying<'_> {
                 "the container's supervisor was killed, and the container with it",
             ));
         }
+        let wanted = self.session.options.streams;
         match Event::parse(&self.buffer[..length]) {
-            Some(Event::Output(bytes)) => self.output.push(bytes),
-            Some(Event::ErrorOutput(bytes)) => self.error_output.push(bytes),
+            Some(Event::Output(bytes)) if wanted.stdout => self.output.push(bytes),
+            Some(Event::ErrorOutput(bytes)) if wanted.stderr => self.error_output.push(bytes),
             Some(Event::Exited(code)) => return Ok(Some(code)),
             _ => {}
         }

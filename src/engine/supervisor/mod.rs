@@ -83,6 +83,9 @@ pub struct LaunchPlan {
     pub hostname: Option<String>,
     /// What the command at the other end of the socket wants to see.
     pub client: Attachment,
+    /// The command shows both outputs, so its own streams may be written to without it.
+    #[serde(default)]
+    pub hands_over_outputs: bool,
     pub logging: LogPlan,
     pub auto_remove: bool,
     /// It is killed if the process that starts it ends.
@@ -126,7 +129,7 @@ pub fn launch(plan: &LaunchPlan, lock: ContainerLock, held: &[OwnedFd]) -> Resul
     let text = serde_json::to_vec(plan).context(ErrorKind::InvalidArgument, what)?;
     let memory = process::memory_file(c"plan", &text).system(what)?;
     let (ours, theirs) = packet::pair().system(what)?;
-    if plan.client.output && !plan.sandbox.process.terminal {
+    if plan.hands_over_outputs && !plan.sandbox.process.terminal {
         // Before it exists: not a byte goes another way.
         protocol::hand_over_outputs(&ours).system(what)?;
     }

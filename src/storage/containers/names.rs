@@ -196,8 +196,7 @@ fn name_in_use(name: &str, owner: &ContainerId) -> Error {
     Error::new(
         ErrorKind::NameInUse,
         format!(
-            "the container name {name:?} is already in use by container {}",
-            owner.short()
+            "Conflict. The container name \"/{name}\" is already in use by container \"{owner}\""
         ),
     )
     .with_hint(format!(
