@@ -33,6 +33,7 @@
 //! | escape | attacks that worked elsewhere (docs/security.md lists them) |
 //! | build | Dockerfiles and contexts, what comes out and where it goes |
 //! | bundle | OCI runtime bundles, root folders, hooks |
+//! | contract | flags of docker's that no other area tries, each with what it does |
 //! | commit | images of containers, and containers like others |
 //! | dockerfiles | rules of the language, and the trees that come of them |
 //! | prune | cleaning up: what goes, what stays, what is asked and said |
@@ -81,6 +82,7 @@ mod bundle;
 mod cgroups;
 mod commit;
 mod containers_conf;
+mod contract;
 mod crash;
 mod crowd;
 mod devices;
