@@ -35,6 +35,7 @@
 //! | build | Dockerfiles and contexts, what comes out and where it goes |
 //! | bundle | OCI runtime bundles, root folders, hooks |
 //! | compat | the command line as a contract: transcripts of sessions with Docker |
+//! | contract | flags of docker's that no other area tries, each with what it does |
 //! | commit | images of containers, and containers like others |
 //! | dockerfiles | rules of the language, and the trees that come of them |
 //! | prune | cleaning up: what goes, what stays, what is asked and said |
@@ -85,6 +86,7 @@ mod cgroups;
 mod commit;
 mod compat;
 mod containers_conf;
+mod contract;
 mod crash;
 mod crowd;
 mod devices;

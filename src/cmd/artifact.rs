@@ -97,6 +97,7 @@ fn add(session: &Session, flags: &AddFlags, names: &[String]) -> Outcome {
 
 #[derive(Args)]
 struct PullFlags {
+    /// Not supported: artifacts are not decrypted here
     #[arg(long, hide = true, value_name = "stringArray")]
     decryption_key: Vec<String>,
     /// Print the digest alone
@@ -117,7 +118,7 @@ pub const PULL: Verb = Verb {
         if !flags.decryption_key.is_empty() {
             return Err(Failure::Refused(
                 "--decryption-key is not supported".to_owned(),
-                "",
+                "artifacts are not decrypted here",
             ));
         }
         let show = Show::new(Stream::Stderr, flags.quiet);
@@ -157,7 +158,8 @@ pub const PUSH: Verb = Verb {
 
 fn push(session: &Session, flags: &PushFlags, names: &[String]) -> Outcome {
     if flags.signing.first().is_some() {
-        let text = "signing is not supported";
+        let text =
+            "signing is not supported: sign the digest that is pushed, for example with cosign";
         return Err(Error::new(ErrorKind::Unsupported, text).into());
     }
     let show = Show::new(Stream::Stderr, flags.quiet);

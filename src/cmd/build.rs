@@ -9,7 +9,7 @@ use super::{
     build_output_flags::{self as output, Asides},
     build_secret_flags as secret, build_show,
     build_step_flags::StepFlags,
-    build_unsupported, container_flags, env,
+    build_unsupported, builder, container_flags, env,
     failure::Failure,
     parse,
     registry_flags::RegistryFlags,
@@ -96,7 +96,7 @@ struct Flags {
     #[arg(long)]
     load: bool,
     /// Write what came out, as JSON, to a file
-    #[arg(long, value_name = "file")]
+    #[arg(long, value_name = "string")]
     metadata_file: Option<PathBuf>,
     /// Ask the cache for nothing
     #[arg(long)]
@@ -113,7 +113,7 @@ struct Flags {
     /// Platform of the image; several with commas between them
     #[arg(long, value_name = "string", value_delimiter = ',')]
     platform: Vec<String>,
-    /// How progress is shown: auto, plain, tty, quiet, rawjson or none
+    /// How progress is shown: auto, plain, tty, quiet, rawjson or none (default "auto")
     #[arg(long, value_name = "string")]
     progress: Option<String>,
     /// Ask registries for newer base images; or when: always, missing, never or newer
@@ -173,14 +173,7 @@ pub const VERB: Verb = Verb {
 };
 
 fn run(session: &Session, flags: Flags, arguments: Vec<String>) -> Outcome {
-    if flags
-        .builder
-        .as_deref()
-        .is_some_and(|name| !matches!(name, "" | "default"))
-    {
-        let name = flags.builder.unwrap_or_default();
-        return Err(Failure::Plain(format!("no builder {name:?} found"), 1));
-    }
+    builder::chosen(session, flags.builder.as_ref())?;
     let mut wanted = wanted(session, &flags, arguments)?;
     let mut asides = Asides::default();
     let outputs = outputs(&flags, &mut asides)?;

@@ -3,7 +3,9 @@
 use clap::Args;
 
 use super::{
-    Session, builder, columns,
+    Session,
+    builder::ClientFlags,
+    columns,
     failure::Failure,
     filter::Filters,
     parse, prune, times, ui,
@@ -16,14 +18,14 @@ use crate::{
 
 #[derive(Args)]
 struct UsageFlags {
-    #[arg(long, value_name = "string", hide = true)]
-    builder: Option<String>,
+    #[command(flatten)]
+    client: ClientFlags,
     /// Show those that fit: id, type, description, shared, inuse, until
     #[arg(long, value_name = "filter")]
     filter: Vec<String>,
     /// "table" or "json"
-    #[arg(long, value_name = "string", default_value = "table")]
-    format: String,
+    #[arg(long, value_name = "string")]
+    format: Option<String>,
     /// Show all that is known of each
     #[arg(long)]
     verbose: bool,
@@ -43,8 +45,8 @@ struct PruneFlags {
     /// Forget steps whose layers images have, too
     #[arg(long, short = 'a')]
     all: bool,
-    #[arg(long, value_name = "string", hide = true)]
-    builder: Option<String>,
+    #[command(flatten)]
+    client: ClientFlags,
     /// Remove only those that fit: id, type, description, shared, inuse, until
     #[arg(long, value_name = "filter")]
     filter: Vec<String>,
@@ -57,6 +59,9 @@ struct PruneFlags {
     /// Remove no more than is above so many bytes
     #[arg(long, value_name = "bytes")]
     max_used_space: Option<String>,
+    /// Stop when so many bytes of the disk are free
+    #[arg(long, value_name = "bytes")]
+    min_free_space: Option<String>,
     /// Show all that is known of each
     #[arg(long)]
     verbose: bool,
@@ -82,11 +87,11 @@ const FILTERS: &[&str] = &[
 ];
 
 fn usage(session: &Session, flags: &UsageFlags) -> Outcome {
-    builder::known(flags.builder.as_ref())?;
+    flags.client.chosen(session, None)?;
     let choice = Choice::new(&flags.filter)?;
     let mut entries = cache::list(session.engine()?)?;
     entries.retain(|entry| choice.fits(entry));
-    match flags.format.as_str() {
+    match flags.format.as_deref().unwrap_or_default() {
         "json" => {
             for entry in &entries {
                 ui::line(&document(entry).to_string())?;
@@ -120,7 +125,7 @@ fn usage(session: &Session, flags: &UsageFlags) -> Outcome {
 }
 
 fn remove(session: &Session, flags: &PruneFlags) -> Outcome {
-    builder::known(flags.builder.as_ref())?;
+    flags.client.chosen(session, None)?;
     let choice = Choice::new(&flags.filter)?;
     let limit = |text: &Option<String>| text.as_deref().map(human::parse_bytes).transpose();
     let kept = limit(&flags.reserved_space)?.max(limit(&flags.max_used_space)?);
@@ -137,7 +142,8 @@ fn remove(session: &Session, flags: &PruneFlags) -> Outcome {
     }
     let engine = session.engine()?;
     let mut room = kept.unwrap_or(0);
-    let going: Vec<CacheEntry> = cache::list(engine)?
+    let wanted = limit(&flags.min_free_space)?;
+    let mut going: Vec<CacheEntry> = cache::list(engine)?
         .into_iter()
         .filter(|entry| !entry.in_use && (flags.all || !entry.shared) && choice.fits(entry))
         // What was used last comes first, and stays while there is room.
@@ -149,6 +155,9 @@ fn remove(session: &Session, flags: &PruneFlags) -> Outcome {
             !stays
         })
         .collect();
+    if let Some(wanted) = wanted {
+        going = oldest(going, wanted.saturating_sub(engine.free_bytes()?));
+    }
     let bytes = cache::remove(engine, &going)?;
     let text = match flags.verbose {
         true => verbose(&going),
@@ -158,6 +167,18 @@ fn remove(session: &Session, flags: &PruneFlags) -> Outcome {
     ui::raw(text.as_bytes())?;
     ui::line(&format!("Total:\t{}", human::size(bytes)))?;
     Ok(0)
+}
+
+/// Of these, the last used first, as many of the oldest as have so many bytes.
+fn oldest(mut entries: Vec<CacheEntry>, bytes: u64) -> Vec<CacheEntry> {
+    let mut sum = 0;
+    let count = entries.iter().rev().take_while(|entry| {
+        let is_short = sum < bytes;
+        sum += entry.bytes;
+        is_short
+    });
+    let kept = entries.len() - count.count();
+    entries.split_off(kept)
 }
 
 fn is_reclaimable(entry: &CacheEntry) -> bool {

@@ -28,6 +28,7 @@ struct Flags {
     /// Start the new container
     #[arg(long)]
     run: bool,
+    /// Not supported: there are no pods
     #[arg(long, value_name = "string", hide = true)]
     pod: Option<String>,
     #[command(flatten)]

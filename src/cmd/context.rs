@@ -165,13 +165,22 @@ pub const IMPORT: Verb = Verb {
     ..CHANGE
 };
 
+#[derive(Args)]
+struct RemoveFlags {
+    /// For docker's sake: the only context is always in use, and stays
+    #[arg(long, short = 'f', hide = true)]
+    force: bool,
+}
+
 pub const RM: Verb = Verb {
     spellings: &["context rm", "context remove"],
     about: "For docker's sake: the only context stays",
-    usage: "CONTEXT [CONTEXT...]",
+    usage: "[OPTIONS] CONTEXT [CONTEXT...]",
     arity: Arity::AtLeast(1),
-    flags: |command| command.ignore_errors(true),
-    run: |_, _, names| {
+    flags: RemoveFlags::augment_args,
+    run: |_, matches, names| {
+        let flags: RemoveFlags = parse::flags(matches)?;
+        let _ = flags.force;
         names.iter().try_for_each(|name| known(name))?;
         let text = "context \"default\" cannot be removed".to_owned();
         Err(Failure::Plain(text, 1))

@@ -104,6 +104,11 @@ pub fn ssh_agent() -> Option<PathBuf> {
     path("SSH_AUTH_SOCK")
 }
 
+/// The builder that buildx would take.
+pub fn builder() -> Option<String> {
+    text("BUILDX_BUILDER").filter(|name| !name.is_empty())
+}
+
 /// Whether Docker's client would ask for Notary's signatures.
 pub fn content_trust() -> bool {
     text("DOCKER_CONTENT_TRUST")

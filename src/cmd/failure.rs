@@ -66,7 +66,21 @@ impl Failure {
         self.code(class)
     }
 
-    fn code(&self, class: Class) -> u8 {
+    /// What is said, without advice.
+    pub fn text(&self) -> String {
+        match self {
+            Failure::Engine(error) | Failure::Value(error) => error.one_line(),
+            Failure::Flag(message)
+            | Failure::Arity(message)
+            | Failure::UnknownCommand(message, _)
+            | Failure::Template(message)
+            | Failure::Plain(message, _)
+            | Failure::Refused(message, _) => message.clone(),
+            Failure::BrokenPipe => String::new(),
+        }
+    }
+
+    pub fn code(&self, class: Class) -> u8 {
         match self {
             Failure::Engine(error) => exit_code(class, error.kind()),
             Failure::Flag(_) | Failure::Value(_) | Failure::Refused(..) => 125,

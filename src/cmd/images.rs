@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use clap::Args;
 
 use super::{
-    Session,
+    Session, columns,
     failure::Failure,
     filter::{Filters, glob},
     parse,
@@ -45,6 +45,9 @@ struct Flags {
     /// Print IDs alone
     #[arg(long, short = 'q')]
     quiet: bool,
+    /// Show the platforms of each image, and which are in use
+    #[arg(long)]
+    tree: bool,
     /// Sort by created, id, repository, size or tag
     #[arg(long, value_name = "string", default_value = "created")]
     sort: String,
@@ -123,6 +126,9 @@ fn run(session: &Session, flags: &Flags, name: Option<&String>) -> Outcome {
     images.extend(lists(engine)?);
     select(&mut images, &filters, engine)?;
     sort(&mut images, &flags.sort)?;
+    if flags.tree {
+        return images_tree(flags, engine, &images);
+    }
     // A format of the settings does not count beside --quiet, one that was asked for wins.
     let asked = flags.format.as_deref().unwrap_or_default();
     if flags.quiet && matches!(asked, "" | "table" | "raw") {
@@ -166,6 +172,56 @@ fn run(session: &Session, flags: &Flags, name: Option<&String>) -> Outcome {
         _ => &text,
     };
     ui::raw(shown.as_bytes())?;
+    Ok(0)
+}
+
+/// `--tree`: all names of an image in one entry, and below it what there is for each platform.
+fn images_tree(flags: &Flags, engine: &Engine, images: &[ImageRecord]) -> Outcome {
+    let others = [
+        ("--quiet", flags.quiet),
+        ("--no-trunc", flags.no_trunc),
+        ("--digests", flags.digests),
+        ("--format", flags.format.is_some()),
+    ];
+    if let Some((other, _)) = others.iter().find(|(_, given)| *given) {
+        let text = format!("{other} is not yet supported with --tree");
+        return Err(Failure::Plain(text, 1));
+    }
+    let containers = engine.containers(true, false)?;
+    let is_used = |image: &ImageRecord| {
+        let ids = containers
+            .iter()
+            .filter_map(|container| container.image_id.as_ref());
+        ids.into_iter().any(|id| *id == image.config)
+    };
+    let mut text = "IMAGE\tID\tDISK USAGE\tEXTRA\n".to_owned();
+    let mut shown = HashSet::new();
+    for image in images {
+        if !shown.insert(&image.config) {
+            continue;
+        }
+        let same = images.iter().filter(|other| other.config == image.config);
+        let names: Vec<String> = same
+            .filter_map(|image| image.name.as_ref().map(Reference::familiar))
+            .collect();
+        let names = if names.is_empty() {
+            "<untagged>".to_owned()
+        } else {
+            names.join(", ")
+        };
+        let (id, size) = (image.config.short(), human::short_size(image.size));
+        let mark = if is_used(image) { "U" } else { "" };
+        text.push_str(&format!("{names}\t{id}\t{size}\t{mark}\n"));
+        // A list of manifests is of platforms, and has none itself.
+        if !image.layers.is_empty() {
+            let platform = engine.inspect_image(image.config.as_str())?;
+            let part = |key: &str| platform[key].as_str().unwrap_or_default().to_owned();
+            let parts = [part("Os"), part("Architecture"), part("Variant")];
+            let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            text.push_str(&format!("└─ {}\t{id}\t{size}\t{mark}\n", parts.join("/")));
+        }
+    }
+    ui::raw(columns::align(&text).as_bytes())?;
     Ok(0)
 }
 

@@ -13,8 +13,8 @@ use super::{
     verb::{Arity, Outcome, Verb},
 };
 use crate::{
-    engine::ImportRequest,
-    model::{Error, ErrorKind, Platform, Result},
+    engine::{ImportRequest, requests::ImportSource},
+    model::{Platform, Result},
 };
 
 #[derive(Args)]
@@ -48,7 +48,7 @@ struct Flags {
 pub const VERB: Verb = Verb {
     spellings: &["image import", "import"],
     about: "Make an image from a tar archive of files",
-    usage: "[OPTIONS] file|- [REPOSITORY[:TAG]]",
+    usage: "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
     arity: Arity::Between(1, 2),
     flags: Flags::augment_args,
     run: |session, matches, arguments| run(session, parse::flags(matches)?, &arguments),
@@ -57,24 +57,24 @@ pub const VERB: Verb = Verb {
 
 fn run(session: &Session, flags: Flags, arguments: &[String]) -> Outcome {
     let source = arguments[0].as_str();
-    if source.starts_with("http://") || source.starts_with("https://") {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            "importing from a URL is not supported",
-        )
-        .with_hint(format!("curl -fL {source} | coracle import -"))
-        .into());
-    }
-    let input = (source != "-").then(|| PathBuf::from(source));
-    if input.is_none() && ui::stdin_is_terminal() {
+    let source = match source {
+        "-" => ImportSource::Input,
+        url if url.starts_with("http://") || url.starts_with("https://") => {
+            ui::aside(&format!("Downloading from {url}"));
+            ImportSource::Url(url.to_owned())
+        }
+        path => ImportSource::File(PathBuf::from(path)),
+    };
+    if source == ImportSource::Input && ui::stdin_is_terminal() {
         return Err(Failure::Plain("standard input is a terminal".to_owned(), 1));
     }
     let request = ImportRequest {
-        input,
+        source,
         reference: arguments.get(1).map(|name| name.parse()).transpose()?,
         changes: flags.change,
         message: flags.message,
         platform: platform(flags.platform, [flags.os, flags.arch, flags.variant])?,
+        registry: session.settings.registry_options(),
         trust: session.settings.trust_files_or(flags.signature_policy),
     };
     let image = session

@@ -29,6 +29,7 @@ struct Flags {
         short = 's',
         value_name = "string",
         default_value = "KILL",
+        hide_default_value = true,
         hide_default_value = true
     )]
     signal: String,

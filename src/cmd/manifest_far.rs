@@ -93,12 +93,16 @@ struct PushFlags {
     rm: bool,
     #[command(flatten)]
     signing: SigningFlags,
+    /// Not supported: members are pushed byte for byte
     #[arg(long, hide = true, value_name = "strings")]
     add_compression: Vec<String>,
+    /// For Podman's sake: members are pushed byte for byte
     #[arg(long, hide = true, value_name = "string")]
     compression_format: Option<String>,
+    /// For Podman's sake: members are pushed byte for byte
     #[arg(long, hide = true, value_name = "int")]
     compression_level: Option<String>,
+    /// Not supported: members are pushed byte for byte
     #[arg(long, hide = true)]
     force_compression: bool,
     #[command(flatten)]

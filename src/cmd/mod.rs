@@ -13,6 +13,7 @@
 //! chosen    --all, --filter, --latest, --cidfile   refused   commands that are not there
 //! prune     the question before cleaning up        container_filters, container_rows  `ps`
 //! listing   what lists of named things share          reference  man pages, docs/reference.md
+//! contract  all of this as data, for tests and docs  values     what a flag's value may be
 //! NAME      one command: its flags, then one function
 //! ```
 //!
@@ -68,6 +69,7 @@ mod tree;
 mod ui;
 mod unsupported;
 mod user_namespace_flags;
+mod values;
 mod verb;
 
 mod artifact;
@@ -81,6 +83,7 @@ mod completion;
 mod config_show;
 mod container_prune;
 mod context;
+pub mod contract;
 mod cp;
 mod create;
 mod diff;
@@ -96,6 +99,7 @@ mod image_prune;
 mod image_scp;
 mod image_trust;
 mod images;
+mod imagetools;
 mod import;
 mod info;
 mod init;
@@ -242,7 +246,8 @@ fn dispatch(words: &[OsString]) -> u8 {
     if rest[0] == "__complete" {
         return complete(*flags, &rest[1..]);
     }
-    let found = match find(rest) {
+    let rest = builder::hoist(rest);
+    let found = match find(&rest) {
         Ok(found) => found,
         Err(code) => return code,
     };
@@ -296,12 +301,8 @@ fn find(words: &[OsString]) -> Result<Found<'_>, u8> {
             Err(0)
         }
         Some("--help" | "-h") => Err(code(help::show(&help::group(name, about)))),
-        Some(second) => match tree::find(&format!("{name} {second}")) {
-            Some((verb, spelling)) => Ok(Found {
-                verb,
-                spelling,
-                words: &words[2..],
-            }),
+        Some(second) => match below(name, second, words) {
+            Some(found) => Ok(found),
             None if second.starts_with('-') => Err(Failure::Flag(format!(
                 "unknown flag: {second}"
             ))
@@ -309,6 +310,22 @@ fn find(words: &[OsString]) -> Result<Found<'_>, u8> {
             None => Err(unknown(&format!("{name} {second}"), name)),
         },
     }
+}
+
+/// The command of a group: of two words, or of three.
+fn below<'a>(name: &str, second: &str, words: &'a [OsString]) -> Option<Found<'a>> {
+    let third = words.get(2).map(|word| word.to_string_lossy());
+    let long = third.and_then(|third| tree::find(&format!("{name} {second} {third}")));
+    let (verb, spelling, count) = match (long, tree::find(&format!("{name} {second}"))) {
+        (Some((verb, spelling)), _) => (verb, spelling, 3),
+        (None, Some((verb, spelling))) => (verb, spelling, 2),
+        (None, None) => return None,
+    };
+    Some(Found {
+        verb,
+        spelling,
+        words: &words[count..],
+    })
 }
 
 /// `coracle help run` is `coracle run --help`.

@@ -20,7 +20,7 @@ pub struct NamespaceFlags {
     /// NIS domain name of the container
     #[arg(long, value_name = "string")]
     domainname: Option<String>,
-    /// Path of the init of --init: the built-in one is taken
+    /// For Podman's sake: the built-in init of --init is taken
     #[arg(long, value_name = "string", hide = true)]
     init_path: Option<String>,
     /// IPC namespace: none, private, shareable, host, container:NAME or ns:PATH

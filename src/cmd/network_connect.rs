@@ -33,7 +33,7 @@ struct ConnectFlags {
     /// Address of IPv6
     #[arg(long, value_name = "string")]
     ip6: Option<String>,
-    /// Another container under a name that only this one knows: an option of run
+    /// Not supported: links are an option of run
     #[arg(long, value_name = "list", hide = true)]
     link: Vec<String>,
     /// One more address, of the link alone

@@ -27,10 +27,10 @@ struct Flags {
     /// An address that no container gets, NAME=IP (default map[])
     #[arg(long, value_name = "map")]
     aux_address: Vec<String>,
-    /// Name of a network to take the settings from: there are none such
+    /// Not supported: there are no networks that are settings alone
     #[arg(long, value_name = "string", hide = true)]
     config_from: Option<String>,
-    /// A network that is settings alone: there are none such
+    /// Not supported: there are no networks that are settings alone
     #[arg(long, hide = true)]
     config_only: bool,
     /// Containers do not find each other by name
@@ -48,7 +48,7 @@ struct Flags {
     /// A network of that name is no failure
     #[arg(long)]
     ignore: bool,
-    /// Of swarms: there are none
+    /// Not supported: there are no swarms
     #[arg(long, hide = true)]
     ingress: bool,
     /// Name of the bridge, or the parent of macvlan and ipvlan
@@ -63,7 +63,7 @@ struct Flags {
     /// Who gives out addresses: default, host-local or none
     #[arg(long, value_name = "string", default_value = "default")]
     ipam_driver: String,
-    /// Option of that driver: it has none (default map[])
+    /// Has no effect: addresses are given out by this program (default map[])
     #[arg(long, value_name = "map")]
     ipam_opt: Vec<String>,
     /// Give it a subnet of IPv4

@@ -19,7 +19,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use super::failure::Failure;
+use super::{failure::Failure, values};
 
 /// Where the arguments of a command are kept among its flags.
 const ARGUMENTS: &str = "arguments";
@@ -69,7 +69,7 @@ fn like_pflag(arg: Arg) -> Arg {
         ArgAction::SetFalse => boolean(arg, "true"),
         // What has a text for its value without one has words, and not the two of a boolean alone.
         _ if arg.is_require_equals_set() && is_boolean(&arg) => arg.value_parser(go_bool),
-        ArgAction::Set | ArgAction::Append => arg.allow_hyphen_values(true),
+        ArgAction::Set | ArgAction::Append => values::checked(arg.allow_hyphen_values(true)),
         _ => arg,
     }
 }
@@ -94,7 +94,9 @@ fn go_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        _ => Err("it is neither true nor false".to_owned()),
+        _ => Err(format!(
+            "strconv.ParseBool: parsing {text:?}: invalid syntax"
+        )),
     }
 }
 
@@ -210,13 +212,17 @@ fn docker_words(command: &Command, words: &[OsString], error: &clap::Error) -> S
         ErrorKind::UnknownArgument => unknown_flag(command, words, &flag),
         ErrorKind::InvalidValue if value.is_empty() => missing_value(words, &flag),
         ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::NoEquals => {
-            let why = std::error::Error::source(error).map_or_else(
-                || "it is not one of the possible values".to_owned(),
-                ToString::to_string,
-            );
+            let complaint =
+                find_shown(command, &flag).and_then(|arg| values::complaint(arg, &value));
+            let why = complaint.unwrap_or_else(|| {
+                std::error::Error::source(error).map_or_else(
+                    || "it is not one of the possible values".to_owned(),
+                    ToString::to_string,
+                )
+            });
             format!(
                 "invalid argument {value:?} for {:?} flag: {why}",
-                both_names(command, &flag)
+                both_names(command, words, &flag)
             )
         }
         ErrorKind::InvalidUtf8 => "an argument is not valid UTF-8".to_owned(),
@@ -257,23 +263,42 @@ fn missing_value(words: &[OsString], flag: &str) -> String {
 }
 
 /// `-m, --memory` for clap's `--memory <bytes>`.
-fn both_names(command: &Command, shown: &str) -> String {
-    let long = shown
-        .split([' ', '=', '['])
-        .next()
-        .unwrap_or(shown)
-        .trim_start_matches('-');
-    let arg = find_long(command, long).or_else(|| {
-        command.get_arguments().find(|arg| {
-            arg.get_short()
-                .is_some_and(|short| long == short.to_string())
-        })
-    });
-    match arg.map(|arg| (arg.get_short(), arg.get_long())) {
+fn both_names(command: &Command, words: &[OsString], shown: &str) -> String {
+    let found = find_shown(command, shown);
+    if let Some(alias) = found.and_then(|arg| typed_alias(arg, words)) {
+        return format!("--{alias}");
+    }
+    match found.map(|arg| (arg.get_short(), arg.get_long())) {
         Some((Some(short), Some(long))) => format!("-{short}, --{long}"),
         Some((None, Some(long))) => format!("--{long}"),
         _ => shown.to_owned(),
     }
+}
+
+/// The other name by which the flag was called, if it was: Docker's old names are flags of their own.
+fn typed_alias(arg: &Arg, words: &[OsString]) -> Option<String> {
+    let mut typed = words
+        .iter()
+        .filter_map(|word| word.to_str()?.strip_prefix("--"));
+    let aliases = arg.get_all_aliases()?;
+    typed.find_map(|word| {
+        let name = word.split('=').next().unwrap_or(word);
+        aliases.contains(&name).then(|| name.to_owned())
+    })
+}
+
+/// The flag that clap shows as `--memory <bytes>`.
+fn find_shown<'a>(command: &'a Command, shown: &str) -> Option<&'a Arg> {
+    let name = shown.split([' ', '=', '[']).next().unwrap_or(shown);
+    let name = name.trim_start_matches('-');
+    let by_letter = || {
+        let is_it = |arg: &&Arg| {
+            arg.get_short()
+                .is_some_and(|short| name == short.to_string())
+        };
+        command.get_arguments().find(is_it)
+    };
+    find_long(command, name).or_else(by_letter)
 }
 
 /// What clap's derive makes of the flags that were read.

@@ -27,6 +27,7 @@ struct Flags {
     /// Architecture to choose from a multi-platform image
     #[arg(long, value_name = "string")]
     arch: Option<String>,
+    /// Not supported: layers are not decrypted here
     #[arg(long, value_name = "string", hide = true)]
     decryption_key: Option<String>,
     /// Operating system to choose from a multi-platform image

@@ -42,8 +42,10 @@ struct Flags {
     /// Write the digest in the registry to a file
     #[arg(long, value_name = "file")]
     digestfile: Option<PathBuf>,
+    /// Not supported: layers are not encrypted here
     #[arg(long, value_name = "ints", hide = true)]
     encrypt_layer: Option<String>,
+    /// Not supported: layers are not encrypted here
     #[arg(long, value_name = "string", hide = true)]
     encryption_key: Option<String>,
     /// Pack layers anew even if they are packed that way already

@@ -42,14 +42,19 @@ refused! {
         "an image does not say what is run on the host: read the label with `coracle image inspect` and run it yourself";
     "volume mount" | "volume unmount" | "volume reload": "volume mount" =>
         "no mount outlives a command here: see `coracle volume export` and `coracle volume import`";
-    "image sign": "image sign" => "see `coracle push --sign-by-sigstore-private-key`";
+    "image sign": "image sign" =>
+        "sign the digest that is pushed, for example with cosign: see `coracle image trust`";
     "buildx bake": "buildx bake" => "run `coracle build` once for each target";
-    "buildx imagetools": "buildx imagetools" => "see `coracle manifest`";
+    "buildx debug": "buildx debug" => "`coracle build --invoke on-error` opens a shell in a step that fails";
+    "buildx dial-stdio": "buildx dial-stdio" => "there is no buildkitd to speak with";
+    "buildx policy": "buildx policy" => "policy.json says which base images may be used, see `coracle image trust`";
     "buildx history": "buildx history" =>
         "what builds keep is shown by `coracle builder du --verbose`";
     "pod": "pod" =>
         "containers share namespaces by --network, --ipc, --pid and --uts container:NAME";
     "kube" | "play" | "generate": "kube" => "there are no pods to make of its files";
+    "compose": "compose" =>
+        "run each service with `coracle run`, on a network of `coracle network create`";
     "machine": "machine" => "containers run on this machine's own kernel";
     "farm": "farm" => "builds run on this machine, for other platforms with --platform";
     "quadlet": "quadlet" => "`coracle system boot` says what starts with the machine";

@@ -14,6 +14,7 @@ use super::{
     removal_flags::RemovalFlags,
     template::{Inspect, List, Row},
     times, ui,
+    unsupported::{Unsupported, refused},
     verb::{Arity, Class, Outcome, Verb},
 };
 use crate::{
@@ -48,10 +49,16 @@ pub const CREATE: Verb = Verb {
     about: "Keep a secret, from a file or from standard input (-)",
     usage: "[OPTIONS] NAME FILE|-",
     arity: Arity::Exactly(2),
+    unsupported: OF_SWARMS,
     flags: CreateFlags::augment_args,
     run: |session, matches, arguments| create(session, parse::flags(matches)?, &arguments),
     ..Verb::PLAIN
 };
+
+static OF_SWARMS: &[Unsupported] = &[refused(
+    "template-driver",
+    "a secret is given as it is: write what is in it before",
+)];
 
 fn create(session: &Session, flags: CreateFlags, arguments: &[String]) -> Outcome {
     if flags.driver != "file" {

@@ -27,16 +27,16 @@ pub struct GlobalFlags {
     /// Whose exit codes: docker or podman
     #[arg(long, value_name = "string")]
     pub compat: Option<String>,
-    /// For Docker's sake: only "default" exists, there is no daemon
+    /// Not supported: there is no daemon, only the context "default" exists
     #[arg(long, short = 'c', value_name = "string")]
     context: Option<String>,
     /// Say more about what is done (log level debug)
     #[arg(long, short = 'D')]
     debug: bool,
-    /// For Docker's sake: refused, there is no daemon
+    /// Not supported: there is no daemon, but any socket of this machine means this program
     #[arg(long, short = 'H', value_name = "list")]
     host: Vec<String>,
-    /// How much to say: debug, info, warn, error or fatal
+    /// How much to say: debug, info, warn, error or fatal (default "warn")
     #[arg(long, short = 'l', value_name = "string")]
     log_level: Option<String>,
     /// Folder of everything that lasts
@@ -413,8 +413,10 @@ fn log_level(text: Option<&str>) -> std::result::Result<log::LevelFilter, Failur
         Some("fatal" | "panic") => LevelFilter::Off,
         Some(other) => {
             return Err(Failure::Plain(
-                format!("invalid log level {other:?}: expected debug, info, warn, error or fatal"),
-                125,
+                format!(
+                    "Unable to parse logging level: {other} (debug, info, warn, error or fatal)"
+                ),
+                1,
             ));
         }
     })

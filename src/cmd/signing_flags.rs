@@ -5,14 +5,19 @@ use clap::Args;
 
 #[derive(Args)]
 pub struct SigningFlags {
+    /// Not supported: images are not signed here, sign the digest that is pushed, for example with cosign
     #[arg(long, hide = true, value_name = "string")]
     sign_by: Option<String>,
+    /// Not supported: images are not signed here, sign the digest that is pushed, for example with cosign
     #[arg(long, hide = true, value_name = "path")]
     sign_by_sigstore: Option<String>,
+    /// Not supported: images are not signed here, sign the digest that is pushed, for example with cosign
     #[arg(long, hide = true, value_name = "path")]
     sign_by_sigstore_private_key: Option<String>,
+    /// Not supported: images are not signed here, sign the digest that is pushed, for example with cosign
     #[arg(long, hide = true, value_name = "fingerprint")]
     sign_by_sq_fingerprint: Option<String>,
+    /// Not supported: images are not signed here, sign the digest that is pushed, for example with cosign
     #[arg(long, hide = true, value_name = "path")]
     sign_passphrase_file: Option<String>,
 }

@@ -5,6 +5,7 @@
 use super::{
     called,
     failure::Failure,
+    template::List,
     ui,
     verb::{Arity, Outcome, Verb},
 };
@@ -122,6 +123,39 @@ pub static VERBS: &[Verb] = &[
     },
 ];
 
+/// The value of --format.
+fn format(words: &[String]) -> Option<&str> {
+    let mut words = words.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        match word.split_once('=') {
+            Some(("--format", value)) => return Some(value),
+            _ if word == "--format" => return words.next(),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// A list of nothing, with these headings.
+fn empty_list(headings: &str, format: Option<&str>) -> Outcome {
+    let names = [
+        ("ID", "ID"),
+        ("Name", "NAME"),
+        ("Description", "DESCRIPTION"),
+        ("Enabled", "ENABLED"),
+        ("PluginReference", "PLUGIN REFERENCE"),
+    ];
+    let list = List {
+        headings: &names,
+        default: "table",
+    };
+    match format {
+        None | Some("" | "table") => ui::line(headings)?,
+        asked => ui::raw(list.show(asked, &[])?.as_bytes())?,
+    }
+    Ok(0)
+}
+
 /// Answers one of the `known` commands below `group`: a line for standard output, or the failure.
 fn below(
     group: &str,
@@ -146,6 +180,7 @@ fn below(
     match answer(command) {
         // What is not there has no identifiers.
         Ok(_) if words.iter().any(|word| word == "-q" || word == "--quiet") => Ok(0),
+        Ok(line) if format(words).is_some() => empty_list(line, format(words)),
         Ok(line) => ui::line(line).map(|()| 0),
         Err(text) => Err(Failure::Plain(text.to_owned(), 1)),
     }

@@ -6,12 +6,13 @@
 use super::{
     artifact, attach, build, builder, builder_prune, clone, commit, completion, config_show,
     container_prune, context, cp, create, diff, doctor, events, exec, exists, export, export_store,
-    healthcheck, history, image_files, image_prune, image_scp, image_trust, images, import, info,
-    init, inspect, kill, load, login, logs, manifest, manifest_far, network, network_connect,
-    network_create, network_ls, pause, port, ps, pull, push, reference, refused, rename, restart,
-    rm, rmi, run, save, search, secret, spec, start, stats, stop, swarm, system_alias, system_boot,
-    system_check, system_df, system_migrate, system_prune, system_reset, system_resume, tag, top,
-    untag, update, verb::Verb, version, volume, volume_archive, volume_ls, volume_prune, wait,
+    healthcheck, history, image_files, image_prune, image_scp, image_trust, images, imagetools,
+    import, info, init, inspect, kill, load, login, logs, manifest, manifest_far, network,
+    network_connect, network_create, network_ls, pause, port, ps, pull, push, reference, refused,
+    rename, restart, rm, rmi, run, save, search, secret, spec, start, stats, stop, swarm,
+    system_alias, system_boot, system_check, system_df, system_migrate, system_prune, system_reset,
+    system_resume, tag, top, untag, update, verb::Verb, version, volume, volume_archive, volume_ls,
+    volume_prune, wait,
 };
 
 /// The groups that some spellings begin with.
@@ -162,6 +163,9 @@ pub static VERBS: &[&Verb] = &[
     &builder::STOP,
     &builder::RM,
     &builder::VERSION,
+    &imagetools::GROUP,
+    &imagetools::INSPECT,
+    &imagetools::CREATE,
     &completion::VERB,
     &doctor::VERB,
     &version::VERB,

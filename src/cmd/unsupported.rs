@@ -19,7 +19,7 @@ pub struct Unsupported {
     pub answer: Answer,
     /// Values that ask for what happens anyway.
     pub harmless: &'static [&'static str],
-    /// What to do instead of a flag that is refused, or why one has no effect; empty is "not yet".
+    /// What to do instead of a flag that is refused, or why one has no effect.
     pub instead: &'static str,
 }
 
@@ -67,6 +67,8 @@ pub const fn boolean(long: &'static str, answer: Answer) -> Unsupported {
     }
 }
 
+pub const NO_DECRYPTION: &str =
+    "layers are not decrypted here: pull and decrypt the image with skopeo, and load it";
 const NO_CONTENT_TRUST: &str = "content trust (Notary) is not checked: policy.json asks for signatures of sigstore's, see `coracle image trust show`";
 
 /// `=false` asks for signatures of Docker's Notary: a protection that was asked for and is not there is
@@ -80,16 +82,22 @@ pub const CONTENT_TRUST: Unsupported = Unsupported {
 /// `pull`'s and `push`'s share.
 pub static TRANSFER: &[Unsupported] = &[CONTENT_TRUST];
 
+/// The names of docker's and podman's own runtimes mean what happens anyway.
+pub const RUNTIMES: &[&str] = &["coracle", "", "runc", "io.containerd.runc.v2", "crun"];
+
 pub static RUN: &[Unsupported] = &[
     refused("arch", "--platform linux/ARCH chooses the image"),
-    refused("chrootdirs", ""),
+    refused(
+        "chrootdirs",
+        "hosts and resolv.conf are made for the container's root alone: mount them into others with -v",
+    ),
     refused(
         "conmon-pidfile",
         "--pidfile gets the number of the first process",
     ),
     only_windows("cpu-count", "only Windows has it; on Linux it is --cpus"),
     only_windows("cpu-percent", "only Windows has it; on Linux it is --cpus"),
-    refused("decryption-key", ""),
+    refused("decryption-key", NO_DECRYPTION),
     CONTENT_TRUST,
     refused("init-ctr", "there are no pods"),
     only_windows(
@@ -105,6 +113,10 @@ pub static RUN: &[Unsupported] = &[
         ..refused("isolation", "default is the only isolation on Linux")
     },
     refused("os", "--platform OS/ARCH chooses the image"),
+    Unsupported {
+        instead: "an error is an error",
+        ..boolean("permissive", Refuse)
+    },
     refused("pod", "there are no pods"),
     refused("pod-id-file", "there are no pods"),
     refused(
@@ -118,11 +130,14 @@ pub static RUN: &[Unsupported] = &[
             "only 0, 1 and 2 are open in a container; bind a file or a socket with -v",
         )
     },
-    refused("rdt-class", ""),
+    refused(
+        "rdt-class",
+        "classes of cache and memory bandwidth (resctrl) are not used: see --cpuset-cpus and --cpu-shares",
+    ),
     refused("requires", "start the other containers first"),
     // This program is the runtime, and carries out itself what it would ask another for.
     Unsupported {
-        harmless: &["coracle", ""],
+        harmless: RUNTIMES,
         ..refused(
             "runtime",
             "unknown or invalid runtime name: coracle is the only one",
@@ -142,40 +157,83 @@ pub static RUN: &[Unsupported] = &[
             "--security-opt seccomp=FILE takes a profile; one of the image is not trusted",
         )
     },
-    refused("shm-size-systemd", ""),
-    valued("storage-opt", Refuse),
-    boolean("use-api-socket", Refuse),
+    refused(
+        "shm-size-systemd",
+        "the mounts for systemd have the sizes of their own: mount a --tmpfs with size= instead",
+    ),
+    refused(
+        "storage-opt",
+        "a container's files have no quota: put the store (--root) on a file system that has one",
+    ),
+    Unsupported {
+        instead: "there is no daemon to give a socket of",
+        ..boolean("use-api-socket", Refuse)
+    },
     refused("variant", "--platform linux/ARCH/VARIANT chooses the image"),
 ];
 
 const NO_DAEMON: &str = "there is no daemon: what is asked for is done here";
 
+const fn ignored(long: &'static str, why: &'static str) -> Unsupported {
+    Unsupported {
+        instead: why,
+        ..valued(long, Ignore)
+    }
+}
+
 /// Those that stand before the command.
 pub static GLOBAL: &[Unsupported] = &[
     refused("cdi-spec-dir", "it is a flag of run and create here"),
-    Unsupported {
-        instead: "who makes control groups follows from the machine, see `coracle doctor`",
-        ..valued("cgroup-manager", Ignore)
-    },
+    ignored(
+        "cgroup-manager",
+        "who makes control groups follows from the machine, see `coracle doctor`",
+    ),
+    ignored("conmon", "this program looks after containers itself"),
     refused("connection", NO_DAEMON),
+    ignored(
+        "events-backend",
+        "events are in a journal of the store, see `coracle events`",
+    ),
     refused("hooks-dir", "it is a flag of run and create here"),
     refused("identity", NO_DAEMON),
+    refused(
+        "imagestore",
+        "--root has everything; images of others are read with --storage-opt additionalimagestore=FOLDER",
+    ),
+    refused(
+        "module",
+        "CONTAINERS_CONF_OVERRIDE names one more containers.conf, see `coracle config show`",
+    ),
+    ignored("network-cmd-path", "no helper program makes networks"),
+    refused(
+        "network-config-dir",
+        "networks are kept in the store: --root",
+    ),
+    refused("out", "standard output goes elsewhere by the shell: >FILE"),
     Unsupported {
         instead: NO_DAEMON,
         ..boolean("remote", Refuse)
     },
     Unsupported {
-        harmless: &["coracle", ""],
+        harmless: RUNTIMES,
         ..refused(
             "runtime",
             "unknown or invalid runtime name: coracle is the only one",
         )
     },
     refused("runtime-flag", "coracle is the only runtime"),
+    refused("ssh", NO_DAEMON),
+    Unsupported {
+        instead: "messages go to standard error: `systemd-cat coracle …` keeps them in the journal",
+        ..boolean("syslog", Refuse)
+    },
     Unsupported {
         instead: NO_DAEMON,
         ..boolean("tls", Refuse)
     },
+    refused("tls-ca", NO_DAEMON),
+    refused("tls-cert", NO_DAEMON),
+    refused("tls-key", NO_DAEMON),
     refused("tlscacert", NO_DAEMON),
     refused("tlscert", NO_DAEMON),
     refused("tlskey", NO_DAEMON),
@@ -183,11 +241,24 @@ pub static GLOBAL: &[Unsupported] = &[
         instead: NO_DAEMON,
         ..boolean("tlsverify", Refuse)
     },
+    refused(
+        "tmpdir",
+        "--runroot is the folder of what is gone at reboot",
+    ),
+    Unsupported {
+        instead: "put --root on a tmpfs",
+        ..boolean("transient-store", Refuse)
+    },
     refused("url", NO_DAEMON),
+    refused("volumepath", "volumes are kept in the store: --root"),
 ];
 
 /// `exec`'s share.
 pub static EXEC: &[Unsupported] = &[
+    Unsupported {
+        instead: "a program of exec leaves no session behind",
+        ..boolean("no-session", Ignore)
+    },
     refused(
         "preserve-fd",
         "only 0, 1 and 2 are open in a container; bind a file or a socket with run -v",
@@ -222,6 +293,20 @@ pub fn refuse_content_trust(verb: &str, words: &[OsString]) -> Result<(), Failur
         return Err(Failure::Refused(text, NO_CONTENT_TRUST));
     }
     Ok(())
+}
+
+/// Why a flag that is declared is always an error, if its help says so.
+pub fn refused_by_its_command(about: &str) -> Option<&str> {
+    about.strip_prefix("Not supported: ")
+}
+
+/// Why a flag that is declared does nothing, if its help says so.
+pub fn without_effect(about: &str) -> Option<&str> {
+    let (who, why) = about.split_once(": ")?;
+    let who = who.to_ascii_lowercase();
+    ["for docker's sake", "for podman's sake", "has no effect"]
+        .contains(&who.as_str())
+        .then_some(why)
 }
 
 /// The words without the flags of the table, after a notice about those that were taken out.
@@ -357,9 +442,6 @@ impl<'a> Sieve<'a> {
 }
 
 fn refusal(flag: &Unsupported, value: &str) -> Failure {
-    if flag.instead.is_empty() {
-        return Failure::Plain(format!("--{} is not supported yet", flag.long), 125);
-    }
     let text = if flag.valued {
         format!("--{} {value:?} is not supported", flag.long)
     } else {
@@ -381,20 +463,7 @@ fn is_letter_alone(arg: &Arg, rest: &str) -> bool {
 }
 
 fn notice(dropped: &[&Unsupported]) {
-    let (plain, explained): (Vec<&Unsupported>, Vec<&Unsupported>) = dropped
-        .iter()
-        .copied()
-        .partition(|flag| flag.instead.is_empty());
-    for flag in explained {
+    for flag in dropped {
         ui::notice(&format!("--{} has no effect: {}", flag.long, flag.instead));
-    }
-    let names: Vec<String> = plain
-        .into_iter()
-        .map(|flag| format!("--{}", flag.long))
-        .collect();
-    match names.as_slice() {
-        [] => {}
-        [name] => ui::notice(&format!("{name} has no effect yet")),
-        names => ui::notice(&format!("{} have no effect yet", names.join(", "))),
     }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{
     Session, each, parse, ui,
+    unsupported::{Answer, Unsupported, refused, valued},
     verb::{Arity, Class, Outcome, Verb},
 };
 use crate::{
@@ -27,6 +28,9 @@ struct CreateFlags {
     /// Set a label, KEY=VALUE
     #[arg(long, short = 'l', value_name = "list")]
     label: Vec<String>,
+    /// The volume's name, as the argument
+    #[arg(long, value_name = "string", hide = true)]
+    name: Option<String>,
     /// Option of the driver: type, device or o, as mount(8) takes them (default map[])
     #[arg(long, short = 'o', value_name = "map")]
     opt: Vec<String>,
@@ -40,14 +44,37 @@ pub const CREATE: Verb = Verb {
     about: "Make a volume",
     usage: "[OPTIONS] [VOLUME]",
     arity: Arity::AtMost(1),
+    unsupported: OF_CLUSTERS,
     flags: CreateFlags::augment_args,
     run: |session, matches, names| create(session, parse::flags(matches)?, names),
     ..Verb::PLAIN
 };
 
+const NO_CLUSTER: &str = "cluster volumes belong to a swarm, and there is none";
+
+/// Docker's flags of cluster volumes.
+static OF_CLUSTERS: &[Unsupported] = &[
+    refused("availability", NO_CLUSTER),
+    refused("group", NO_CLUSTER),
+    refused("limit-bytes", NO_CLUSTER),
+    refused("required-bytes", NO_CLUSTER),
+    refused("scope", NO_CLUSTER),
+    refused("secret", NO_CLUSTER),
+    refused("sharing", NO_CLUSTER),
+    refused("topology-preferred", NO_CLUSTER),
+    refused("topology-required", NO_CLUSTER),
+    refused("type", NO_CLUSTER),
+];
+
 fn create(session: &Session, flags: CreateFlags, names: Vec<String>) -> Outcome {
+    let argument = names.into_iter().next();
+    if argument.is_some() && flags.name.is_some() {
+        let text = "conflicting options: cannot specify a volume-name through both --name and as a positional arg";
+        return Err(Error::invalid(text).into());
+    }
+    let name = argument.or(flags.name);
     let request = VolumeRequest {
-        name: names.into_iter().next().filter(|name| !name.is_empty()),
+        name: name.filter(|name| !name.is_empty()),
         driver: flags.driver,
         labels: pairs(&flags.label),
         options: driver_options(&flags.opt)?,
@@ -92,11 +119,19 @@ struct RemoveFlags {
     force: bool,
 }
 
+/// Podman's time until the containers of a volume are killed.
+static OF_REMOVAL: &[Unsupported] = &[Unsupported {
+    short: Some('t'),
+    instead: "no container is stopped",
+    ..valued("time", Answer::Ignore)
+}];
+
 pub const REMOVE: Verb = Verb {
     spellings: &["volume rm", "volume remove"],
     about: "Remove volumes",
     usage: "[OPTIONS] VOLUME [VOLUME...]",
     arity: Arity::AtLeast(0),
+    unsupported: OF_REMOVAL,
     flags: RemoveFlags::augment_args,
     run: |session, matches, names| {
         let flags: RemoveFlags = parse::flags(matches)?;

@@ -15,6 +15,9 @@ use crate::{engine::volumes::VolumeSummary, model::volume::LOCAL};
 
 #[derive(Args)]
 struct Flags {
+    /// Show cluster volumes alone: there are none without a swarm
+    #[arg(long)]
+    cluster: bool,
     /// Show those that fit: dangling, driver, label, label!, name, since, until
     #[arg(long, short = 'f', value_name = "filter")]
     filter: Vec<String>,
@@ -52,6 +55,12 @@ const HEADINGS: &[(&str, &str)] = &[
     ("Availability", "AVAILABILITY"),
 ];
 
+/// Docker's columns for them.
+const CLUSTER: List<'_> = List {
+    headings: HEADINGS,
+    default: r"table {{.Name}}\t{{.Group}}\t{{.Driver}}\t{{.Availability}}\t{{.Status}}",
+};
+
 const LIST: List<'_> = List {
     headings: HEADINGS,
     default: r"table {{.Driver}}\t{{.Name}}",
@@ -61,10 +70,14 @@ fn run(session: &Session, flags: &Flags) -> Outcome {
     let filters = Filters::parse(&flags.filter, FILTERS)?;
     let mut volumes = session.engine()?.volumes()?;
     select(&mut volumes, &filters)?;
+    if flags.cluster {
+        volumes.clear();
+    }
     let rows: Vec<Row> = volumes.iter().map(row).collect();
     let configured = session.settings.volumes_format.as_deref();
     let quiet = flags.quiet.then_some("Name");
-    flags.look.print(&LIST, &rows, configured, quiet)
+    let list = if flags.cluster { &CLUSTER } else { &LIST };
+    flags.look.print(list, &rows, configured, quiet)
 }
 
 /// Keeps those that fit; shared with `volume prune`.

@@ -16,7 +16,9 @@ use super::{AttachOptions, Engine, PullSettings, RunOptions, RunOutcome, Silent}
 use crate::{
     model::{
         ContainerSpec, Context, Digest, Error, ErrorKind, Result,
+        builder::Builders,
         container::{AttachedStreams, ContainerRecord, RootRequest},
+        names,
     },
     storage::{Lease, StagedLayer, Store, changes::Changes, containers::forgive_volatile},
 };
@@ -32,6 +34,30 @@ impl Engine {
     /// Where builds keep what they make.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The names of the builder.
+    pub fn builders(&self) -> Result<Builders> {
+        self.store.builders()
+    }
+
+    pub fn change_builders<T>(&self, change: impl FnOnce(&mut Builders) -> Result<T>) -> Result<T> {
+        self.store.change_builders(change)
+    }
+
+    /// A name for a builder that was given none.
+    pub fn made_up_name(&self) -> Result<String> {
+        let mut bits = [0; 8];
+        rustix::rand::getrandom(&mut bits, rustix::rand::GetRandomFlags::empty())
+            .system(|| "cannot get random bytes".to_owned())?;
+        Ok(names::from_random(u64::from_ne_bytes(bits)))
+    }
+
+    /// Bytes that are free where the store is, to users other than root.
+    pub fn free_bytes(&self) -> Result<u64> {
+        let disk = rustix::fs::fstatvfs(self.store.build_folder()?)
+            .system(|| "cannot ask for the free space of the store".to_owned())?;
+        Ok(disk.f_bavail * disk.f_frsize)
     }
 
     /// Runs the spec's program on these layers, lowest first, with this process's standard output

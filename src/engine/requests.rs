@@ -31,14 +31,24 @@ pub struct LoadRequest {
 
 #[derive(Clone, Debug)]
 pub struct ImportRequest {
-    /// A tar file, possibly compressed; `None` is standard input.
-    pub input: Option<PathBuf>,
+    pub source: ImportSource,
     pub reference: Option<Reference>,
     /// Dockerfile instructions (`CMD …`, `ENV …`) for the configuration.
     pub changes: Vec<String>,
     pub message: Option<String>,
     pub platform: Option<Platform>,
+    /// For a URL.
+    pub registry: RegistryOptions,
     pub trust: TrustFiles,
+}
+
+/// Where the tar of an import, possibly compressed, comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImportSource {
+    Input,
+    File(PathBuf),
+    /// http or https.
+    Url(String),
 }
 
 /// `container clone`

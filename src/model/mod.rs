@@ -8,6 +8,7 @@ pub mod address_pool;
 pub mod attachment;
 pub mod auth_file;
 pub mod backend;
+pub mod builder;
 pub mod capability;
 pub mod cdi;
 pub mod client_config;

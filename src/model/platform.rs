@@ -47,6 +47,31 @@ impl Platform {
     }
 }
 
+/// What may stand alone, as GOOS has it.
+const SYSTEMS: &[&str] = &[
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "windows",
+    "zos",
+];
+/// The same of GOARCH, and the names of `uname -m`.
+const ARCHITECTURES: &[&str] = &[
+    "386", "aarch64", "amd64", "arm", "arm64", "armel", "armhf", "i386", "loong64", "mips",
+    "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv", "riscv64", "s390", "s390x",
+    "sparc", "sparc64", "wasm", "x86-64", "x86_64",
+];
+
 impl FromStr for Platform {
     type Err = Error;
 
@@ -65,8 +90,17 @@ impl FromStr for Platform {
             )));
         }
         let (os, architecture, variant) = match parts[..] {
-            ["linux"] => ("linux".to_owned(), Platform::host().architecture, None),
-            [architecture] => ("linux".to_owned(), architecture.to_owned(), None),
+            [system] if SYSTEMS.contains(&system) => {
+                (system.to_owned(), Platform::host().architecture, None)
+            }
+            [architecture] if ARCHITECTURES.contains(&architecture) => {
+                ("linux".to_owned(), architecture.to_owned(), None)
+            }
+            [other] => {
+                return Err(Error::invalid(format!(
+                    "{other:?}: unknown operating system or architecture: invalid argument"
+                )));
+            }
             [os, architecture] => (os.to_owned(), architecture.to_owned(), None),
             [os, architecture, variant, ..] => (
                 os.to_owned(),
@@ -76,7 +110,7 @@ impl FromStr for Platform {
             [] => unreachable!("split yields at least one part"),
         };
         let (architecture, variant) = match (architecture.as_str(), variant) {
-            ("x86_64", variant) => ("amd64".to_owned(), variant),
+            ("x86_64" | "x86-64", variant) => ("amd64".to_owned(), variant),
             ("aarch64", variant) => ("arm64".to_owned(), variant),
             ("armhf", None) => ("arm".to_owned(), Some("v7".to_owned())),
             ("i386", variant) => ("386".to_owned(), variant),

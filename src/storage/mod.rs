@@ -25,6 +25,7 @@
 //!   volumes/NAME/             appears by one rename; see [`volumes`]
 //!   events/journal journal.1  what has happened; see [`events`]
 //!   builds/                   what steps of builds have made, with the first build; see [`builds`]
+//!   builds/builders           names of the builder; see [`builders`]
 //!   builds/urls/              what URLs of builds held; see [`url_copies`]
 //!   secrets/NAME              one SecretRecord a secret; there with the first
 //!   networks/NAME             one Network a network; there with the first, see [`networks`]
@@ -87,6 +88,7 @@ mod additional;
 mod below;
 pub mod blobs;
 pub mod build_caches;
+pub mod builders;
 pub mod builds;
 pub mod changes;
 pub mod check;

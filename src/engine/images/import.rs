@@ -1,6 +1,9 @@
 //! `import`: the tar of a root file system becomes an image of one layer.
 
-use std::io::Read;
+use std::{
+    io::{PipeReader, Read, Write},
+    thread::JoinHandle,
+};
 
 use super::{
     changes,
@@ -9,12 +12,13 @@ use super::{
     trust::Trust,
 };
 use crate::{
-    engine::{Engine, ImportRequest, Progress, Silent},
+    engine::{Engine, ImportRequest, Progress, Silent, requests::ImportSource},
     model::{
-        Context, Digest, Error, ErrorKind, Platform, Reference, Result,
+        Context, Digest, Error, ErrorKind, Platform, Reference, RegistryOptions, Result,
         image::{History, ImageConfig, ProcessDefaults, RootFs},
         manifest::{self, Compression},
     },
+    registry::{DownloadRequest, Registry},
     storage::{
         Lease, StagedBlob, Store,
         unpack::{Privilege, decompress_any},
@@ -39,7 +43,11 @@ impl Engine {
     /// Makes an image of one layer from a tar stream, which may be compressed with gzip, zstd, xz or bzip2;
     /// the layer is kept uncompressed. Returns the image ID.
     pub fn import(&self, request: &ImportRequest, _progress: &dyn Progress) -> Result<Digest> {
-        Trust::read(&request.trust)?.admit_file("tarball", request.input.as_deref())?;
+        let file = match &request.source {
+            ImportSource::File(path) => Some(path.as_path()),
+            ImportSource::Input | ImportSource::Url(_) => None,
+        };
+        Trust::read(&request.trust)?.admit_file("tarball", file)?;
         self.enter_user_namespace()?;
         let options = ImportOptions {
             message: request.message.clone(),
@@ -47,17 +55,67 @@ impl Engine {
             changes: request.changes.clone(),
             reference: request.reference.clone(),
         };
-        let tar: Box<dyn Read + Send> = match &request.input {
-            Some(path) => Box::new(
+        let tar: Box<dyn Read + Send> = match &request.source {
+            ImportSource::File(path) => Box::new(
                 std::fs::File::open(path).system(|| format!("cannot open {}", path.display()))?,
             ),
-            None => Box::new(std::io::stdin()),
+            ImportSource::Input => Box::new(std::io::stdin()),
+            ImportSource::Url(url) => Box::new(Fetched::begin(url, &request.registry)?),
         };
         let id = import(&self.store, self.privilege(), tar, &options)?;
         let name = options.reference.as_ref();
         let name = name.map_or_else(|| id.to_string(), Reference::familiar);
         self.note_image("import", id.as_str(), &name, Some(&id));
         Ok(id)
+    }
+}
+
+/// What is at a URL, read while it arrives. A download that fails is an error of the last read: half an
+/// archive must not pass for a whole one.
+struct Fetched {
+    arrives: PipeReader,
+    download: Option<JoinHandle<Result<()>>>,
+}
+
+impl Fetched {
+    fn begin(url: &str, options: &RegistryOptions) -> Result<Fetched> {
+        let (arrives, mut leaves) = std::io::pipe().system(|| "cannot make a pipe".to_owned())?;
+        let (url, options) = (url.to_owned(), options.clone());
+        let download = std::thread::spawn(move || {
+            let asked = DownloadRequest {
+                url: &url,
+                limit: u64::MAX,
+                authorization: &|_| None,
+                etag: None,
+                last_modified: None,
+            };
+            let mut take = |bytes: &[u8]| {
+                leaves
+                    .write_all(bytes)
+                    .system(|| "the import has ended".to_owned())
+            };
+            Registry::new(&options)
+                .download(&asked, &mut take)
+                .map(drop)
+        });
+        Ok(Fetched {
+            arrives,
+            download: Some(download),
+        })
+    }
+}
+
+impl Read for Fetched {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.arrives.read(buffer)?;
+        if length > 0 || buffer.is_empty() {
+            return Ok(length);
+        }
+        match self.download.take().map(JoinHandle::join) {
+            Some(Ok(Err(error))) => Err(std::io::Error::other(error)),
+            Some(Err(_)) => Err(std::io::Error::other("the download was broken off")),
+            Some(Ok(Ok(()))) | None => Ok(0),
+        }
     }
 }
 
