@@ -7,7 +7,7 @@ set -euo pipefail
 NAME="test-db-$$"
 VOLUME="test-db-data-$$"
 PASSWORD="s3cret pass"
-TIMEOUT=30
+TIMEOUT=300
 
 cleanup() {
   status=$?
@@ -44,10 +44,10 @@ until docker logs "$NAME" 2>&1 | grep -q "database system is ready to accept con
 done
 
 # 2. the client inside says so
-for i in $(seq 1 50); do
+for i in $(seq 1 300); do
   docker exec "$NAME" pg_isready -U postgres >/dev/null 2>&1 && break
   sleep 0.1
-  [ "$i" -lt 50 ] || exit 1
+  [ "$i" -lt 300 ] || exit 1
 done
 
 # 3. the published port answers

@@ -33,7 +33,7 @@ $SSH bash -s <<EOF
 set -eu
 docker stop web 2>/dev/null && docker rm web 2>/dev/null || true
 docker run -d --name web --restart unless-stopped --log-opt max-size=10m --log-opt max-file=3 -p 127.0.0.1:8088:80 $IMAGE:$TAG >/dev/null
-for try in 1 2 3 4 5 6 7 8 9 10; do
+for try in {1..100}; do
   curl -fsS http://127.0.0.1:8088/ | grep -q 'release $TAG' && break
   sleep 0.2
 done

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 wait_for_healthy() {
-  local container=$1 deadline=$((SECONDS + ${2:-20})) status
+  local container=$1 deadline=$((SECONDS + ${2:-60})) status
   while :; do
     status="$(docker inspect -f '{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}' "$container")"
     case "$status" in
@@ -46,7 +46,7 @@ docker ps --filter health=none -q --no-trunc | grep -qx "$(docker inspect -f '{{
 
 # It recovers when what it checks does.
 docker exec bad touch /ready
-wait_until=$((SECONDS + 15))
+wait_until=$((SECONDS + 60))
 until [ "$(docker inspect --format "{{json .State.Health.Status }}" bad)" = '"healthy"' ]; do
   (( SECONDS < wait_until )); sleep 0.2
 done
@@ -54,7 +54,7 @@ done
 # From the command line only, with timeout(1) around the usual one-liner.
 docker run -d --name slow --health-cmd 'test -e /tmp/up || exit 1' --health-interval=200ms --health-retries=50 "$BASE_IMAGE" sh -c 'sleep 1; touch /tmp/up; sleep 600' >/dev/null
 [ "$(docker inspect -f {{.State.Health.Status}} slow)" = starting ]
-timeout 20 bash -c 'until [[ "`docker inspect -f {{.State.Health.Status}} slow`" == "healthy" ]]; do sleep 0.1; done'
+timeout 60 bash -c 'until [[ "`docker inspect -f {{.State.Health.Status}} slow`" == "healthy" ]]; do sleep 0.1; done'
 docker logs good 2>&1 | { ! grep .; }
 docker stop -t 0 good bad plain slow >/dev/null
 [ "$(docker ps -a --format '{{.State}}' | sort -u)" = exited ]

@@ -42,7 +42,7 @@ wait_for_port() { # container host port
   local n=0
   until docker exec "$1" bash -c "</dev/tcp/$2/$3" 2>/dev/null; do
     n=$((n + 1))
-    if [ $n -gt 100 ]; then
+    if [ $n -gt 300 ]; then
       echo "$2:$3 is not reachable from $1" >&2
       docker logs --tail 20 "$1" >&2
       return 1

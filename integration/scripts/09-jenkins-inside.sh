@@ -33,7 +33,7 @@ echo content >result.txt
 EOF
 docker exec -d --env HUDSON_COOKIE=abc --env JENKINS_SERVER_COOKIE=durable-1 "$container" \
   sh -c "(sh -xe '$TMP/durable-1/script.sh' >'$TMP/durable-1/log.txt' 2>'$TMP/durable-1/err.txt'; echo \$? >'$TMP/durable-1/result.tmp'; mv '$TMP/durable-1/result.tmp' '$TMP/durable-1/result') &"
-for _ in $(seq 100); do [ -s "$TMP/durable-1/result" ] && break; sleep 0.1; done
+for _ in $(seq 300); do [ -s "$TMP/durable-1/result" ] && break; sleep 0.1; done
 [ "$(cat "$TMP/durable-1/result")" = 0 ] || { cat "$TMP"/durable-1/*.txt >&2; exit 1; }
 cat "$TMP/durable-1/log.txt"
 [ "$(cat result.txt)" = content ]

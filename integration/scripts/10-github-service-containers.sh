@@ -37,7 +37,7 @@ docker ps --all --filter id="$job" --filter status=running --no-trunc --format "
 docker inspect "$job" --format '{{range .Config.Env}}{{println .}}{{end}}' | grep '^PATH='
 
 # health
-for _ in $(seq 100); do
+for _ in $(seq 300); do
   health="$(docker inspect --format="{{if .Config.Healthcheck}}{{print .State.Health.Status}}{{end}}" "$redis")"
   [ "$health" = starting ] || break
   sleep 0.1

@@ -51,7 +51,7 @@ docker run --rm -i "$TOOL_IMAGE" sh -c 'cat; echo done >&2' <blob 2>/dev/null | 
 # A reader that has had enough ends the command; the container goes on to its end.
 { docker run --rm "$TOOL_IMAGE" seq 200000 2>/dev/null || true; } | head -n 1 | grep -qx 1
 
-for _ in $(seq 50); do [ -z "$(docker ps -aq)" ] && break; sleep 0.1; done
+for _ in $(seq 300); do [ -z "$(docker ps -aq)" ] && break; sleep 0.1; done
 
 docker volume rm toolchain-cache >/dev/null
 [ -z "$(docker ps -aq)" ]

@@ -19,7 +19,7 @@ CMD ["sh", "-c", "echo 'cannot bind' >&2; exit 1"]
 EOF
 
 answers() { curl --silent --fail --max-time 2 "http://127.0.0.1:$1/"; }
-wait_for() { local i; for i in $(seq 50); do answers "$1" >/dev/null && return; sleep 0.1; done; return 1; }
+wait_for() { local i; for i in $(seq 300); do answers "$1" >/dev/null && return; sleep 0.1; done; return 1; }
 
 deploy() {
   local image=$1
@@ -66,7 +66,7 @@ docker ps --format '{{.Ports}}' | grep -q "0.0.0.0:$PORT->80/tcp"
 # Killed from inside, `always` brings it back; a stop by hand does not.
 docker exec web kill 1 || true
 wait_for "$PORT"
-for _ in $(seq 50); do [ "$(docker inspect -f '{{.RestartCount}}' web)" -ge 1 ] && break; sleep 0.1; done
+for _ in $(seq 300); do [ "$(docker inspect -f '{{.RestartCount}}' web)" -ge 1 ] && break; sleep 0.1; done
 docker update --restart=no web >/dev/null
 [ "$(docker inspect -f '{{.HostConfig.RestartPolicy.Name}}' web)" = no ]
 docker stop web >/dev/null

@@ -50,7 +50,7 @@ for c in $(docker ps -a --format '{{.Names}}'); do docker logs "$c" >"$out/$c.lo
 [ "$(wc -l <"$out/logger.log")" = 7 ]
 
 # what was watched
-for _ in $(seq 50); do grep -q ' die noisy 0' "$out/events" && break; sleep 0.1; done
+for _ in $(seq 300); do grep -q ' die noisy 0' "$out/events" && break; sleep 0.1; done
 kill "$watcher"; wait "$watcher" 2>/dev/null || true
 awk '{ print $2, $3, $4 }' "$out/events" | sed 's/ *$//; s/ <no value>//' | sort >"$out/seen"
 printf '%s\n' 'die crash 12' 'die logger 0' 'die noisy 0' 'start crash' 'start logger' 'start noisy' | diff - "$out/seen"

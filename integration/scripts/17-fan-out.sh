@@ -49,7 +49,7 @@ sleep 0.3
 timeout 0.3 docker wait hangs || [ $? = 124 ]
 docker kill hangs >/dev/null
 wait "$waiter"; [ "$(cat code)" = 137 ]
-for _ in $(seq 50); do [ -z "$(docker ps -aq)" ] && break; sleep 0.1; done
+for _ in $(seq 300); do [ -z "$(docker ps -aq)" ] && break; sleep 0.1; done
 [ -z "$(docker ps -aq --filter label=suite=shards)" ]
 rm -rf reports tests all code
 echo OK

@@ -24,7 +24,7 @@ docker info -f '{{range .Plugins.Network}}{{println .}}{{end}}' | grep -qx bridg
 network="$(docker network create --label org.testcontainers=true "tc-$session")"
 id="$(docker run -d --label org.testcontainers=true --label "org.testcontainers.session-id=$session" \
   --label org.testcontainers.lang=bash --network "$network" -P "$REDIS_IMAGE")"
-for _ in $(seq 100); do docker logs "$id" 2>&1 | grep -q 'Ready to accept connections' && break; sleep 0.1; done
+for _ in $(seq 300); do docker logs "$id" 2>&1 | grep -q 'Ready to accept connections' && break; sleep 0.1; done
 mapped="$(docker inspect "$id" | jq -r '.[0].NetworkSettings.Ports["6379/tcp"][] | select(.HostIp == "0.0.0.0") | .HostPort')"
 timeout 10 bash -c "until </dev/tcp/127.0.0.1/$mapped; do sleep 0.1; done" 2>/dev/null
 [ "$(docker exec "$id" redis-cli set key value)" = OK ]
@@ -45,7 +45,7 @@ docker run --sig-proxy=false -a STDOUT -a STDERR --mount "type=bind,source=$fold
   -l "devcontainer.local_folder=$folder" -l "org.testcontainers.session-id=$session" --entrypoint /bin/sh vsc-app \
   -c 'echo Container started; trap "exit 0" 15; while sleep 1 & wait $!; do :; done' - >started 2>&1 &
 attached=$!
-for _ in $(seq 100); do grep -q 'Container started' started && break; sleep 0.1; done
+for _ in $(seq 300); do grep -q 'Container started' started && break; sleep 0.1; done
 dev="$(docker ps -q -a --filter "label=devcontainer.local_folder=$folder")"
 docker inspect --type container "$dev" | jq -e '.[0].Mounts[0] | .Type == "bind" and .Destination == "/workspaces/app" and .RW' >/dev/null
 docker exec -i -u root -w /workspaces/app "$dev" /bin/sh -c 'echo from-inside >made; cat' <<<'typed' | grep -qx typed

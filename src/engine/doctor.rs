@@ -34,7 +34,8 @@ const OLDEST_KERNEL: (u32, u32) = (5, 12);
 const GOOD_KERNEL: (u32, u32) = (6, 5);
 /// What most images need: ids up to 65535.
 const GOOD_RANGE: u64 = 65_536;
-const ADD_RANGES: &str = "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535";
+/// Where the ranges of ordinary users begin (login.defs(5), SUB_UID_MIN).
+const FIRST_RANGE: u64 = 100_000;
 /// Where the mapping programs are looked for, as by those who run them.
 const MAPPER_FOLDERS: [&str; 5] = [
     "/usr/bin",
@@ -240,7 +241,7 @@ fn mode(mode: &UserMode) -> Check {
                 fine(NAME, detail)
             } else {
                 limited(NAME, format!("{detail}: some images use ids up to 65535"))
-                    .fix(format!("{ADD_RANGES} {}", own_name()))
+                    .fix(add_ranges(&own_name()))
             }
         }
         UserMode::SingleId { uid: 0, why, .. } => limited(NAME, format!("single id: {why}"))
@@ -251,9 +252,29 @@ fn mode(mode: &UserMode) -> Check {
                 None => "sudo apt-get install uidmap && ",
             };
             limited(NAME, format!("single id, only user 0 exists: {why}"))
-                .fix(format!("{install}{ADD_RANGES} {}", own_name()))
+                .fix(format!("{install}{}", add_ranges(&own_name())))
         }
     }
+}
+
+/// The command that gives ranges which are nobody's yet: whoever had them, too, would be the owner of
+/// what the other's containers write.
+fn add_ranges(name: &str) -> String {
+    let files = ["/etc/subuid", "/etc/subgid"];
+    let firsts = files.map(|file| first_free(&fs::read_to_string(file).unwrap_or_default()));
+    let first = firsts[0].max(firsts[1]);
+    let last = first.saturating_add(GOOD_RANGE - 1);
+    format!("sudo usermod --add-subuids {first}-{last} --add-subgids {first}-{last} {name}")
+}
+
+/// The first id behind all ranges of a file like /etc/subuid, subuid(5).
+fn first_free(text: &str) -> u64 {
+    let ends = text.lines().filter_map(|line| {
+        let mut fields = line.split(':').skip(1);
+        let mut number = || fields.next()?.trim().parse::<u64>().ok();
+        number()?.checked_add(number()?)
+    });
+    ends.fold(FIRST_RANGE, u64::max)
 }
 
 /// This user's name, or the shell's word for it.
@@ -332,8 +353,7 @@ fn subordinate(file: &str, kind: &str, id: u32) -> Check {
     let name = own_name();
     let ranges = subordinate_ranges(&text, Some(&name), uid);
     if ranges.is_empty() {
-        return limited(file, format!("no {kind} ids for {name}"))
-            .fix(format!("{ADD_RANGES} {name}"));
+        return limited(file, format!("no {kind} ids for {name}")).fix(add_ranges(&name));
     }
     let covers_self = ranges
         .iter()
@@ -506,6 +526,14 @@ mod tests {
     }
 
     #[test]
+    fn ranges_that_are_nobodys() {
+        assert_eq!(first_free(""), 100_000);
+        assert_eq!(first_free("old:1000:10\n# more\nalice\n"), 100_000);
+        let taken = "bob:165536:65536\nalice:100000:65536\n";
+        assert_eq!(first_free(taken), 231_072);
+    }
+
+    #[test]
     fn no_mode_but_a_poor_one_needs_a_command() {
         let poor = UserMode::SingleId {
             uid: 1000,
@@ -514,7 +542,7 @@ mod tests {
         };
         let check = mode(&poor);
         assert_eq!(check.health, Health::Limited);
-        assert!(check.fix.unwrap().contains("--add-subuids 100000-165535"));
+        assert!(check.fix.unwrap().contains("sudo usermod --add-subuids "));
         assert_eq!(mode(&UserMode::Root).health, Health::Fine);
         assert_eq!(mode(&UserMode::Root).fix, None);
     }
