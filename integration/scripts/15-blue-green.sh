@@ -19,7 +19,15 @@ CMD ["sh", "-c", "echo 'cannot bind' >&2; exit 1"]
 EOF
 
 answers() { curl --silent --fail --max-time 2 "http://127.0.0.1:$1/"; }
-wait_for() { local i; for i in $(seq 300); do answers "$1" >/dev/null && return; sleep 0.1; done; return 1; }
+wait_for() { # port container
+  local i
+  for i in $(seq 300); do
+    answers "$1" >/dev/null && return
+    [ "$(docker inspect -f '{{.State.Status}}' "$2")" != exited ] || return 1
+    sleep 0.1
+  done
+  return 1
+}
 
 deploy() {
   local image=$1
@@ -27,7 +35,7 @@ deploy() {
   docker run -d --name web-new --restart on-failure:2 -p 127.0.0.1::80 "$image" >/dev/null
   local port
   port="$(docker port web-new 80 2>/dev/null | cut -d: -f2)" || true
-  if [ -z "$port" ] || ! wait_for "$port"; then
+  if [ -z "$port" ] || ! wait_for "$port" web-new; then
     echo "$image does not answer, $(docker inspect -f 'state {{.State.Status}}, code {{.State.ExitCode}}' web-new):"
     docker logs --tail 1 web-new
     docker rm -f web-new >/dev/null
@@ -36,7 +44,7 @@ deploy() {
   docker rm -f web-new >/dev/null
   # switch
   docker rename web web-old 2>/dev/null && docker stop -t 2 web-old >/dev/null || true
-  if docker run -d --name web --restart always -p "$PORT:80" --stop-timeout 1 "$image" >/dev/null && wait_for "$PORT"; then
+  if docker run -d --name web --restart always -p "$PORT:80" --stop-timeout 1 "$image" >/dev/null && wait_for "$PORT" web; then
     docker rm -f web-old >/dev/null 2>&1 || true
   else
     docker rm -f web; docker rename web-old web; docker start web; return 1
@@ -65,7 +73,7 @@ docker ps --format '{{.Ports}}' | grep -q "0.0.0.0:$PORT->80/tcp"
 
 # Killed from inside, `always` brings it back; a stop by hand does not.
 docker exec web kill 1 || true
-wait_for "$PORT"
+wait_for "$PORT" web
 for _ in $(seq 300); do [ "$(docker inspect -f '{{.RestartCount}}' web)" -ge 1 ] && break; sleep 0.1; done
 docker update --restart=no web >/dev/null
 [ "$(docker inspect -f '{{.HostConfig.RestartPolicy.Name}}' web)" = no ]
