@@ -375,7 +375,10 @@ impl Case {
     /// files name its directory, or a mount that only they see does (a container's root).
     pub fn processes(&self) -> Vec<(i32, String)> {
         let mark = self.dir.display().to_string();
-        let outside = self.mounts().is_empty();
+        // Another engine mounts on the machine itself: whoever has copied its mounts meanwhile, any
+        // container of ours among them, is none of the case's.
+        let of_another_engine = matches!(self.engine.as_str(), "docker" | "podman");
+        let outside = !of_another_engine && self.mounts().is_empty();
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let Some(pid) = entry
