@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::{case::Case, image::busybox_layer, registry::Registry, terminal::Terminal};
 
 cases! {
+    global_flags: root ordinary;
     limits_changed_by_update: root ordinary;
     build_steps_within_limits: root ordinary;
     networks_connected_with_addresses: root ordinary;
@@ -29,6 +30,32 @@ cases! {
 
 fn json(case: &Case, line: &str) -> Value {
     case.engine(line).ok().json()[0].take()
+}
+
+fn global_flags(case: &Case) {
+    let show = |flags: &str| case.engine(&format!("{flags} config show")).ok().stdout;
+    let level = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("log-level"));
+        line.unwrap_or_default().to_owned()
+    };
+    assert!(level(&show("--debug")).contains("debug"));
+    assert!(level(&show("--debug=false --log-level error")).contains("error"));
+    assert_eq!(level(&show("--debug=false")), "");
+    let file = case.make_file("own.toml", "volumes-format = \"<{{.Name}}>\"\n");
+    case.engine("volume create v1").ok();
+    case.engine("volume ls -q").ok().prints("v1");
+    case.words(&["--config", file.to_str().unwrap(), "volume", "ls"])
+        .ok()
+        .prints("<v1>");
+    case.engine("volume rm v1").ok();
+    case.engine("--version").ok().contains("version");
+    for far in [
+        "--host=tcp://192.0.2.1:2375",
+        "--context=far",
+        "--tlsverify",
+    ] {
+        case.words(&[far, "ps"]).exits(125);
+    }
 }
 
 /// What is kept of a stopped container is what the next run is limited to.

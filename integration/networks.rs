@@ -406,7 +406,10 @@ fn what_contradicts_itself(case: &Case) {
             "--network none --expose 80:80",
             "invalid port format for --expose",
         ),
-        ("--network none --dns x", "not an ip address"),
+        (
+            "--network none --dns x",
+            "IP address is not correctly formatted: x",
+        ),
         ("--network none --add-host x", "bad format for add-host"),
         ("--network none --link nobody", "no such container: nobody"),
         ("--network none --dns-search a_b!", "is not a valid domain"),

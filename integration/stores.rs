@@ -89,7 +89,7 @@ fn a_sound_store(case: &Case) {
     clean(case);
     case.engine("system check --quick").ok();
     case.engine("system check --max nonsense")
-        .fails(1, "invalid duration");
+        .fails(125, "invalid duration");
 }
 
 fn damage_is_named_and_mended(case: &Case) {

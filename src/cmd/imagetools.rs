@@ -83,7 +83,7 @@ fn inspect(session: &Session, flags: &InspectFlags, name: &str) -> Outcome {
     });
     match flags.format.as_deref() {
         None | Some("" | "{{.Manifest}}") => {
-            ui::raw(page(&reference, &shown["Manifest"]).as_bytes())?
+            ui::raw(page(&reference, &shown["Manifest"]).as_bytes())?;
         }
         Some(format) => ui::line(&template::object(format, None, &shown)?)?,
     }

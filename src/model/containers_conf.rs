@@ -63,7 +63,7 @@ impl ContainersConf {
                 for value in list {
                     match value {
                         Value::Table(word) => {
-                            is_added = word.get("append") == Some(&Value::Boolean(true))
+                            is_added = word.get("append") == Some(&Value::Boolean(true));
                         }
                         value => values.push(plain(file, &key, value)?),
                     }

@@ -13,7 +13,7 @@ use std::{
     fs,
 };
 
-use coracle::cmd::contract::{Command, Effect, Flag};
+use coracle::cmd::contract::{Command, Effect};
 
 use crate::facts::{Ours, flag, repository, rows};
 
@@ -33,7 +33,13 @@ fn every_flag_of_dockers_that_acts_is_tried() {
             continue;
         }
         let mut functions = functions.iter().filter(|function| function.is_of(command));
-        if !functions.any(|function| function.names_flag(flag, &long)) {
+        // Anything may have the letter of a global flag.
+        let is_global = command.spellings == [""];
+        let names = |function: &Function| {
+            function.flags.contains(&format!("--{long}"))
+                || !is_global && function.has_letter(flag.short)
+        };
+        if !functions.any(names) {
             untried.insert(format!("{} --{long}", command.spellings.last().unwrap()));
         }
     }
@@ -85,9 +91,9 @@ impl Function {
             || spellings.iter().any(|name| self.speaks_of.contains(*name))
     }
 
-    fn names_flag(&self, flag: &Flag, long: &str) -> bool {
-        self.flags.contains(&format!("--{long}"))
-            || self.flags.iter().any(|word| is_letter(word, flag.short))
+    /// `-f`, `-itd`, `-c2`.
+    fn has_letter(&self, short: Option<char>) -> bool {
+        self.flags.iter().any(|word| is_letter(word, short))
     }
 }
 
@@ -111,7 +117,6 @@ fn calls(source: &str) -> Vec<String> {
         .collect()
 }
 
-/// `-f`, `-itd`, `-c2`.
 fn is_letter(word: &str, short: Option<char>) -> bool {
     match (word.strip_prefix('-'), short) {
         (Some(letters), Some(short)) if !letters.starts_with('-') => {
