@@ -223,14 +223,7 @@ fn pipes_by_name(case: &Case) {
 }
 
 fn tool(case: &Case, program: &str, args: &[&str]) -> Option<Outcome> {
-    let found = ["/usr/bin", "/usr/sbin", "/bin"]
-        .iter()
-        .any(|folder| Path::new(folder).join(program).exists());
-    if !found {
-        case.skip(&format!("{program} is not installed"));
-        return None;
-    }
-    let mut command = case.program(program);
+    let mut command = case.installed(program)?;
     command.args(args);
     Some(finish(command))
 }

@@ -228,6 +228,16 @@ impl Case {
         self.dir.join("root")
     }
 
+    /// Another program that few machines have; without it, a line in the list of skipped cases.
+    pub fn installed(&self, program: &str) -> Option<Command> {
+        let mut folders = ["/usr/bin", "/usr/sbin", "/bin"].iter();
+        if folders.any(|folder| Path::new(folder).join(program).exists()) {
+            return Some(self.program(program));
+        }
+        self.skip(&format!("{program} is not installed"));
+        None
+    }
+
     /// A program other than the engine, as the user of the case and in its environment.
     pub fn program(&self, program: &str) -> Command {
         let mut command = self.program_as_caller(program);

@@ -112,7 +112,7 @@ fn global_options(case: &Case) {
     );
     case.engine("version --format {{.Client.Version}}").ok();
     case.engine("-D ps").ok();
-    case.engine("--log-level nonsense ps").exits(125);
+    case.engine("--log-level nonsense ps").exits(1);
     let elsewhere = case.make_dir("elsewhere").display().to_string();
     let words = case.engine_words();
     let mut command = case.program(&words[0]);

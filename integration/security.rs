@@ -412,7 +412,7 @@ fn ulimits(case: &Case) {
     for (value, says) in [
         ("files=5", "the resources are"),
         ("nofile=5:4", "above the hard limit"),
-        ("nofile", "not NAME=SOFT"),
+        ("nofile", "invalid ulimit argument"),
     ] {
         case.shell(&format!("--ulimit {value}"), "true")
             .fails(125, says);

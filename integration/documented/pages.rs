@@ -95,6 +95,8 @@ mkdir -p zsh ~/.config/fish/completions",
         here: &[("${fpath[1]}", "zsh")],
         ways: &[
             ("coracle system alias", AsOrdinary("root's are the machine's")),
+            ("coracle system man", AsOrdinary("root's are the machine's")),
+            ("man coracle-run", Elsewhere("needs man")),
         ],
         ..PLAIN
     },

@@ -149,17 +149,25 @@ pub fn builds(engine: &Engine, all: bool, choice: &Choice) -> std::result::Resul
 }
 
 pub fn total(bytes: u64) -> std::result::Result<(), Failure> {
-    ui::line(&format!(
+    say(&format!(
         "Total reclaimed space: {}",
         human::short_size(bytes)
     ))
 }
 
-/// Written at once: `prune | grep -q NAME` must not end with the code of a broken pipe.
+/// `prune | grep -q NAME` reads no further than the name: what is to be removed is removed all the
+/// same, and that nobody reads on is no failure.
+fn say(text: &str) -> std::result::Result<(), Failure> {
+    match ui::line(text) {
+        Err(Failure::BrokenPipe) => Ok(()),
+        said => said,
+    }
+}
+
 fn list(heading: &str, lines: impl Iterator<Item = String>) -> std::result::Result<(), Failure> {
     let lines: Vec<String> = lines.collect();
     match lines.is_empty() {
         true => Ok(()),
-        false => ui::line(&format!("{heading}\n{}\n", lines.join("\n"))),
+        false => say(&format!("{heading}\n{}\n", lines.join("\n"))),
     }
 }

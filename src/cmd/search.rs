@@ -30,7 +30,7 @@ struct Flags {
     /// For podman's sake: Docker's columns are shown anyway
     #[arg(long, hide = true)]
     compatible: bool,
-    /// Show those that fit: stars=N, is-official, is-automated
+    /// Show those that fit: stars=N, is-official=BOOL, is-automated=BOOL
     #[arg(long, short = 'f', value_name = "filter")]
     filter: Vec<String>,
     /// "table", "table TEMPLATE", "json", or a template in Go's language

@@ -30,6 +30,7 @@ pub fn checked(arg: Arg) -> Arg {
         "device-cgroup-rule" => Some(device_rule),
         "dns" => Some(dns_server),
         "gpus" => Some(gpus),
+        "health-interval" => Some(duration_or_disable),
         "memory-swap" => Some(bytes_or_unlimited),
         "mount" => Some(mount),
         "sysctl" => Some(sysctl),
@@ -134,6 +135,14 @@ fn duration(text: &str) -> Checked {
     match human::parse_duration(text.strip_prefix('-').unwrap_or(text)) {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(format!("time: invalid duration {text:?}")),
+    }
+}
+
+/// Podman's word for checks that only come when they are asked for.
+fn duration_or_disable(text: &str) -> Checked {
+    match text {
+        "disable" => Ok(text.to_owned()),
+        _ => duration(text),
     }
 }
 

@@ -44,7 +44,7 @@ pub fn reference() -> String {
 fn command(verb: &Verb) -> String {
     let mut text = format!("### {}\n\n{}\n\n", verb.name(), escaped(verb.about));
     text.push_str(&format!(
-        "    {}\n\n",
+        "`{}`\n\n",
         format!("{} {}", full_name(verb.name()), verb.usage).trim_end()
     ));
     let others: Vec<String> = verb
