@@ -43,10 +43,15 @@ fn begin(spelling: &str, about: &str, usage: &str) -> Roff {
     page.control("SH", ["NAME"]);
     page.text([roman(format!("{} - {about}", title(spelling)))]);
     page.control("SH", ["SYNOPSIS"]);
+    let (first, more) = usage.split_once('\n').unwrap_or((usage, ""));
     page.text([
         bold(full_name(spelling).trim_end()),
-        roman(format!(" {usage}")),
+        roman(format!(" {first}")),
     ]);
+    for line in more.lines() {
+        page.control("br", []);
+        page.text([roman(line.trim())]);
+    }
     page
 }
 

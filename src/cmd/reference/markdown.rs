@@ -43,10 +43,13 @@ pub fn reference() -> String {
 
 fn command(verb: &Verb) -> String {
     let mut text = format!("### {}\n\n{}\n\n", verb.name(), escaped(verb.about));
-    text.push_str(&format!(
-        "`{}`\n\n",
-        format!("{} {}", full_name(verb.name()), verb.usage).trim_end()
-    ));
+    let usage = format!("{} {}", full_name(verb.name()), verb.usage);
+    // Some have two lines.
+    let lines: Vec<String> = usage
+        .lines()
+        .map(|line| format!("`{}`", line.trim()))
+        .collect();
+    text.push_str(&format!("{}\n\n", lines.join("\\\n")));
     let others: Vec<String> = verb
         .spellings
         .iter()
