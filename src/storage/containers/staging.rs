@@ -193,14 +193,29 @@ pub(in crate::storage) fn make_overlay_folders(
         rustix::fs::chmodat(folder, "upper", Mode::from_raw_mode(mode), AtFlags::empty())
             .system(what)?;
     }
-    if let Some(stat) = of_layer
-        && (stat.st_uid, stat.st_gid) != (0, 0)
-    {
-        let (owner, group) = (
-            rustix::fs::Uid::from_raw(stat.st_uid),
-            rustix::fs::Gid::from_raw(stat.st_gid),
-        );
-        let _ = rustix::fs::chownat(folder, "upper", Some(owner), Some(group), AtFlags::empty());
+    match of_layer.map(|stat| (stat.st_uid, stat.st_gid)) {
+        None | Some((0, 0)) => {}
+        Some(_) => give_owner_of(store, top_layer, folder),
     }
     Ok(())
+}
+
+/// Gives `upper` the owner that the topmost layer has, if that is another. While an ordinary user's ids
+/// are being mapped everybody looks like nobody, 65534: so what was made just now is asked first, and
+/// the layer again behind it. Else `/` of a container could belong to nobody.
+fn give_owner_of(store: &Store, layer: Option<&crate::model::Digest>, folder: BorrowedFd<'_>) {
+    let owner = |stat: &rustix::fs::Stat| (stat.st_uid, stat.st_gid);
+    let own = rustix::fs::statat(folder, "upper", AtFlags::SYMLINK_NOFOLLOW);
+    let Some(wanted) = layer.and_then(|layer| rustix::fs::stat(store.layer_tree(layer)).ok())
+    else {
+        return;
+    };
+    if owner(&wanted) == (0, 0) || own.is_ok_and(|own| owner(&own) == owner(&wanted)) {
+        return;
+    }
+    let (uid, gid) = (
+        rustix::fs::Uid::from_raw(wanted.st_uid),
+        rustix::fs::Gid::from_raw(wanted.st_gid),
+    );
+    let _ = rustix::fs::chownat(folder, "upper", Some(uid), Some(gid), AtFlags::empty());
 }
